@@ -1,0 +1,47 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+# Any torch >= 2.9 works. Pinning it in its own step keeps pip from replacing a build you already chose,
+# for example: make test TORCH=torch==2.13.0+cpu
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: help setup demo test lint bench docs build clean
+help:
+	@echo "make demo   set up and answer a question about a real clip"
+	@echo "make test   set up and run every test (coverage printed)"
+	@echo "make lint   ruff, mypy, import-linter"
+	@echo "make bench  benchmarks, each printing a table and one line of JSON"
+	@echo "make docs   build the documentation site into site/"
+	@echo "make build  sdist and wheel, checked by installing the wheel elsewhere"
+
+setup: $(VENV)/.ready
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 2; }
+	$(BIN)/python -m pip install -q --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+build: setup
+	rm -rf dist && $(BIN)/python -m build -q
+	$(BIN)/python -m pytest -q tests/packaging --run-packaging
+
+clean:
+	rm -rf $(VENV) dist site .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,36 @@
+"""video-SALMONN: a language model that watches a video and hears it.
+
+>>> from video_salmonn import VideoSalmonn
+>>> model = VideoSalmonn.load("tiny")  # doctest: +SKIP
+>>> model.ask("clip.mp4", "What is said, and what can be seen?").text  # doctest: +SKIP
+
+Nothing heavy is imported until a name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from video_salmonn.version import __version__
+
+if TYPE_CHECKING:
+    from video_salmonn.types import Answer, Clip, MediaReport
+
+__all__ = ["Answer", "Clip", "MediaReport", "__version__"]
+
+_LAZY = {
+    "Answer": "video_salmonn.types",
+    "Clip": "video_salmonn.types",
+    "MediaReport": "video_salmonn.types",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'video_salmonn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

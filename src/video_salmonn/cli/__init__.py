@@ -1,0 +1,1 @@
+"""Commands: one file each; :mod:`video_salmonn.cli.main` is the table of them."""

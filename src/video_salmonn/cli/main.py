@@ -1,0 +1,69 @@
+"""The table of commands. A command's module is imported only when that command runs, so ``--help`` is instant."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+COMMANDS: dict[str, str] = {
+    "doctor": "Check this installation and say what to do about what is missing.",
+    "info": "Sizes of a preset or model: parameters, media tokens, FLOPs, bytes.",
+    "verify": "Run this package's modules on golden files and compare.",
+}
+"""name -> help line. Command ``a-b`` lives in ``cli/a_b.py`` as a Typer app or a function named ``command``."""
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports a command's module on first use."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import ``cli/<name>.py`` and wrap what it calls ``command`` (a function, or a Typer app of its own)."""
+        if cmd_name not in COMMANDS:
+            return None
+        target = import_module(f"video_salmonn.cli.{cmd_name.replace('-', '_')}").command
+        if isinstance(target, typer.Typer):
+            group = typer.main.get_command(target)
+        else:
+            app = typer.Typer(add_completion=False)
+            app.command(name=cmd_name)(target)
+            group = typer.main.get_command(app)
+        group.name = cmd_name
+        return group
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List commands from the table, without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="video-SALMONN: ask questions about what a video shows and what it lets you hear.",
+)
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+) -> None:
+    """video-SALMONN: ask questions about what a video shows and what it lets you hear."""
+    if version:
+        from video_salmonn.version import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def run() -> None:
+    """Entry point of the ``video-salmonn`` script."""
+    app()

@@ -1,0 +1,1 @@
+"""Synchronised features to language-model tokens: the multi-resolution causal Q-Former (paper §3.2)."""

@@ -1,0 +1,1 @@
+"""Frozen networks that turn encoder inputs into features, one file each, behind one protocol."""

@@ -1,0 +1,1 @@
+"""Arrays to encoder inputs: pure functions, tensors in and tensors out."""

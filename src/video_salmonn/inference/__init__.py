@@ -1,0 +1,1 @@
+"""Ask, chat, batch and stream: encode media once, ask many times."""
