@@ -1,0 +1,104 @@
+"""Put sight and sound on one time axis (paper §3.1; released ``sequence_align_v2`` steps 1-5).
+
+Every frame of 0.5 s holds V visual tokens and A audio steps. The streams are zero-padded to a common number of frames
+and a common number of slots, and concatenated on the feature axis in the order [visual | speech | audio].
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional as F
+
+
+class Synchronised(NamedTuple):
+    """Joint features on the frame axis.
+
+    Attributes:
+        values: ``(B, T, S, D_joint)``.
+        frame_mask: ``(B, T)`` bool, True where at least one stream in use has a real frame.
+    """
+
+    values: torch.Tensor
+    frame_mask: torch.Tensor
+
+
+def fold_steps(steps: torch.Tensor, per_frame: int, frames: int | None = None) -> torch.Tensor:
+    """Zero-pad steps on time to whole frames (or to ``frames``) and fold them: (B, N, D) -> (B, T, per_frame, D)."""
+    batch, count, width = steps.shape
+    wanted = -(-count // per_frame) if frames is None else frames
+    steps = F.pad(steps, (0, 0, 0, wanted * per_frame - count))
+    return steps.view(batch, wanted, per_frame, width)
+
+
+def pad_frames(values: torch.Tensor, frames: int) -> torch.Tensor:
+    """Append zero frames: (B, T, S, D) -> (B, frames, S, D)."""
+    return F.pad(values, (0, 0, 0, 0, 0, frames - values.shape[1]))
+
+
+def pad_slots(values: torch.Tensor, slots: int) -> torch.Tensor:
+    """Append zero slots to every frame: (B, T, s, D) -> (B, T, slots, D)."""
+    return F.pad(values, (0, 0, 0, slots - values.shape[2]))
+
+
+def keep_real(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Set padding frames to exact zeros, after the projection (whose bias would otherwise stand there).
+
+    Args:
+        values: ``(B, T, S, D)``.
+        mask: ``(B, T)`` bool, or None where every frame is real.
+    """
+    return values if mask is None else values * mask[:, :, None, None].to(values.dtype)
+
+
+def synchronise(
+    visual: torch.Tensor | None,
+    sound: list[torch.Tensor],
+    *,
+    slots: int,
+    multiple: int,
+    absent_widths: tuple[int, int],
+    visual_mask: torch.Tensor | None = None,
+    sound_mask: torch.Tensor | None = None,
+    modality_mask: torch.Tensor | None = None,
+) -> Synchronised:
+    """Align projected streams and concatenate them.
+
+    Args:
+        visual: ``(B, Tv, V, D)`` or None where no item of the batch has a picture.
+        sound: projected streams ``(B, Ta, A, D)``, all of one Ta; empty where no item has sound.
+        slots: S, slots of a frame.
+        multiple: T is padded with zero frames to a multiple of this.
+        absent_widths: width of (visual, all sound streams), for the zeros of a missing modality.
+        visual_mask: ``(B, Tv)`` bool of real frames, or None for all.
+        sound_mask: ``(B, Ta)`` bool of real frames, or None for all.
+        modality_mask: ``(B, 2)`` = [use picture, use sound]; a modality not used is exact zeros.
+
+    Raises:
+        ValueError: neither stream is given.
+    """
+    present = [stream for stream in (visual, *sound) if stream is not None]
+    if not present:
+        raise ValueError("synchronise needs at least one of visual and sound")
+    batch, device = present[0].shape[0], present[0].device
+    real = max(stream.shape[1] for stream in present)
+    frames = -(-real // multiple) * multiple
+
+    parts: list[torch.Tensor] = []
+    frame_mask = torch.zeros(batch, frames, dtype=torch.bool, device=device)
+    pictures = [] if visual is None else [visual]
+    for index, (streams, mask) in enumerate(((pictures, visual_mask), (sound, sound_mask))):
+        if not streams:
+            parts.append(present[0].new_zeros(batch, frames, slots, absent_widths[index]))
+            continue
+        joined = streams[0] if len(streams) == 1 else torch.cat(streams, dim=-1)
+        length = joined.shape[1]
+        joined = pad_slots(pad_frames(keep_real(joined, mask), frames), slots)
+        in_use = torch.ones(batch, length, dtype=torch.bool, device=device) if mask is None else mask
+        if modality_mask is not None:
+            joined = joined * modality_mask[:, index, None, None, None].to(joined.dtype)
+            in_use = in_use & (modality_mask[:, index, None] != 0)
+        parts.append(joined)
+        frame_mask[:, :length] |= in_use
+    return Synchronised(torch.cat(parts, dim=-1), frame_mask)
