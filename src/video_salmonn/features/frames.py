@@ -1,0 +1,53 @@
+"""Pictures to vision-encoder input: resize and normalise, batched."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch.nn import functional as F
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+Resize = Literal["bicubic", "released"]
+"""``bicubic``: antialiased, clamped to [0, 1], as PIL does for pictures; ``released``: what the released video path
+does (D:497-504): bicubic without antialiasing or clamping. Both ignore the aspect ratio."""
+
+
+def resize(frames: torch.Tensor, size: tuple[int, int], how: Resize = "bicubic") -> torch.Tensor:
+    """(T, 3, H, W) float in [0, 1] -> (T, 3, *size)."""
+    if tuple(frames.shape[-2:]) == size:
+        return frames
+    if how == "released":
+        return F.interpolate(frames, size=size, mode="bicubic", align_corners=False)
+    return F.interpolate(frames, size=size, mode="bicubic", align_corners=False, antialias=True).clamp(0.0, 1.0)
+
+
+def prepare_frames(
+    frames: torch.Tensor,
+    size: tuple[int, int] = (224, 224),
+    *,
+    how: Resize = "bicubic",
+    mean: tuple[float, ...] = CLIP_MEAN,
+    std: tuple[float, ...] = CLIP_STD,
+) -> torch.Tensor:
+    """Pixels to normalised encoder input.
+
+    Args:
+        frames: ``(T, H, W, 3)`` uint8 RGB.
+        size: (height, width) the encoder wants.
+        how: the resizing filter.
+        mean, std: per channel, of values in [0, 1].
+
+    Returns:
+        ``(T, 3, *size)`` float32.
+
+    Raises:
+        ValueError: the frames are no uint8 RGB batch.
+    """
+    if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+        raise ValueError(f"frames must be uint8 (T, H, W, 3), got {frames.dtype} {tuple(frames.shape)}")
+    pixels = resize(frames.permute(0, 3, 1, 2).float().div(255.0), size, how)
+    shift, scale = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (mean, std))
+    return (pixels - shift) / scale
