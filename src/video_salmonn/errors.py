@@ -79,3 +79,7 @@ class ContextError(VideoSalmonnError):
 
 class MissingPartError(VideoSalmonnError):
     """An optional dependency or a pretrained part is not installed; the remedy is the command that brings it."""
+
+
+class EvaluationError(VideoSalmonnError):
+    """Annotations, predictions or scores cannot be used; the message names the file and the item."""
