@@ -32,7 +32,7 @@ class LazyGroup(TyperGroup):
         if isinstance(target, typer.Typer):
             group = typer.main.get_command(target)
         else:
-            app = typer.Typer(add_completion=False)
+            app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
             app.command(name=cmd_name)(target)
             group = typer.main.get_command(app)
         group.name = cmd_name
@@ -49,20 +49,26 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="video-SALMONN: ask questions about what a video shows and what it lets you hear.",
 )
 
 
-@app.callback()
-def root(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-) -> None:
-    """video-SALMONN: ask questions about what a video shows and what it lets you hear."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from video_salmonn.version import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    """video-SALMONN: ask questions about what a video shows and what it lets you hear."""
 
 
 def run() -> None:

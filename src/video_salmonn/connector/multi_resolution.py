@@ -151,20 +151,19 @@ class MultiResolutionCausalQFormer(nn.Module):
             tokens and everything the losses and pictures need.
         """
         config = self.config
-        joint, frame_mask = self.synchronise(visual, speech, audio, visual_mask, sound_mask, modality_mask)
+        joint, frame_mask, all_real = self.synchronise(visual, speech, audio, visual_mask, sound_mask, modality_mask)
         if config.attend_padding:  # as released: an item's padding counts as real as far as the batch is real
             frame_mask = frame_mask.any(dim=0, keepdim=True).expand_as(frame_mask)
         content = self.input_norm(joint)
-        positions = self.positions[: config.positions_used]
 
         inputs = [
-            level_input(config, level.frames, queries, frame_mask, config.attend_padding)
+            level_input(config, level.frames, queries, frame_mask, all_real or config.attend_padding)
             for level, queries in zip(config.levels, self.level_queries)
         ]
         if config.share_qformer:
-            states = self.qformers[0](content, positions, inputs)
+            states = self.qformers[0](content, self.positions, inputs)
         else:
-            states = [qformer(content, positions, [level])[0] for qformer, level in zip(self.qformers, inputs)]
+            states = [qformer(content, self.positions, [level])[0] for qformer, level in zip(self.qformers, inputs)]
 
         batch = joint.shape[0]
         levels = [unfold_windows(state, batch) for state in states]

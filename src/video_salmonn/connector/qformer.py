@@ -119,23 +119,38 @@ class CausalQFormerLayer(nn.Module):
         self.self_attention = Attention(config, hidden, hidden)
         self.cross_attention = Attention(config, hidden, joint)
         self.feed_forward = FeedForward(config)
+        self._kept_maps: tuple[tuple, list[torch.Tensor]] | None = None
 
-    def project(self, content: torch.Tensor, positions: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    def project(
+        self, content: torch.Tensor, positions: torch.Tensor, rows: int
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """The linear maps that all levels share.
 
         Args:
             content: normalised joint features without positions, ``(B, T, S, D_joint)``.
-            positions: position rows of the widest window, ``(P, D_joint)``.
+            positions: the position table, ``(P, D_joint)``.
+            rows: positions of the widest window.
 
         Returns:
-            maps of the content and maps (without bias) of the positions: query, key and value of the block attention,
-            or key and value of the cross-attention where there is no block attention.
+            maps of the content and maps (without bias) of the first ``rows`` positions: query, key and value of the
+            block attention, or key and value of the cross-attention where there is no block attention.
         """
         if self.block_attention is not None:
             maps = [self.block_attention.query, self.block_attention.key, self.block_attention.value]
         else:
             maps = [self.cross_attention.key, self.cross_attention.value]
-        return [linear(content) for linear in maps], [F.linear(positions, linear.weight) for linear in maps]
+        return [linear(content) for linear in maps], self._position_maps(positions, rows, maps)
+
+    def _position_maps(self, positions: torch.Tensor, rows: int, maps: list[nn.Linear]) -> list[torch.Tensor]:
+        """``W·p`` for the first rows. It does not depend on the input, so without gradients it is made once and kept
+        until a weight changes (their version counters tell)."""
+        weights = [linear.weight for linear in maps]
+        if torch.is_grad_enabled() or any(t.is_inference() for t in (positions, *weights)):
+            return [F.linear(positions[:rows], weight) for weight in weights]
+        key = (rows, *((t.data_ptr(), t._version, t.dtype, t.device) for t in (positions, *weights)))
+        if self._kept_maps is None or self._kept_maps[0] != key:
+            self._kept_maps = (key, [F.linear(positions[:rows], weight) for weight in weights])
+        return self._kept_maps[1]
 
     def keys_and_values(
         self,
@@ -196,7 +211,7 @@ class CausalQFormer(nn.Module):
 
         Args:
             content: normalised joint features ``(B, T, S, D_joint)``, T a multiple of every level's window.
-            positions: ``(P, D_joint)``, P >= frames·S of the widest level.
+            positions: the position table ``(P, D_joint)``, P >= frames·S of the widest level.
             levels: what to read, one entry a level.
 
         Returns:
@@ -210,9 +225,10 @@ class CausalQFormer(nn.Module):
             real = level.key_mask.any(dim=1)
             masks.append((level.key_mask | ~real[:, None]).repeat_interleave(self.slots, 1)[:, None, None])
             reals.append(real[:, None, None].to(content.dtype))
+        rows = max(folded.shape[1] for folded in inputs)
         for layer in self.layers:
             assert isinstance(layer, CausalQFormerLayer)
-            mapped, mapped_positions = layer.project(content, positions)
+            mapped, mapped_positions = layer.project(content, positions, rows)
             for i, level in enumerate(levels):
                 keys, values = layer.keys_and_values(level, inputs[i], mapped, mapped_positions)
                 states[i] = layer(states[i], keys, values, masks[i], reals[i])
@@ -220,7 +236,7 @@ class CausalQFormer(nn.Module):
 
 
 def level_input(
-    config: ConnectorConfig, frames: int, queries: torch.Tensor, key_mask: torch.Tensor, attend_padding: bool
+    config: ConnectorConfig, frames: int, queries: torch.Tensor, key_mask: torch.Tensor, see_all: bool
 ) -> LevelInput:
     """Build one level's masks.
 
@@ -228,12 +244,12 @@ def level_input(
         frames: window length.
         queries: ``(N, D)``.
         key_mask: ``(B, T)`` bool: frames the queries may read.
-        attend_padding: let the block attention see padding frames (released).
+        see_all: hide no frame from the block attention: there is no padding, or it is attended (released).
     """
     windows = key_mask.reshape(-1, frames)
     block: torch.Tensor | None = None
     if config.mask_direction != "none" and frames > 1:
-        if attend_padding or bool(windows.all()):
+        if see_all:
             block = block_mask(frames, config.slots, config.mask_direction, key_mask.device)
         else:
             block = window_block_mask(windows, config.slots, config.mask_direction)

@@ -18,10 +18,12 @@ class Synchronised(NamedTuple):
     Attributes:
         values: ``(B, T, S, D_joint)``.
         frame_mask: ``(B, T)`` bool, True where at least one stream in use has a real frame.
+        all_real: known without looking at the mask: no frame of any item is padding.
     """
 
     values: torch.Tensor
     frame_mask: torch.Tensor
+    all_real: bool
 
 
 def fold_steps(steps: torch.Tensor, per_frame: int, frames: int | None = None) -> torch.Tensor:
@@ -101,4 +103,5 @@ def synchronise(
             in_use = in_use & (modality_mask[:, index, None] != 0)
         parts.append(joined)
         frame_mask[:, :length] |= in_use
-    return Synchronised(torch.cat(parts, dim=-1), frame_mask)
+    all_real = real == frames and visual_mask is None and sound_mask is None and modality_mask is None
+    return Synchronised(torch.cat(parts, dim=-1), frame_mask, all_real)

@@ -38,16 +38,14 @@ class InstructBlipQFormer(nn.Module):
         Args:
             patches: ``(T, P, D_vision)``.
             instruction_ids: ``(T, n)`` BERT tokens of the question, or None for none.
-            instruction_mask: ``(T, n)`` of 0 and 1, 1 for real tokens.
+            instruction_mask: ``(T, n)`` of 0 and 1, 1 for real tokens; None where all are.
 
         Returns:
             values ``(T, V, D)``.
         """
         queries = self.query_tokens.expand(patches.shape[0], -1, -1)
         mask = None
-        if instruction_ids is not None:
-            if instruction_mask is None:
-                instruction_mask = torch.ones_like(instruction_ids)
+        if instruction_ids is not None and instruction_mask is not None:
             ones = instruction_mask.new_ones(queries.shape[:2])
             mask = torch.cat([ones, instruction_mask], dim=1)
         hidden = self.qformer(

@@ -1,0 +1,181 @@
+"""What a model costs: parameters, FLOPs, bytes and tokens, from its configuration alone.
+
+The model is built on the meta device, so a 13B preset takes seconds and no memory. FLOPs are counted by torch's own
+counter while the production modules run on meta tensors, so they can't drift from the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from video_salmonn.encoders.beats import Beats
+from video_salmonn.encoders.eva import EvaViT
+from video_salmonn.features.fbank import num_frames
+from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+
+TEXT_TOKENS = 64
+"""Prompt tokens besides the media's, assumed for the prefill."""
+RATE = 16_000
+
+
+def build_on_meta(config: VideoSalmonnConfig) -> VideoSalmonnForConditionalGeneration:
+    """The model without memory behind its tensors."""
+    with torch.device("meta"):
+        return VideoSalmonnForConditionalGeneration(config).eval()
+
+
+def count(module: nn.Module | None, *, trainable: bool = False) -> int:
+    """Parameters of a module, 0 for None."""
+    if module is None:
+        return 0
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
+
+
+def parameters(model: VideoSalmonnForConditionalGeneration, *, trainable: bool = False) -> dict[str, int]:
+    """Parameters by part. ``connector_trainable`` is the whole connector; ``joint_qformer`` its Q-Formers."""
+    lora = sum(p.numel() for n, p in model.named_parameters() if "lora_" in n and (p.requires_grad or not trainable))
+    tower = model.tower
+    parts = {
+        "vision": count(tower.vision, trainable=trainable),
+        "instruction_qformer": count(tower.instruction_qformer, trainable=trainable),
+        "speech": count(tower.speech, trainable=trainable),
+        "audio": count(tower.audio, trainable=trainable),
+        "joint_qformer": count(model.connector.qformers, trainable=trainable),
+        "connector_trainable": count(model.connector, trainable=trainable),
+        "language_model": count(model.language_model, trainable=trainable) - lora,
+        "lora": lora,
+    }
+    parts["total"] = sum(n for part, n in parts.items() if part != "joint_qformer")
+    return parts
+
+
+def kv_bytes_per_token(config: VideoSalmonnConfig, element_bytes: int = 2) -> int:
+    """Cache bytes of one token in the language model: keys and values of every layer."""
+    text: Any = config.text_config
+    heads = text.num_attention_heads
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return 2 * text.num_hidden_layers * (getattr(text, "num_key_value_heads", None) or heads) * head_dim * element_bytes
+
+
+def sound_frames(config: VideoSalmonnConfig, seconds: float) -> int:
+    """Frames of 0.5 s the sound branch runs over: whole segments where padding is kept, else the real ones."""
+    connector = config.connector_config
+    if config.media["max_sound_seconds"]:
+        seconds = min(seconds, config.media["max_sound_seconds"])
+    frames = connector.frames_for(seconds)
+    per_segment = round(config.media["segment_seconds"] / connector.frame_seconds)
+    return frames if connector.trim_padding else -(-frames // per_segment) * per_segment
+
+
+def media_tokens(config: VideoSalmonnConfig, seconds: float, *, sight: bool = True, sound: bool = True) -> int:
+    """Tokens the language model gets for a clip, known from its duration alone.
+
+    Args:
+        config: the model's configuration.
+        seconds: duration of the clip.
+        sight: the clip has a picture.
+        sound: the clip has sound.
+    """
+    connector = config.connector_config
+    if config.media["max_seconds"]:
+        seconds = min(seconds, config.media["max_seconds"])
+    frames = 0
+    if sight and config.vision:
+        # the released sampling takes two frames of every started second
+        released = config.media["frame_times"] == "released"
+        frames = 2 * connector.frames_for(seconds / 2) if released else connector.frames_for(seconds)
+    if sound and connector.has_sound:
+        frames = max(frames, sound_frames(config, seconds))
+    return connector.tokens_for(frames) if frames else 0
+
+
+def _counted(run: Callable[[], Any]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def flops(model: VideoSalmonnForConditionalGeneration, seconds: float) -> dict[str, int]:
+    """FLOPs (two per multiply-add) of each stage for one clip of ``seconds`` with picture and sound.
+
+    Args:
+        model: on the meta device.
+        seconds: duration of the clip.
+    """
+    config, tower, connector = model.config, model.tower, model.connector
+    sizes = config.connector_config
+    frames = sizes.frames_for(seconds)
+    heard = sound_frames(config, seconds)
+    segment = round(config.media["segment_seconds"] * RATE)
+    segments = max(1, -(-round(heard * sizes.frame_seconds * RATE) // segment))
+    stages: dict[str, int] = {}
+
+    def empty(*shape: int) -> torch.Tensor:
+        return torch.empty(*shape, device="meta")
+
+    if tower.vision is not None:
+        side = config.media["image_size"]
+        picture = empty(1, 3, side, side)
+        vision = tower.vision
+        stages["vision"] = frames * _counted(lambda: vision(picture if isinstance(vision, EvaViT) else picture[None]))
+    if tower.instruction_qformer is not None:
+        patches = (config.media["image_size"] // config.vision["patch_size"]) ** 2 + 1
+        qformer, ids = tower.instruction_qformer, torch.zeros(1, 16, dtype=torch.long, device="meta")
+        grid = empty(1, patches, config.vision["hidden_size"])
+        stages["instruction_qformer"] = frames * _counted(lambda: qformer(grid, ids))
+    if tower.speech is not None:
+        speech, mel = tower.speech, empty(1, config.media["mel_bins"], segment // 160)
+        stages["speech"] = segments * _counted(lambda: speech(mel))
+    if tower.audio is not None:
+        audio = tower.audio
+        if isinstance(audio, Beats):
+            inputs = empty(1, num_frames(segment) // 16 * 16, audio.config.num_mel_bins)
+        else:
+            inputs = empty(1, segment // 8000, 96, 64)
+        stages["audio"] = segments * _counted(lambda: audio(inputs))
+    whole = -(-max(frames, heard) // sizes.window_multiple) * sizes.window_multiple
+    steps = whole * sizes.audio_tokens
+    stages["connector"] = _counted(
+        lambda: connector(
+            empty(1, whole, sizes.visual_tokens, sizes.visual_dim) if sizes.visual_dim else None,
+            empty(1, steps, sizes.speech_dim) if sizes.speech_dim else None,
+            empty(1, steps, sizes.audio_dim) if sizes.audio_dim else None,
+        )
+    )
+    prompt = media_tokens(config, seconds) + TEXT_TOKENS
+    width = config.text_config.hidden_size
+    language = model.language_model
+    stages["prefill"] = _counted(lambda: language(inputs_embeds=empty(1, prompt, width), logits_to_keep=1))
+    stages["decode_per_token"] = _counted(lambda: language(inputs_embeds=empty(1, 1, width)))
+    return stages
+
+
+def info(config: VideoSalmonnConfig, seconds: float = 30.0, element_bytes: int = 2) -> dict[str, Any]:
+    """The account that ``video-salmonn info`` prints.
+
+    Args:
+        config: the configuration.
+        seconds: length of the clip that tokens, FLOPs and cache are stated for.
+        element_bytes: bytes of a weight (2 for bf16 and fp16).
+    """
+    model = build_on_meta(config)
+    known = parameters(model)
+    tokens = media_tokens(config, seconds)
+    cache = kv_bytes_per_token(config, element_bytes)
+    bytes_of = {part: n * element_bytes for part, n in known.items()}
+    return {
+        "parameters": known,
+        "trainable": parameters(model, trainable=True),
+        "clip_seconds": seconds,
+        "media_tokens_per_second": config.connector_config.tokens_per_second,
+        "media_tokens": tokens,
+        "flops": flops(model, seconds),
+        "bytes": bytes_of | {"kv_cache": tokens * cache},
+        "kv_bytes_per_token": cache,
+    }

@@ -1,0 +1,309 @@
+"""``VideoSalmonnForConditionalGeneration``: frozen encoders, connector, language model.
+
+What reaches the language model of a media item is the connector's tokens and nothing else. They take the place of
+``media_token_id`` in ``input_ids``, one for one. ``generate`` turns ids and media into embeddings once and hands those
+to transformers' generation, so penalties count generated tokens only, as released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers.generation import GenerationMixin
+from transformers.modeling_outputs import ModelOutput
+
+from video_salmonn.connector import MultiResolutionCausalQFormer, diversity_loss
+from video_salmonn.errors import ConfigError
+from video_salmonn.model import adapters
+from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.connect import Connected, connect
+from video_salmonn.model.inputs import MediaFeatures, MediaInputs
+from video_salmonn.model.tower import MediaTower
+
+
+@dataclass
+class VideoSalmonnOutput(ModelOutput):
+    """Output of a forward pass.
+
+    Attributes:
+        loss: cross entropy plus λ times the diversity loss, where labels were given.
+        logits: ``(B, L, vocabulary)``.
+        past_key_values: the language model's cache.
+        language_loss, diversity_loss: the parts of the loss, before λ.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    past_key_values: Any = None
+    language_loss: torch.Tensor | None = None
+    diversity_loss: torch.Tensor | None = None
+
+
+class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """video-SALMONN (Sun et al., ICML 2024) at any size."""
+
+    config_class = VideoSalmonnConfig
+    base_model_prefix = "model"  # left at "", transformers strips a letter of every key on load
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _no_split_modules = ("LlamaDecoderLayer", "WhisperEncoderLayer", "InstructBlipEncoderLayer", "CausalQFormerLayer")
+
+    def __init__(self, config: VideoSalmonnConfig) -> None:
+        super().__init__(config)
+        self.tower = MediaTower(config)
+        self.connector = MultiResolutionCausalQFormer(config.connector_config)
+        self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        if config.lora:
+            adapters.inject(self.language_model, config.lora)
+        self.tower.requires_grad_(False)
+        self.post_init()
+        self.generation_config = GenerationConfig.from_model_config(config.text_config)
+        self.generation_config.update(**config.generation)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise the connector; every other part initialises itself when it is built."""
+        if isinstance(module, MultiResolutionCausalQFormer):
+            module.reset_parameters()
+
+    def train(self, mode: bool = True) -> VideoSalmonnForConditionalGeneration:
+        """Training mode for what is trained; the frozen encoders stay in evaluation mode."""
+        super().train(mode)
+        self.tower.train(mode and any(p.requires_grad for p in self.tower.parameters()))
+        return self
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's token embeddings."""
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the language model's token embeddings."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language model's head."""
+        return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the language model's head."""
+        self.language_model.set_output_embeddings(value)
+
+    def get_decoder(self) -> nn.Module:
+        """The language model without its head."""
+        return self.language_model.get_decoder()
+
+    # ------------------------------------------------------------------------------------------------ media
+
+    def encode_media(self, inputs: MediaInputs) -> list[MediaFeatures]:
+        """Run the frozen encoders on packed items; nothing here depends on a question."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in self.tower.parameters())):
+            return self.tower.encode(inputs)
+
+    def connect_media(
+        self,
+        features: Sequence[MediaFeatures],
+        instructions: tuple[torch.Tensor, torch.Tensor] | None = None,
+        zero_levels: Collection[int] = (),
+    ) -> Connected:
+        """Encoder features to language-model tokens.
+
+        Args:
+            features: one entry an item.
+            instructions: (ids, mask) ``(M, n)`` for InstructBLIP's Q-Former, where the model has one.
+            zero_levels: levels of the connector to set to zero (paper Table 5).
+        """
+        return connect(self.tower, self.connector, features, instructions, zero_levels)
+
+    def get_video_features(
+        self,
+        pixel_values: torch.Tensor,
+        frame_counts: torch.Tensor,
+        instruction_ids: torch.Tensor | None = None,
+        instruction_mask: torch.Tensor | None = None,
+    ) -> list[torch.Tensor]:
+        """Visual tokens of each item, ``(T, V, D)``, from ``(ΣT, 3, H, W)`` frames and ``(M,)`` counts."""
+        items = self.encode_media(MediaInputs(pixel_values=pixel_values, frame_counts=frame_counts))
+        pairs = _instructions(instruction_ids, instruction_mask, len(items))
+        tokens = (self.tower.visual_tokens_of(item, pair) for item, pair in zip(items, pairs))
+        return [visual for visual in tokens if visual is not None]
+
+    def get_audio_features(self, **inputs: torch.Tensor) -> list[tuple[torch.Tensor | None, torch.Tensor | None]]:
+        """(speech ``(N, D)``, sound-event ``(N, D)``) features of each item; arguments as in :class:`MediaInputs`."""
+        return [(item.speech, item.audio) for item in self.encode_media(MediaInputs(**inputs))]
+
+    def embed(
+        self, input_ids: torch.Tensor, media_embeds: torch.Tensor | None, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Token embeddings with media tokens in place: ids (B, L), media (Σ tokens, D_llm) -> (B, L, D_llm).
+
+        Raises:
+            ConfigError: the number of placeholders differs from the number of media tokens.
+        """
+        places = input_ids == self.config.media_token_id
+        if attention_mask is not None and attention_mask.shape == input_ids.shape:
+            places &= attention_mask.bool()
+        count = int(places.sum())
+        given = 0 if media_embeds is None else media_embeds.shape[0]
+        if media_embeds is not None and count != given:
+            raise ConfigError(
+                f"the prompt has {count} media placeholders, the media make {given} tokens",
+                remedy="build prompt and media with the same VideoSalmonnProcessor",
+            )
+        embeds = self.get_input_embeddings()(input_ids)
+        if media_embeds is None:
+            return embeds
+        return embeds.masked_scatter(places[..., None], media_embeds.to(embeds.dtype))
+
+    def _media_embeds(
+        self, media: dict[str, Any], zero_levels: Collection[int]
+    ) -> tuple[torch.Tensor, Connected] | None:
+        """Encode and connect the media among a call's arguments; None where there are none."""
+        inputs = MediaInputs(**{name: media.get(name) for name in MediaInputs.names()})
+        if inputs.frame_counts is None and inputs.segment_counts is None:
+            return None
+        inputs = inputs.to(self.device, self.dtype)
+        instructions = None
+        if inputs.instruction_ids is not None and inputs.instruction_mask is not None:
+            instructions = (inputs.instruction_ids, inputs.instruction_mask)
+        connected = self.connect_media(self.encode_media(inputs), instructions, zero_levels)
+        return torch.cat(connected.tokens), connected
+
+    # ---------------------------------------------------------------------------------------------- forward
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        pixel_values: torch.Tensor | None = None,
+        frame_counts: torch.Tensor | None = None,
+        log_mel: torch.Tensor | None = None,
+        audio_inputs: torch.Tensor | None = None,
+        segment_counts: torch.Tensor | None = None,
+        segment_samples: torch.Tensor | None = None,
+        sound_frames: torch.Tensor | None = None,
+        instruction_ids: torch.Tensor | None = None,
+        instruction_mask: torch.Tensor | None = None,
+        media_embeds: torch.Tensor | None = None,
+        zero_levels: Collection[int] = (),
+        **kwargs: Any,
+    ) -> VideoSalmonnOutput:
+        """One pass.
+
+        Args:
+            input_ids: ``(B, L)`` with ``media_token_id`` where media tokens go.
+            attention_mask: ``(B, L)``, 1 for real tokens; padding may be on either side.
+            position_ids: ``(B, L)``; counted over real tokens where not given.
+            past_key_values: cache of an earlier pass.
+            inputs_embeds: ``(B, L, D_llm)`` in place of ``input_ids`` and media.
+            labels: ``(B, L)``, -100 where no loss is wanted.
+            use_cache: return the cache.
+            logits_to_keep: logits of the last so many positions only; 0 for all.
+            pixel_values, frame_counts, log_mel, audio_inputs, segment_counts, segment_samples, sound_frames,
+            instruction_ids, instruction_mask: media, see :class:`MediaInputs`.
+            media_embeds: the connector's tokens ``(Σ tokens, D_llm)``, where they were made before.
+            zero_levels: levels of the connector to set to zero.
+            **kwargs: passed to the language model (``num_items_in_batch`` among them).
+        """
+        connected = None
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("either input_ids or inputs_embeds is needed")
+            if media_embeds is None:
+                media = {name: value for name, value in locals().items() if name in MediaInputs.names()}
+                made = self._media_embeds(media, zero_levels)
+                media_embeds, connected = made if made is not None else (None, None)
+            inputs_embeds = self.embed(input_ids, media_embeds, attention_mask)
+        if position_ids is None and past_key_values is None and attention_mask is not None and attention_mask.ndim == 2:
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        output = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            labels=labels,
+            use_cache=use_cache,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
+        loss, diversity = output.loss, None
+        if connected is not None and labels is not None:
+            diversity = connected.mean_diversity(self.config.diversity_form, self.connector.config.attend_padding)
+            if self.config.diversity_weight:
+                loss = loss + self.config.diversity_weight * diversity.to(loss.dtype)
+        return VideoSalmonnOutput(
+            loss=loss,
+            logits=output.logits,
+            past_key_values=output.past_key_values,
+            language_loss=output.loss,
+            diversity_loss=diversity,
+        )
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        media_embeds: torch.Tensor | None = None,
+        zero_levels: Collection[int] = (),
+        **kwargs: Any,
+    ) -> Any:
+        """Generate, with all of transformers' options (beams, sampling, streamers, stopping …).
+
+        Args:
+            input_ids: ``(B, L)`` with placeholders; pad on the left.
+            attention_mask: ``(B, L)``.
+            inputs_embeds: ``(B, L, D_llm)`` in place of ids and media; then only new tokens are returned.
+            media_embeds: the connector's tokens where they were made before.
+            zero_levels: levels of the connector to set to zero.
+            **kwargs: media tensors (see :class:`MediaInputs`), and options for transformers' ``generate``.
+
+        Returns:
+            as transformers: ids ``(B, L + new)`` (new only, for ``inputs_embeds``) or its dictionary form.
+        """
+        media = {name: kwargs.pop(name) for name in MediaInputs.names() if name in kwargs}
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("either input_ids or inputs_embeds is needed")
+            if media_embeds is None:
+                made = self._media_embeds(media, zero_levels)
+                media_embeds = made[0] if made is not None else None
+            inputs_embeds = self.embed(input_ids, media_embeds, attention_mask)
+        output = super().generate(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
+        if input_ids is None:
+            return output
+        new = output if isinstance(output, torch.Tensor) else output.sequences
+        prompt = input_ids.repeat_interleave(new.shape[0] // input_ids.shape[0], dim=0)
+        whole = torch.cat([prompt, new], dim=1)
+        if isinstance(output, torch.Tensor):
+            return whole
+        output.sequences = whole
+        return output
+
+
+def _instructions(
+    ids: torch.Tensor | None, mask: torch.Tensor | None, items: int
+) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
+    """One (ids, mask) pair an item, or None each."""
+    if ids is None:
+        return [None] * items
+    mask = torch.ones_like(ids) if mask is None else mask
+    return list(zip(ids, mask))
+
+
+AutoModel.register(VideoSalmonnConfig, VideoSalmonnForConditionalGeneration, exist_ok=True)
+AutoModelForCausalLM.register(VideoSalmonnConfig, VideoSalmonnForConditionalGeneration, exist_ok=True)
+__all__ = ["VideoSalmonnForConditionalGeneration", "VideoSalmonnOutput", "diversity_loss"]

@@ -1,0 +1,188 @@
+"""The frozen encoders of one system, built from configuration, and the batching that no item notices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import InstructBlipQFormerConfig, InstructBlipVisionConfig, WhisperConfig
+
+from video_salmonn.encoders.beats import Beats, BeatsConfig
+from video_salmonn.encoders.efficientnet import EfficientNetEncoder
+from video_salmonn.encoders.eva import EvaViT
+from video_salmonn.encoders.instructblip import InstructBlipQFormer
+from video_salmonn.encoders.whisper import WhisperEncoder
+from video_salmonn.encoders.yamnet import YamnetEncoder
+from video_salmonn.errors import ConfigError
+from video_salmonn.features.fbank import num_frames
+from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.inputs import MediaFeatures, MediaInputs
+
+FRAMES_AT_ONCE = 32
+"""Frames encoded together: bounds memory for long videos."""
+SEGMENTS_AT_ONCE = 8
+"""Sound segments encoded together."""
+FRAME_SAMPLES = 8_000
+"""Samples under a frame of 0.5 s."""
+
+
+def build_vision(config: dict[str, Any]) -> nn.Module:
+    """The vision encoder of a configuration. Raises ConfigError for an unknown kind."""
+    sizes = dict(config)
+    kind = sizes.pop("kind", None)
+    if kind == "eva":
+        return EvaViT(InstructBlipVisionConfig(**sizes))
+    if kind == "efficientnet":
+        return EfficientNetEncoder(**sizes)
+    raise ConfigError(f"vision.kind is {kind!r}", remedy="use eva or efficientnet")
+
+
+def build_audio(config: dict[str, Any]) -> nn.Module:
+    """The sound-event encoder of a configuration. Raises ConfigError for an unknown kind."""
+    sizes = dict(config)
+    kind = sizes.pop("kind", None)
+    if kind == "beats":
+        return Beats(BeatsConfig(**sizes))
+    if kind == "yamnet":
+        return YamnetEncoder(**sizes)
+    raise ConfigError(f"audio.kind is {kind!r}", remedy="use beats or yamnet")
+
+
+def build_instruction_qformer(config: dict[str, Any]) -> InstructBlipQFormer:
+    """InstructBLIP's Q-Former of a configuration."""
+    sizes = dict(config)
+    queries = sizes.pop("num_query_tokens", 32)
+    return InstructBlipQFormer(InstructBlipQFormerConfig(**sizes), queries)
+
+
+def build_speech(config: dict[str, Any]) -> WhisperEncoder:
+    """Whisper's encoder of a configuration."""
+    return WhisperEncoder(WhisperConfig(**config))
+
+
+class MediaTower(nn.Module):
+    """Vision, speech and sound-event encoders; absent ones are None.
+
+    Encoding is done per frame and per segment, so an item's features don't depend on its neighbours in a batch.
+    """
+
+    def __init__(self, config: VideoSalmonnConfig) -> None:
+        super().__init__()
+        self.vision = build_vision(config.vision) if config.vision else None
+        qformer = config.instruction_qformer
+        self.instruction_qformer = build_instruction_qformer(qformer) if qformer else None
+        self.speech = build_speech(config.speech) if config.speech else None
+        self.audio = build_audio(config.audio) if config.audio else None
+        self.visual_tokens = config.connector_config.visual_tokens
+        self.pad_last_segment = bool(config.media["pad_last_segment"])
+        self.keep_padding = not config.connector_config.trim_padding
+        self.steps_per_frame = config.connector_config.audio_tokens
+
+    def encode_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Frames ``(N, 3, H, W)`` -> patch tokens (EVA) or visual tokens (others) ``(N, P, D)``."""
+        assert self.vision is not None
+        parts = []
+        for frames in pixel_values.split(FRAMES_AT_ONCE):
+            if isinstance(self.vision, EvaViT):
+                parts.append(self.vision(frames).values)
+            else:
+                parts.append(self.vision(frames[None]).values.unflatten(1, (frames.shape[0], -1))[0])
+        return torch.cat(parts)
+
+    def encode_speech(self, log_mel: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+        """Log-mel segments ``(S, bins, m)`` -> ``(S, m / 2, D)``.
+
+        Whisper has no padding mask. Where short segments are not padded to the full length, segments of equal length
+        are encoded together, each as long as it is.
+        """
+        assert self.speech is not None
+        if self.pad_last_segment or len(set(samples.tolist())) == 1:
+            return torch.cat([self.speech(part).values for part in log_mel.split(SEGMENTS_AT_ONCE)])
+        frames = [-(-int(n) // FRAME_SAMPLES) * 2 * self.steps_per_frame for n in samples]  # log-mel: 100 per second
+        values = log_mel.new_zeros(log_mel.shape[0], log_mel.shape[-1] // 2, self.speech.width)
+        for length in sorted(set(frames)):
+            rows = [i for i, n in enumerate(frames) if n == length]
+            values[rows, : length // 2] = self.speech(log_mel[rows, :, :length]).values.to(values.dtype)
+        return values
+
+    def encode_audio(self, inputs: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+        """Sound-event segments -> ``(S, steps, D)``, zeros where there is no real sound.
+
+        BEATs sees exactly the real sound of a segment (the rest is masked and zeroed), as in the released code at
+        batch size 1.
+        """
+        assert self.audio is not None
+        parts = []
+        for values, real in zip(inputs.split(SEGMENTS_AT_ONCE), samples.split(SEGMENTS_AT_ONCE)):
+            if isinstance(self.audio, Beats):
+                side = self.audio.config.input_patch_size
+                values = values[:, : values.shape[1] // side * side]
+                frames = torch.tensor([num_frames(int(n)) // side * side for n in real], device=values.device)
+                frames = frames.clamp(min=side, max=values.shape[1])
+                mask = torch.arange(values.shape[1], device=values.device)[None] < frames[:, None]
+                features = self.audio(values, None if bool(mask.all()) else mask)
+                encoded = features.values
+                if features.mask is not None:
+                    encoded = encoded * features.mask[..., None].to(encoded.dtype)
+            else:
+                encoded = self.audio(values).values
+            parts.append(encoded)
+        return torch.cat(parts)
+
+    def encode(self, inputs: MediaInputs) -> list[MediaFeatures]:
+        """Encode packed items. Returns one :class:`MediaFeatures` an item, in order."""
+        visual: list[torch.Tensor | None] = []
+        counts = [t.tolist() for t in (inputs.frame_counts, inputs.segment_counts) if t is not None]
+        items = len(counts[0]) if counts else 0
+        if inputs.pixel_values is not None and inputs.frame_counts is not None and self.vision is not None:
+            frames = self.encode_frames(inputs.pixel_values)
+            sizes = inputs.frame_counts.tolist()
+            visual = [part if len(part) else None for part in frames.split(sizes)]
+        else:
+            visual = [None] * items
+        speech: list[torch.Tensor | None] = [None] * items
+        audio: list[torch.Tensor | None] = [None] * items
+        real = [0] * items
+        if inputs.segment_counts is not None and inputs.sound_frames is not None and int(inputs.segment_counts.sum()):
+            sizes = inputs.segment_counts.tolist()
+            real = inputs.sound_frames.tolist()
+            assert inputs.segment_samples is not None
+            samples = inputs.segment_samples
+            if inputs.log_mel is not None and self.speech is not None:
+                speech = self._join(self.encode_speech(inputs.log_mel, samples), sizes, real)
+            if inputs.audio_inputs is not None and self.audio is not None:
+                audio = self._join(self.encode_audio(inputs.audio_inputs, samples), sizes, real)
+        return [MediaFeatures(*item) for item in zip(visual, speech, audio, real)]
+
+    def _join(self, segments: torch.Tensor, sizes: list[int], real: list[int]) -> list[torch.Tensor | None]:
+        """Join each item's segments on time, (ΣS, n, D) -> M x (N, D), without the padding unless it is wanted."""
+        # BEATs' patches of 160 ms leave a rest: 1496 steps for 30 s, zero-padded to 1500 as released
+        padded = F.pad(segments, (0, 0, 0, -segments.shape[1] % self.steps_per_frame))
+        joined: list[torch.Tensor | None] = []
+        for part, frames in zip(padded.split(sizes), real):
+            if not len(part):
+                joined.append(None)
+                continue
+            values = part.flatten(0, 1)
+            joined.append(values if self.keep_padding else values[: frames * self.steps_per_frame])
+        return joined
+
+    def visual_tokens_of(
+        self, features: MediaFeatures, instruction: tuple[torch.Tensor, torch.Tensor] | None
+    ) -> torch.Tensor | None:
+        """The V visual tokens of one item's frames, ``(T, V, D)``, read in the light of the question where that is so.
+
+        Args:
+            instruction: (ids, mask), ``(n,)`` each, or None.
+        """
+        if features.visual is None or self.instruction_qformer is None:
+            return features.visual
+        parts = []
+        for patches in features.visual.split(FRAMES_AT_ONCE):
+            ids = mask = None
+            if instruction is not None:
+                ids, mask = (tensor[None].expand(len(patches), -1) for tensor in instruction)
+            parts.append(self.instruction_qformer(patches, ids, mask).values)
+        return torch.cat(parts)
