@@ -1,0 +1,35 @@
+"""NExT-QA: why and how in videos, five choices, no sound needed (Xiao et al., CVPR 2021). Paper: 49.6 %."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from video_salmonn.evaluation.item import Entry
+from video_salmonn.evaluation.save.annotations import read_records
+from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, chosen, clip_names, numbered
+
+
+def read(file: Path) -> list[Entry]:
+    """Fields ``image`` ("folder/video.mp4"), ``question``, ``answer``, ``answer_candidates`` (five)."""
+    entries = []
+    for record in read_records(file):
+        answer, candidates = chosen(record)
+        entries.append(
+            Entry(numbered("nextqa", record), record.text("question"), (answer,), clip_names(record), candidates)
+        )
+    return entries
+
+
+TASK = Task(
+    id="nextqa",
+    title="Video question answering, NExT-QA",
+    kind="choice",
+    metrics=("accuracy",),
+    files=("nextqa_test.json",),
+    prompt=Prompt("{question}\nChoose one:\n{options}\nAnswer with the letter of your choice."),
+    max_new_tokens=32,
+    read=read,
+    annotations=SAVE_FILES,
+    media="NExT-QA project (National University of Singapore): videos, from VidOR",
+    expected=1000,
+)

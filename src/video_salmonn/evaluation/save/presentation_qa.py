@@ -1,0 +1,34 @@
+"""Presentation-QA: questions about talks whose slides and speech belong together. Paper: 70.5 %."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from video_salmonn.evaluation.item import Entry
+from video_salmonn.evaluation.save.annotations import read_records
+from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, chosen, clip_names, numbered
+
+
+def read(file: Path) -> list[Entry]:
+    """Fields ``image_name`` ([mp4, wav]), ``question``, ``answer``, ``answer_candidates`` (five)."""
+    entries = []
+    for record in read_records(file):
+        answer, candidates = chosen(record)
+        name = numbered("presentation_qa", record)
+        entries.append(Entry(name, record.text("question"), (answer,), clip_names(record), candidates))
+    return entries
+
+
+TASK = Task(
+    id="presentation_qa",
+    title="Audio-visual questions, Presentation-QA",
+    kind="choice",
+    metrics=("accuracy",),
+    files=("presentation_qa.json",),
+    prompt=Prompt("{question}\nChoose one:\n{options}\nAnswer with the letter of your choice."),
+    max_new_tokens=32,
+    read=read,
+    annotations=SAVE_FILES,
+    media="the talks named in the files, cut at the times in their file names",
+    expected=963,
+)

@@ -1,0 +1,156 @@
+"""What a task is: annotation file, prompt, metrics, reader. The tasks themselves are one small file each.
+
+A task's prompt and its way of reading answers are pinned: changing either changes the version, and the version is
+stored with every result, so that two numbers can be told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from video_salmonn.errors import EvaluationError
+from video_salmonn.evaluation.item import Entry, Item, MediaNames
+from video_salmonn.evaluation.save.annotations import Record
+from video_salmonn.evaluation.save.locate import Finder, Located, MediaIndex, locate
+from video_salmonn.metrics.choice import option_lines
+
+Kind = Literal["speech", "caption", "dialogue", "vqa", "short", "choice", "yes_no", "source"]
+SAVE_FILES = "SAVEBench folder of the video-SALMONN release (bytedance/SALMONN, branch videosalmonn)"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The words a task is asked with.
+
+    Attributes:
+        template: with ``{question}``, ``{options}`` (one line a candidate, "A. …") or ``{history}`` where needed.
+        version: raised with every change of the template or of how answers are read.
+    """
+
+    template: str
+    version: int = 1
+
+    def render(self, entry: Entry) -> str:
+        """The prompt of one entry."""
+        history = "".join(f"Q: {q}\nA: {a}\n" for q, a in entry.history)
+        if history:
+            history = f"The conversation so far:\n{history}"
+        return self.template.format(
+            question=entry.question.strip(), options=option_lines(entry.candidates), history=history
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task of the benchmark.
+
+    Attributes:
+        id: of the contract.
+        title: for tables.
+        kind: how answers are read and scored (:mod:`video_salmonn.evaluation.scoring`).
+        metrics: names of the contract, the first being the paper's.
+        files: names its annotations go by; the first that exists below the data folder is read.
+        prompt: what is asked.
+        max_new_tokens: how long an answer may be.
+        read: annotation file -> entries.
+        annotations: where the annotations come from.
+        media: where the media come from (a data set and its project).
+        expected: number of entries of the published file, None where it depends on availability.
+    """
+
+    id: str
+    title: str
+    kind: Kind
+    metrics: tuple[str, ...]
+    files: tuple[str, ...]
+    prompt: Prompt
+    max_new_tokens: int
+    read: Callable[[Path], list[Entry]]
+    annotations: str
+    media: str
+    expected: int | None = None
+
+    def find_annotations(self, data: Path) -> Path | None:
+        """The annotation file: in ``data``, ``data/<task>`` or anywhere below (the first in sorted order)."""
+        for folder in (data, data / self.id):
+            for name in self.files:
+                if (folder / name).exists():
+                    return folder / name
+        for name in self.files:
+            if found := sorted(path for path in data.rglob(name)):
+                return found[0]
+        return None
+
+    def entries(self, file: Path) -> list[Entry]:
+        """Read and check the annotation file.
+
+        Raises:
+            EvaluationError: on bad items and on ids that occur twice.
+        """
+        entries = self.read(file)
+        seen: set[str] = set()
+        for entry in entries:
+            if entry.id in seen:
+                raise EvaluationError(f"{file}: the id {entry.id!r} occurs twice")
+            seen.add(entry.id)
+        if not entries:
+            raise EvaluationError(f"{file}: holds no items of task {self.id}")
+        return entries
+
+    def load(self, data: Path, index: MediaIndex | None = None) -> tuple[list[Entry], Located, Path]:
+        """Entries, what was found of their media, and the annotation file.
+
+        Raises:
+            EvaluationError: if there is no annotation file; the remedy says where to get it.
+        """
+        file = self.find_annotations(data)
+        if file is None:
+            raise EvaluationError(
+                f"{data}: no annotations of task {self.id} ({' or '.join(self.files)})",
+                remedy=f"get them from the {self.annotations}; `video-salmonn eval save check --data {data}` lists all",
+            )
+        entries = self.entries(file)
+        beside = file if file.is_dir() else file.parent
+        return entries, locate(entries, Finder(index or MediaIndex(data), self.id, beside)), file
+
+    def items(self, entries: Sequence[Entry], located: Located) -> list[Item]:
+        """Entries whose media were found, with their prompts, in the annotation file's order."""
+        return [
+            Item(entry, located.media[entry.id], self.prompt.render(entry), located.notes.get(entry.id, ()))
+            for entry in entries
+            if entry.id in located.media
+        ]
+
+
+def numbered(task: str, record: Record) -> str:
+    """Id of an entry whose file has none: its place in the file."""
+    return f"{task}-{record.index:05d}"
+
+
+def clip_names(record: Record) -> MediaNames:
+    """Media of a clip with its own sound: ``[mp4, wav]`` of one stem, or one mp4 alone."""
+    names = record.media()
+    video, sound = names.get("video"), names.get("sound")
+    if video is None:
+        record.fail("names no video")
+    own = sound is not None and Path(video).stem == Path(sound).stem
+    return MediaNames(video=video, sound=sound, own_sound=own)
+
+
+def picture_names(record: Record) -> MediaNames:
+    """Media of a question about a picture alone."""
+    names = record.media()
+    if "image" not in names:
+        record.fail("names no picture")
+    return MediaNames(image=names["image"])
+
+
+def chosen(record: Record) -> tuple[str, tuple[str, ...]]:
+    """(answer, candidates) of a multiple-choice record; the answer must be one of the candidates."""
+    answer, candidates = record.text("answer"), record.texts("answer_candidates")
+    if answer not in candidates:
+        record.fail(f"the answer {answer!r} is none of the candidates {list(candidates)}")
+    return answer, candidates
