@@ -26,12 +26,13 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. ``ok`` is None where a thing is optional and absent."""
+    """One finding; what is optional may be absent without the installation being unfit."""
 
     name: str
-    ok: bool | None
+    ok: bool
     detail: str
     remedy: str = ""
+    optional: bool = False
 
 
 def check_python() -> Check:
@@ -58,7 +59,7 @@ def check_extras() -> list[Check]:
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
         detail = f"missing: {', '.join(missing)}" if missing else "installed"
         remedy = f'pip install "video-salmonn[{extra}]"' if missing else ""
-        checks.append(Check(f"extra {extra}", None if missing else True, detail, remedy))
+        checks.append(Check(f"extra {extra}", not missing, detail, remedy, optional=True))
     return checks
 
 
@@ -114,14 +115,14 @@ def run_checks() -> list[Check]:
 def command(as_json: bool = typer.Option(False, "--json", help="Print one JSON object.")) -> None:
     """Check this installation; exit 1 if something needed does not work."""
     checks = run_checks()
-    ok = all(check.ok is not False for check in checks)
+    ok = all(check.ok or check.optional for check in checks)
     if as_json:
         emit_json({"ok": ok, "checks": [asdict(check) for check in checks]})
     else:
-        marks = {True: "[green]ok[/]", False: "[red]fails[/]", None: "[yellow]absent[/]"}
         for check in checks:
             hint = f"  -> {check.remedy}".replace("[", r"\[") if check.remedy else ""
-            stdout.print(f"{marks[check.ok]:<20} {check.name:<16} {check.detail}{hint}", soft_wrap=True)
+            colour, word = ("green", "ok") if check.ok else ("yellow", "absent") if check.optional else ("red", "fails")
+            stdout.print(f"[{colour}]{word:<7}[/] {check.name:<16} {check.detail}{hint}", soft_wrap=True)
         stdout.print("ready" if ok else "not ready: see the lines that fail")
     if not ok:
         raise typer.Exit(1)
