@@ -20,6 +20,7 @@ MEDIA_DEFAULTS: dict[str, Any] = {
     "segment_seconds": 30.0,
     "pad_last_segment": True,
     "spotlight": 0,
+    "picture_frames": 10,
     "max_seconds": None,
     "max_sound_seconds": None,
     "first_channel": False,
@@ -30,7 +31,8 @@ frame_times: ``uniform`` (true 2 Hz), ``released`` (first and last frame of ever
 image_size, resize, image_mean, image_std: of the frames given to the vision encoder.
 mel_bins: of the speech encoder's log-mel. segment_seconds: sound is encoded in segments of this length.
 pad_last_segment: pad a short last segment to the full length (what Whisper was trained with).
-spotlight: n of the paper's image spotlight, 0 for off. max_seconds: cut media to this length, None for the whole.
+spotlight: n of the paper's image spotlight, 0 for off. picture_frames: a picture without sound is shown for so many
+frames (10 = one coarse window; released 60); with sound, for as long as the sound lasts. max_seconds: cut media to this length, None for the whole.
 max_sound_seconds: cut the sound alone (the release hears 30 s). first_channel: take the first channel in place of a
 downmix (released)."""
 

@@ -20,6 +20,7 @@ class MediaInputs:
         segment_counts: sound segments of each item, ``(M,)`` int64, 0 for none.
         segment_samples: real samples of each segment, ``(ΣS,)`` int64.
         sound_frames: real frames of 0.5 s of each item's sound, ``(M,)`` int64.
+        still_frames: ``(M,)`` int64: a picture's tokens are repeated for this many frames; 0 for moving pictures.
         instruction_ids, instruction_mask: the question for InstructBLIP's Q-Former, ``(M, n)``, or None.
     """
 
@@ -30,6 +31,7 @@ class MediaInputs:
     segment_counts: torch.Tensor | None = None
     segment_samples: torch.Tensor | None = None
     sound_frames: torch.Tensor | None = None
+    still_frames: torch.Tensor | None = None
     instruction_ids: torch.Tensor | None = None
     instruction_mask: torch.Tensor | None = None
 
@@ -57,12 +59,14 @@ class MediaFeatures:
         speech: ``(N, D)``, 50 steps per second, or None.
         audio: ``(N, D)``, or None.
         sound_frames: real frames of 0.5 s of the sound (the steps may go on to the end of a padded segment).
+        still_frames: repeat the visual tokens of a picture for this many frames; 0 for moving pictures.
     """
 
     visual: torch.Tensor | None = None
     speech: torch.Tensor | None = None
     audio: torch.Tensor | None = None
     sound_frames: int = 0
+    still_frames: int = 0
 
     @property
     def nbytes(self) -> int:

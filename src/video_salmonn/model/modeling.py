@@ -194,6 +194,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         segment_counts: torch.Tensor | None = None,
         segment_samples: torch.Tensor | None = None,
         sound_frames: torch.Tensor | None = None,
+        still_frames: torch.Tensor | None = None,
         instruction_ids: torch.Tensor | None = None,
         instruction_mask: torch.Tensor | None = None,
         media_embeds: torch.Tensor | None = None,
@@ -212,7 +213,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             use_cache: return the cache.
             logits_to_keep: logits of the last so many positions only; 0 for all.
             pixel_values, frame_counts, log_mel, audio_inputs, segment_counts, segment_samples, sound_frames,
-            instruction_ids, instruction_mask: media, see :class:`MediaInputs`.
+            still_frames, instruction_ids, instruction_mask: media, see :class:`MediaInputs`.
             media_embeds: the connector's tokens ``(Σ tokens, D_llm)``, where they were made before.
             zero_levels: levels of the connector to set to zero.
             **kwargs: passed to the language model (``num_items_in_batch`` among them).

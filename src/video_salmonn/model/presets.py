@@ -39,7 +39,7 @@ WHISPER_BASE = {
 }
 LORA_QKVO = {"r": 32, "alpha": 32, "dropout": 0.1, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
 RELEASED_MEDIA = {"frame_times": "released", "resize": "released", "max_seconds": 60.0, "max_sound_seconds": 30.0}
-RELEASED_MEDIA |= {"first_channel": True}
+RELEASED_MEDIA |= {"first_channel": True, "picture_frames": 60}
 RELEASED_GENERATION = {"num_beams": 5, "repetition_penalty": 1.5, "max_new_tokens": 512, "min_length": 1}
 
 

@@ -154,7 +154,8 @@ class MediaTower(nn.Module):
                 speech = self._join(self.encode_speech(inputs.log_mel, samples), sizes, real)
             if inputs.audio_inputs is not None and self.audio is not None:
                 audio = self._join(self.encode_audio(inputs.audio_inputs, samples), sizes, real)
-        return [MediaFeatures(*item) for item in zip(visual, speech, audio, real)]
+        still = [0] * items if inputs.still_frames is None else inputs.still_frames.tolist()
+        return [MediaFeatures(*item) for item in zip(visual, speech, audio, real, still)]
 
     def _join(self, segments: torch.Tensor, sizes: list[int], real: list[int]) -> list[torch.Tensor | None]:
         """Join each item's segments on time, (ΣS, n, D) -> M x (N, D), without the padding unless it is wanted."""
@@ -177,10 +178,18 @@ class MediaTower(nn.Module):
         Args:
             instruction: (ids, mask), ``(n,)`` each, or None.
         """
-        if features.visual is None or self.instruction_qformer is None:
-            return features.visual
+        if features.visual is None:
+            return None
+        tokens = self._read_question(features.visual, instruction)
+        return tokens.repeat(features.still_frames, 1, 1)[: features.still_frames] if features.still_frames else tokens
+
+    def _read_question(
+        self, visual: torch.Tensor, instruction: tuple[torch.Tensor, torch.Tensor] | None
+    ) -> torch.Tensor:
+        if self.instruction_qformer is None:
+            return visual
         parts = []
-        for patches in features.visual.split(FRAMES_AT_ONCE):
+        for patches in visual.split(FRAMES_AT_ONCE):
             ids = mask = None
             if instruction is not None:
                 ids, mask = (tensor[None].expand(len(patches), -1) for tensor in instruction)

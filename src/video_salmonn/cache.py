@@ -1,0 +1,184 @@
+"""One content-addressed cache for everything that is worth keeping: in memory, and on disk where a folder is given.
+
+Values are dictionaries of tensors and small JSON-ready facts. Both stores are bounded; the least recently used entry
+goes first. Files are written under another name and renamed, so a reader sees a whole entry or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import torch
+
+CHUNK = 1 << 20
+_digests: dict[tuple[str, int, int], str] = {}
+
+
+def digest(*parts: Any) -> str:
+    """A key from JSON-ready parts."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def digest_stream(stream: BinaryIO) -> str:
+    """SHA-256 of what is left in a binary stream."""
+    hasher = hashlib.sha256()
+    while chunk := stream.read(CHUNK):
+        hasher.update(chunk)
+    return hasher.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file; remembered while size and time of change stay the same."""
+    status = path.stat()
+    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+    if key not in _digests:
+        with path.open("rb") as stream:
+            _digests[key] = digest_stream(stream)
+    return _digests[key]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cached value: tensors by name, and facts about them."""
+
+    tensors: dict[str, torch.Tensor]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+class Cache:
+    """Bounded cache of :class:`Entry` values.
+
+    Args:
+        memory_bytes: most bytes of tensors kept in memory.
+        folder: where entries are also kept as safetensors files; None for memory only.
+        disk_bytes: most bytes of files in ``folder``.
+    """
+
+    def __init__(self, memory_bytes: int = 1 << 30, folder: Path | None = None, disk_bytes: int = 10 << 30) -> None:
+        self.memory_bytes = memory_bytes
+        self.folder = folder
+        self.disk_bytes = disk_bytes
+        self.hits = 0
+        self.misses = 0
+        self._held: OrderedDict[str, Entry] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Entry | None:
+        """The entry of a key, or None."""
+        with self._lock:
+            entry = self._held.get(key)
+            if entry is not None:
+                self._held.move_to_end(key)
+                self.hits += 1
+                return entry
+        entry = self._read(key)
+        with self._lock:
+            self.hits += entry is not None
+            self.misses += entry is None
+        if entry is not None:
+            self._hold(key, entry)
+        return entry
+
+    def put(self, key: str, entry: Entry) -> None:
+        """Keep an entry; one larger than the whole memory bound is kept on disk only, if there is a folder."""
+        self._hold(key, entry)
+        if self.folder is not None:
+            self._write(key, entry)
+
+    def clear(self) -> None:
+        """Forget everything in memory; files stay."""
+        with self._lock:
+            self._held.clear()
+            self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of tensors in memory."""
+        return self._size
+
+    def _hold(self, key: str, entry: Entry) -> None:
+        size = entry.nbytes
+        if size > self.memory_bytes:
+            return
+        with self._lock:
+            old = self._held.pop(key, None)
+            self._size += size - (old.nbytes if old else 0)
+            self._held[key] = entry
+            while self._size > self.memory_bytes:
+                _, dropped = self._held.popitem(last=False)
+                self._size -= dropped.nbytes
+
+    def _path(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def _read(self, key: str) -> Entry | None:
+        if self.folder is None:
+            return None
+        from safetensors import SafetensorError, safe_open
+
+        path = self._path(key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError, ValueError):
+            path.unlink(missing_ok=True)  # damaged: made again
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return Entry(tensors, facts)
+
+    def _write(self, key: str, entry: Entry) -> None:
+        from safetensors.torch import save_file
+
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        try:
+            tensors = {k: v.detach().cpu().contiguous() for k, v in entry.tensors.items()}
+            save_file(tensors, name, metadata={"facts": json.dumps(entry.facts)})
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        self._trim()
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        assert self.folder is not None
+        for path in self.folder.glob("*/*.safetensors"):
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                yield status.st_mtime, status.st_size, path
+
+    def _trim(self) -> None:
+        files = sorted(self._files())
+        size = sum(n for _, n, _ in files)
+        for _, n, path in files:
+            if size <= self.disk_bytes:
+                return
+            path.unlink(missing_ok=True)
+            size -= n

@@ -1,0 +1,237 @@
+"""Conversations to token ids: templates, pieces tokenised one by one, media places, loss mask.
+
+A template is turned into *pieces*: text written by the template (control tokens are read as such), text written by a
+person (control tokens are ordinary characters in it), answers (the loss is on them), and places for media. Each piece
+is tokenised by itself, as the released code does for Vicuna (§B), so neither a question nor an answer can reach over
+its border, and no user text can become a control token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from video_salmonn.errors import ConfigError
+
+Kind = Literal["template", "user", "answer", "media", "end"]
+IGNORED = -100
+MEDIA_TYPES = ("media", "video", "audio", "image")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One stretch of a prompt.
+
+    Attributes:
+        kind: ``template`` | ``user`` | ``answer`` | ``media`` | ``end`` (what closes an answer; the loss is on it).
+        text: the characters; empty for media.
+    """
+
+    kind: Kind
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message: who speaks, and the parts of it in order (text, or None where a media item goes)."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A tokenised conversation.
+
+    Attributes:
+        input_ids: token ids with the media id at media places, one for every media token.
+        labels: ids where the loss counts, else -100.
+        replaced: how many user characters' tokens were the media id and were taken out.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    replaced: int = 0
+
+
+def parse(conversation: str | Sequence[Mapping[str, Any]], media: int) -> list[Turn]:
+    """Normalise a question or a list of messages; media not placed by the caller go before the first question.
+
+    Args:
+        conversation: a question, or messages ``{"role", "content"}`` with content a string or a list of parts
+            ``{"type": "text", "text"}`` and ``{"type": "video" | "audio" | "image" | "media"}``.
+        media: number of media items there are.
+
+    Raises:
+        ConfigError: an empty conversation, an unknown role or part, or more places than media.
+    """
+    if isinstance(conversation, str):
+        conversation = [{"role": "user", "content": conversation}]
+    turns: list[Turn] = []
+    for message in conversation:
+        role, content = message.get("role"), message.get("content", "")
+        if role not in ("system", "user", "assistant"):
+            raise ConfigError(f"unknown role {role!r} in the conversation", remedy="use system, user or assistant")
+        parts: list[str | None] = []
+        for part in [content] if isinstance(content, str) else content:
+            if isinstance(part, str):
+                parts.append(part)
+            elif part.get("type") == "text":
+                parts.append(str(part["text"]))
+            elif part.get("type") in MEDIA_TYPES:
+                parts.append(None)
+            else:
+                raise ConfigError(f"unknown content part {part.get('type')!r}", remedy=f"text or one of {MEDIA_TYPES}")
+        turns.append(Turn(role, tuple(parts)))
+    places = sum(part is None for turn in turns for part in turn.parts)
+    first = next((i for i, turn in enumerate(turns) if turn.role == "user"), None)
+    if first is None:
+        raise ConfigError("the conversation asks nothing", remedy="give at least one user message")
+    if places > media:
+        raise ConfigError(f"the conversation has places for {places} media items, {media} were given")
+    if places < media:
+        if places:
+            raise ConfigError(f"{media} media items were given, the conversation has places for {places}")
+        turns[first] = Turn("user", (*[None] * media, *turns[first].parts))
+    if not any(part and part.strip() for turn in turns if turn.role == "user" for part in turn.parts):
+        raise ConfigError("the question is empty", remedy="ask something")
+    return turns
+
+
+def _merge(pieces: list[Piece]) -> list[Piece]:
+    """Join neighbours of the same kind; drop empty text."""
+    merged: list[Piece] = []
+    for piece in pieces:
+        if piece.kind != "media" and not piece.text:
+            continue
+        if merged and piece.kind != "media" and merged[-1].kind == piece.kind:
+            merged[-1] = Piece(piece.kind, merged[-1].text + piece.text)
+        else:
+            merged.append(piece)
+    return merged
+
+
+def vicuna(turns: Sequence[Turn], eos: str) -> list[Piece]:
+    """Vicuna v1 as released: ``USER: <Img>`` media ``</Img> question\\nASSISTANT:`` answer ``</s>``, no system prompt.
+
+    A question and the template text around it are one piece, as released; ``<Img>`` is ordinary text there.
+    """
+    return _plain(turns, "USER: ", "\nASSISTANT:", eos)
+
+
+def llama2(turns: Sequence[Turn], eos: str) -> list[Piece]:
+    """Llama-2: ``[INST] <Img>`` media ``</Img> question [/INST]`` answer ``</s>``."""
+    return _plain(turns, "[INST] ", " [/INST]", eos)
+
+
+def _plain(turns: Sequence[Turn], before: str, after: str, eos: str) -> list[Piece]:
+    pieces: list[Piece] = []
+    for turn in turns:
+        if turn.role == "assistant":
+            pieces += [Piece("answer", "".join(part or "" for part in turn.parts)), Piece("end", eos)]
+            continue
+        if turn.role == "user":
+            pieces.append(Piece("user", before))
+        for part in turn.parts:
+            pieces += [Piece("user", part)] if part is not None else _image()
+        pieces.append(Piece("user", after if turn.role == "user" else "\n"))
+    return _merge(pieces)
+
+
+def _image() -> list[Piece]:
+    return [Piece("user", "<Img>"), Piece("media"), Piece("user", "</Img> ")]
+
+
+def chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, open_answer: bool) -> list[Piece]:
+    """The language model's own chat template.
+
+    The template is applied to marks in place of contents and cut at the marks, so its control text and what people
+    wrote never touch.
+    """
+    contents: list[list[Piece]] = []
+    messages = []
+    for turn in turns:
+        if turn.role == "assistant":
+            contents.append([Piece("answer", "".join(part or "" for part in turn.parts))])
+        else:
+            contents.append([Piece("media") if part is None else Piece("user", part) for part in turn.parts])
+        messages.append({"role": turn.role, "content": f"\ue000{len(contents) - 1}\ue001"})
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_answer)
+    pieces: list[Piece] = []
+    rest = str(text)
+    for index, content in enumerate(contents):
+        head, mark, rest = rest.partition(f"\ue000{index}\ue001")
+        if not mark:
+            raise ConfigError("the chat template drops or rewrites a message", remedy="use prompt: vicuna or llama2")
+        pieces += [Piece("template", head), *content]
+        if content and content[0].kind == "answer":
+            end = next((t for t in _end_tokens(tokenizer) if rest.startswith(t)), "")
+            pieces.append(Piece("end", end))
+            rest = rest[len(end) :]
+    return _merge([*pieces, Piece("template", rest)])
+
+
+def _end_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    return sorted({str(t) for t in (tokenizer.eos_token, "<|im_end|>", "<|eot_id|>") if t}, key=len, reverse=True)
+
+
+def build_pieces(
+    template: str, turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, open_answer: bool = True
+) -> list[Piece]:
+    """Pieces of a conversation under a template (``vicuna`` | ``llama2`` | ``chat``).
+
+    Args:
+        template: the template's name.
+        turns: the conversation.
+        tokenizer: of the language model.
+        open_answer: leave the prompt open for the model's answer (the chat template's generation prompt).
+    """
+    if template == "chat":
+        return chat(turns, tokenizer, open_answer=open_answer)
+    eos = str(tokenizer.eos_token or "")
+    return vicuna(turns, eos) if template == "vicuna" else llama2(turns, eos)
+
+
+def tokenise(
+    pieces: Sequence[Piece],
+    tokenizer: PreTrainedTokenizerBase,
+    media_lengths: Sequence[int],
+    media_token_id: int,
+    *,
+    begin: bool,
+) -> Rendered:
+    """Pieces to ids.
+
+    Args:
+        pieces: of :func:`build_pieces`.
+        tokenizer: of the language model.
+        media_lengths: tokens of each media item, in order.
+        media_token_id: stands for one media token.
+        begin: start with the tokenizer's begin-of-sequence token (Vicuna and Llama-2; chat templates bring their own).
+
+    Returns:
+        ids, labels, and how many user tokens were taken out because they equalled ``media_token_id``.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    replaced = 0
+    if begin and tokenizer.bos_token_id is not None:
+        ids.append(tokenizer.bos_token_id)
+        labels.append(IGNORED)
+    lengths = iter(media_lengths)
+    for piece in pieces:
+        if piece.kind == "media":
+            new = [media_token_id] * next(lengths)
+        else:
+            by_person = piece.kind in ("user", "answer")
+            new = tokenizer(piece.text, add_special_tokens=False, split_special_tokens=by_person)["input_ids"]
+            if by_person:
+                kept = [token for token in new if token != media_token_id]
+                replaced += len(new) - len(kept)
+                new = kept
+        ids += new
+        labels += new if piece.kind in ("answer", "end") else [IGNORED] * len(new)
+    return Rendered(ids, labels, replaced)
