@@ -1,0 +1,80 @@
+"""The options of seeing and hearing, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from video_salmonn.errors import ConfigError
+from video_salmonn.media.audio import SoundMode
+from video_salmonn.media.limits import Limits
+from video_salmonn.media.sampling import parse_frame_times
+from video_salmonn.media.video import Scaling
+
+
+@dataclass(frozen=True, slots=True)
+class MediaOptions:
+    """How media are seen and heard.
+
+    Attributes:
+        use_video: whether pictures are looked at.
+        use_audio: whether sound is listened to.
+        start: beginning of the stretch wanted, seconds into the file; None for its beginning.
+        end: end of the stretch wanted, seconds into the file; None for its end.
+        frame_times: ``"uniform"`` (2 frames per second), ``"released"`` (first and last frame of every second), or
+            frames per second as a number.
+        spotlight: for pictures, ``n`` of the paper's image spotlight (the whole and ``(n-1)^2`` crops); 0 is off.
+        frame_size: ``(H, W)`` that every frame is scaled to; None keeps the size of the first frame.
+        scaling: filter of the scaler.
+        sound_mode: ``"mix"`` of all channels, or ``"released"``: first channel only, at least 3 s.
+        on_corrupt: ``"keep"`` uses what can be decoded and reports what was lost; ``"raise"`` refuses.
+        video_stream: index of the picture stream; None chooses.
+        audio_stream: index of the sound stream; None chooses.
+        threads: decoding threads; 0 for one a core.
+        limits: what the media may cost.
+    """
+
+    use_video: bool = True
+    use_audio: bool = True
+    start: float | None = None
+    end: float | None = None
+    frame_times: str | float = "uniform"
+    spotlight: int = 0
+    frame_size: tuple[int, int] | None = None
+    scaling: Scaling = "bicubic"
+    sound_mode: SoundMode = "mix"
+    on_corrupt: Literal["keep", "raise"] = "keep"
+    video_stream: int | None = None
+    audio_stream: int | None = None
+    threads: int = 0
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def stop(self) -> float | None:
+        """Where the stretch wanted ends on the clip axis, by ``end`` or by ``Limits.max_seconds``; None for the end."""
+        ends = [] if self.end is None else [self.end - (self.start or 0.0)]
+        if self.limits.max_seconds is not None:
+            ends.append(self.limits.max_seconds)
+        return min(ends, default=None)
+
+    def __post_init__(self) -> None:
+        parse_frame_times(self.frame_times)
+        if not (self.use_video or self.use_audio):
+            raise ConfigError("use_video and use_audio are both off", remedy="Switch one of them on.")
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} must be 0 or more seconds, not {value!r}", remedy=f"Correct {name}.")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise ConfigError(f"end ({self.end:g} s) is not after start ({self.start or 0:g} s)", remedy="Correct end.")
+        if self.spotlight not in (0, *range(2, 17)):
+            raise ConfigError(f"spotlight must be 0 or 2 to 16, not {self.spotlight!r}", remedy="The paper uses 4.")
+        if self.frame_size is not None and not all(isinstance(n, int) and 0 < n <= 16384 for n in self.frame_size):
+            raise ConfigError(f"frame_size must be (H, W) of 1 to 16384, not {self.frame_size!r}", remedy="Correct it.")
+        if self.on_corrupt not in ("keep", "raise"):
+            raise ConfigError(f"on_corrupt {self.on_corrupt!r} is unknown", remedy="Use keep or raise.")
+        if self.scaling not in ("bicubic", "bilinear", "area"):
+            raise ConfigError(f"scaling {self.scaling!r} is unknown", remedy="Use bicubic, bilinear or area.")
+        if self.sound_mode not in ("mix", "released"):
+            raise ConfigError(f"sound_mode {self.sound_mode!r} is unknown", remedy="Use mix or released.")
