@@ -157,12 +157,13 @@ class ConnectorConfig:
         """Frames of ``frame_seconds`` that cover ``seconds`` (at least one)."""
         return max(1, math.ceil(round(seconds / self.frame_seconds, 6)))
 
-    def tokens_for(self, frames: int) -> int:
-        """Tokens the language model gets for ``frames`` real frames."""
+    def tokens_for(self, frames: int, stretch: int = 1) -> int:
+        """Tokens the language model gets for ``frames`` real frames, with windows ``stretch`` times as long."""
         level = self.levels[0]
         if not self.trim_padding:
-            frames = -(-frames // self.window_multiple) * self.window_multiple
-        return -(-frames * level.queries // level.frames)
+            multiple = self.window_multiple * stretch
+            frames = -(-frames // multiple) * multiple
+        return -(-frames * level.queries // (level.frames * stretch))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form."""

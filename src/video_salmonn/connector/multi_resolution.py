@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from video_salmonn.connector.configuration import ConnectorConfig
 from video_salmonn.connector.qformer import CausalQFormer, level_input
@@ -106,6 +107,7 @@ class MultiResolutionCausalQFormer(nn.Module):
         visual_mask: torch.Tensor | None = None,
         sound_mask: torch.Tensor | None = None,
         modality_mask: torch.Tensor | None = None,
+        stretch: int = 1,
     ) -> Synchronised:
         """Project and align the streams; arguments as in :meth:`forward`. Returns (B, T, S, D_joint) and (B, T)."""
         config = self.config
@@ -118,7 +120,7 @@ class MultiResolutionCausalQFormer(nn.Module):
             visual,
             self.project_sound(speech, audio),
             slots=config.slots,
-            multiple=config.window_multiple,
+            multiple=config.window_multiple * stretch,
             absent_widths=(visual_width, config.joint_dim - visual_width),
             visual_mask=visual_mask,
             sound_mask=sound_mask,
@@ -135,6 +137,7 @@ class MultiResolutionCausalQFormer(nn.Module):
         sound_mask: torch.Tensor | None = None,
         modality_mask: torch.Tensor | None = None,
         zero_levels: Collection[int] = (),
+        stretch: int = 1,
     ) -> ConnectorOutput:
         """Connect a batch of clips.
 
@@ -146,24 +149,29 @@ class MultiResolutionCausalQFormer(nn.Module):
             sound_mask: ``(B, ceil(max(N, M) / A))`` bool of real frames; None for all.
             modality_mask: ``(B, 2)`` = [use picture, use sound].
             zero_levels: indices of levels whose outputs are set to zero (paper Table 5).
+            stretch: make every window this many times longer at the same number of queries, for long media: fewer
+                tokens per second. Frames of a stretched window share the learned positions of the frame they stand for.
 
         Returns:
             tokens and everything the losses and pictures need.
         """
         config = self.config
-        joint, frame_mask, all_real = self.synchronise(visual, speech, audio, visual_mask, sound_mask, modality_mask)
+        joint, frame_mask, all_real = self.synchronise(
+            visual, speech, audio, visual_mask, sound_mask, modality_mask, stretch
+        )
         if config.attend_padding:  # as released: an item's padding counts as real as far as the batch is real
             frame_mask = frame_mask.any(dim=0, keepdim=True).expand_as(frame_mask)
         content = self.input_norm(joint)
 
         inputs = [
-            level_input(config, level.frames, queries, frame_mask, all_real or config.attend_padding)
+            level_input(config, level.frames * stretch, queries, frame_mask, all_real or config.attend_padding)
             for level, queries in zip(config.levels, self.level_queries)
         ]
+        positions = self.positions if stretch == 1 else self._stretched_positions(stretch)
         if config.share_qformer:
-            states = self.qformers[0](content, self.positions, inputs)
+            states = self.qformers[0](content, positions, inputs)
         else:
-            states = [qformer(content, self.positions, [level])[0] for qformer, level in zip(self.qformers, inputs)]
+            states = [qformer(content, positions, [level])[0] for qformer, level in zip(self.qformers, inputs)]
 
         batch = joint.shape[0]
         levels = [unfold_windows(state, batch) for state in states]
@@ -177,11 +185,18 @@ class MultiResolutionCausalQFormer(nn.Module):
             window_masks=tuple(level.key_mask.any(dim=1).view(batch, -1) for level in inputs),
         )
 
+    def _stretched_positions(self, stretch: int) -> torch.Tensor:
+        """Positions of windows ``stretch`` times as long: each frame's rows repeated for the frames in its place."""
+        frames = self.positions[: self.config.positions_used].unflatten(0, (-1, self.config.slots))
+        return frames.repeat_interleave(stretch, dim=0).flatten(0, 1)
+
     def _token_mask(self, frame_mask: torch.Tensor, length: int) -> torch.Tensor:
         """(B, T) -> (B, L): a token is real where its share of the time axis holds a real frame."""
         if not self.config.trim_padding:
             return torch.ones(frame_mask.shape[0], length, dtype=torch.bool, device=frame_mask.device)
         frames = frame_mask.shape[1]
-        if length >= frames:
-            return frame_mask.repeat_interleave(length // frames, dim=1)
-        return frame_mask.view(frame_mask.shape[0], length, -1).any(dim=2)
+        # the slot of the time axis a token stands for may be a part of a frame, or several
+        starts = torch.arange(length, device=frame_mask.device) * frames // length
+        ends = ((torch.arange(length, device=frame_mask.device) + 1) * frames - 1) // length
+        real = F.pad(frame_mask.long().cumsum(1), (1, 0))
+        return real[:, ends + 1] > real[:, starts]

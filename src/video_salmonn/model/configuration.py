@@ -27,14 +27,18 @@ MEDIA_DEFAULTS: dict[str, Any] = {
 }
 """How media become encoder inputs.
 
-frame_times: ``uniform`` (true 2 Hz), ``released`` (first and last frame of every second), or frames per second.
-image_size, resize, image_mean, image_std: of the frames given to the vision encoder.
-mel_bins: of the speech encoder's log-mel. segment_seconds: sound is encoded in segments of this length.
-pad_last_segment: pad a short last segment to the full length (what Whisper was trained with).
-spotlight: n of the paper's image spotlight, 0 for off. picture_frames: a picture without sound is shown for so many
-frames (10 = one coarse window; released 60); with sound, for as long as the sound lasts. max_seconds: cut media to this length, None for the whole.
-max_sound_seconds: cut the sound alone (the release hears 30 s). first_channel: take the first channel in place of a
-downmix (released)."""
+- ``frame_times``: ``uniform`` (true 2 Hz), ``released`` (first and last frame of every second), or frames per second.
+- ``image_size``, ``resize``, ``image_mean``, ``image_std``: of the frames given to the vision encoder.
+- ``mel_bins``: of the speech encoder's log-mel.
+- ``segment_seconds``: sound is encoded in segments of this length.
+- ``pad_last_segment``: pad a short last segment to the full length (what Whisper was trained with).
+- ``spotlight``: n of the paper's image spotlight, 0 for off.
+- ``picture_frames``: a picture without sound is shown for so many frames (10 = one coarse window; released 60); with
+  sound, for as long as the sound lasts.
+- ``max_seconds``: cut media to this length, None for the whole.
+- ``max_sound_seconds``: cut the sound alone (the release hears 30 s).
+- ``first_channel``: take the first channel in place of a downmix (released).
+"""
 
 
 class VideoSalmonnConfig(PreTrainedConfig):

@@ -58,6 +58,7 @@ def connect(
     features: Sequence[MediaFeatures],
     instructions: tuple[torch.Tensor, torch.Tensor] | None = None,
     zero_levels: Collection[int] = (),
+    stretch: int = 1,
 ) -> Connected:
     """Run the connector on items of any modality and length.
 
@@ -70,6 +71,7 @@ def connect(
         features: one entry an item.
         instructions: (ids, mask), ``(M, n)`` each.
         zero_levels: levels to set to zero.
+        stretch: make windows this many times longer.
     """
     per_frame = connector.config.audio_tokens
     visuals: list[torch.Tensor | None] = []
@@ -100,6 +102,7 @@ def connect(
             visual_mask=_lengths([sights[i] for i in group], frames, device) if visual is not None else None,
             sound_mask=_lengths([sounds[i] for i in group], sound, device) if sound else None,
             zero_levels=zero_levels,
+            stretch=stretch,
         )
         outputs.append((len(group), output))
         for row, index in enumerate(group):

@@ -111,6 +111,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         features: Sequence[MediaFeatures],
         instructions: tuple[torch.Tensor, torch.Tensor] | None = None,
         zero_levels: Collection[int] = (),
+        stretch: int = 1,
     ) -> Connected:
         """Encoder features to language-model tokens.
 
@@ -118,8 +119,9 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             features: one entry an item.
             instructions: (ids, mask) ``(M, n)`` for InstructBLIP's Q-Former, where the model has one.
             zero_levels: levels of the connector to set to zero (paper Table 5).
+            stretch: windows this many times longer (fewer tokens per second, for long media).
         """
-        return connect(self.tower, self.connector, features, instructions, zero_levels)
+        return connect(self.tower, self.connector, features, instructions, zero_levels, stretch)
 
     def get_video_features(
         self,

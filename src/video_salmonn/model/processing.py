@@ -304,9 +304,8 @@ def question_of(conversation: Conversation) -> str:
             content = message.get("content", "")
             if isinstance(content, str):
                 return content
-            return " ".join(
-                p if isinstance(p, str) else p["text"] for p in content if isinstance(p, str) or "text" in p
-            )
+            texts = (part if isinstance(part, str) else part.get("text", "") for part in content)
+            return " ".join(text for text in texts if text)
     return ""
 
 
