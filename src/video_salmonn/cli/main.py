@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 COMMANDS: dict[str, str] = {
     "doctor": "Check this installation and say what to do about what is missing.",
     "setup": "Install the pretrained parts of the embedded default and convert them.",
+    "eval": "Run SAVE, score predictions, write reports.",
     "info": "Sizes of a preset or model: parameters, media tokens, FLOPs, bytes.",
     "probe": "What is in a media file, and what of it would be seen and heard.",
     "verify": "Run this package's modules on golden files and compare.",

@@ -1,0 +1,192 @@
+"""One evaluation from data to ``results.json``: tasks and baselines in the same run, scored as they finish."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from video_salmonn.errors import ConfigError, EvaluationError
+from video_salmonn.evaluation.conditions import FULL, inapplicable
+from video_salmonn.evaluation.engine import Engine
+from video_salmonn.evaluation.predictions import read_predictions, write_atomic
+from video_salmonn.evaluation.runner import Loaded, Progress, agree_on_settings, load, run_condition
+from video_salmonn.evaluation.save.locate import MediaIndex
+from video_salmonn.evaluation.save.task import Task
+from video_salmonn.evaluation.scoring import TaskScore, score
+from video_salmonn.evaluation.shards import Shards
+from video_salmonn.metrics.intervals import LEVEL, RESAMPLES
+from video_salmonn.metrics.judge import JUDGE_VERSION, Judge
+from video_salmonn.version import __version__
+
+_PACKAGES = ("torch", "transformers", "jiwer", "whisper-normalizer", "pycocoevalcap", "snowballstemmer")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        batch_size: requests given to the model at once.
+        limit: ask only so many items a task.
+        resume: go on with what the output folder holds.
+        allow_missing: leave out items whose media are missing.
+        baselines: conditions to run beside ``full``.
+        resamples: of the bootstrap.
+        seed: of the bootstrap and of ``shuffled``.
+        judge: for sound sources.
+    """
+
+    batch_size: int = 1
+    limit: int | None = None
+    resume: bool = False
+    allow_missing: bool = False
+    baselines: tuple[str, ...] = ()
+    resamples: int = RESAMPLES
+    seed: int = 0
+    judge: Judge | None = None
+
+
+def evaluate(
+    engine: Engine,
+    tasks: Sequence[Task],
+    data: Path,
+    out: Path,
+    options: Options | None = None,
+    *,
+    shards: Shards | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run tasks and write ``OUT/predictions/``, ``OUT/scores/`` and ``OUT/results.json``.
+
+    All tasks are read and checked before the first question, so a missing file does not surface hours later.
+
+    Returns:
+        what ``results.json`` holds. Processes other than the first return it without scores.
+
+    Raises:
+        ConfigError, EvaluationError: see :mod:`video_salmonn.evaluation.runner`.
+    """
+    options, shards = options or Options(), shards or Shards()
+    if not tasks:
+        raise ConfigError("no task to run")
+    index = MediaIndex(data)
+    loaded = [load(t, data, index, limit=options.limit, allow_missing=options.allow_missing) for t in tasks]
+    settings = {
+        "model": engine.describe(),
+        "seed": options.seed,
+        "decoding": "greedy",
+        "tasks": {one.task.id: one.identity for one in loaded},
+    }
+    if shards.first:
+        agree_on_settings(out, settings, resume=options.resume)
+    shards.wait()
+    results: dict[str, Any] = {
+        "model": settings["model"],
+        "decoding": "greedy",
+        "seed": options.seed,
+        "intervals": {"method": "percentile bootstrap over items", "level": LEVEL, "resamples": options.resamples},
+        "judge": {"model": options.judge.model, "wording": JUDGE_VERSION} if options.judge else None,
+        "versions": versions(),
+        "tasks": _earlier(out) if options.resume else {},
+    }
+    for one in loaded:
+        entry = _run_task(engine, one, out, options, shards, progress)
+        results["tasks"][one.task.id] = entry
+        if shards.first:
+            _write(out / "results.json", results)
+    return results
+
+
+def _run_task(
+    engine: Engine, one: Loaded, out: Path, options: Options, shards: Shards, progress: Progress | None
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {"title": one.task.title, **one.identity, "baselines": {}, "skipped": {}, "seconds": {}}
+    for condition in (FULL, *options.baselines):
+        if condition != FULL and (reason := inapplicable(condition, one.items)):
+            entry["skipped"][condition] = reason
+            continue
+        begin = time.perf_counter()
+        file = run_condition(
+            engine,
+            one,
+            out,
+            condition,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            shards=shards,
+            progress=progress,
+        )
+        entry["seconds"][condition] = round(time.perf_counter() - begin, 3)
+        if not shards.first:
+            continue
+        found = score(
+            one.task,
+            read_predictions(file),
+            resamples=options.resamples,
+            seed=options.seed,
+            judge=options.judge if condition == FULL else None,
+        )
+        _write(out / "scores" / f"{file.stem}.json", item_scores(found))
+        if condition == FULL:
+            entry.update(found.to_dict())
+        else:
+            entry["baselines"][condition] = found.to_dict()
+    return entry
+
+
+def item_scores(found: TaskScore) -> dict[str, Any]:
+    """Every item's score by every metric that has one, for reports (best and worst items)."""
+    return {
+        "task": found.task,
+        "ids": list(found.ids),
+        "metrics": {name: list(scored.items) for name, scored in found.metrics.items() if scored.items},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    out = {"video-salmonn": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            out[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            out[package] = "not installed"
+    return out
+
+
+def _earlier(out: Path) -> dict[str, Any]:
+    """Tasks an earlier run into the same folder finished."""
+    file = out / "results.json"
+    return read_results(out)["tasks"] if file.is_file() else {}
+
+
+def read_results(out: Path) -> dict[str, Any]:
+    """``results.json`` of an evaluation.
+
+    Raises:
+        EvaluationError: if it is missing or is none.
+    """
+    file = out / "results.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EvaluationError(
+            f"{file}: cannot be read: {error.strerror}", remedy="run `video-salmonn eval save` first"
+        ) from error
+    except ValueError as error:
+        raise EvaluationError(
+            f"{file}: is no JSON: {error}", remedy="run again with --resume after removing it"
+        ) from error
+    if not isinstance(found, dict) or not isinstance(found.get("tasks"), dict):
+        raise EvaluationError(f"{file}: holds no results of an evaluation")
+    return found
+
+
+def _write(file: Path, value: Any) -> None:
+    write_atomic(file, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n")

@@ -1,0 +1,207 @@
+"""A report of an evaluation: Markdown and HTML with the same content, from ``results.json`` and what lies beside it.
+
+Published numbers are printed in a column of their own and marked as published: they were measured elsewhere, with
+another model, other prompts and unreleased scoring.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from video_salmonn.evaluation.benchmark import read_results
+from video_salmonn.evaluation.item import Prediction
+from video_salmonn.evaluation.predictions import read_predictions, write_atomic
+from video_salmonn.evaluation.report_blocks import Bars, Block, Section, Table
+from video_salmonn.evaluation.report_html import to_html
+from video_salmonn.evaluation.runner import predictions_file
+from video_salmonn.evaluation.save import task as task_of
+from video_salmonn.evaluation.save.published import PUBLISHED
+
+PUBLISHED_NOTE = (
+    "Published: 13B model of the paper, measured by its authors (Sun et al., ICML 2024); not measured here, and their "
+    "prompts and scoring were not released."
+)
+
+
+def report(out: Path) -> tuple[Path, Path]:
+    """Write ``OUT/report.md`` and ``OUT/report.html``; returns their paths.
+
+    Raises:
+        EvaluationError: if ``OUT`` holds no results, or they do not fit its predictions.
+    """
+    results = read_results(out)
+    sections = build(out, results)
+    title = f"Evaluation of {results.get('model', {}).get('name', 'a model')}"
+    markdown, page = out / "report.md", out / "report.html"
+    write_atomic(markdown, to_markdown(title, sections).encode())
+    write_atomic(page, to_html(title, sections).encode())
+    return markdown, page
+
+
+def build(out: Path, results: dict[str, Any]) -> list[Section]:
+    """The report's content."""
+    sections = [Section("Results", [_overview(results), PUBLISHED_NOTE])]
+    for name, entry in results["tasks"].items():
+        sections.append(Section(entry.get("title", name), _task(out, name, entry)))
+    sections.append(Section("Settings", [_settings(results)]))
+    return sections
+
+
+def _overview(results: dict[str, Any]) -> Table:
+    rows = []
+    for name, entry in results["tasks"].items():
+        for metric, scored in entry.get("metrics", {}).items():
+            published = PUBLISHED.get(name)
+            same = published is not None and published.metric == metric
+            told = f"{number(published.value)} ({published.source})" if published and same else ""
+            rows.append((name, metric, _value(scored), f"{entry['n']} of {entry['of']}", told))
+    return Table(("task", "metric", "measured (95 % interval)", "items", "published"), rows)
+
+
+def _task(out: Path, name: str, entry: dict[str, Any]) -> list[Block]:
+    blocks: list[Block] = []
+    main = next(iter(task_of(name).metrics))
+    main = main if entry["metrics"].get(main, {}).get("value") is not None else _first_value(entry["metrics"])
+    conditions = {"full": entry["metrics"]} | {c: e["metrics"] for c, e in entry.get("baselines", {}).items()}
+    bars = [
+        (condition, m[main]["value"], m[main]["low"], m[main]["high"])
+        for condition, m in conditions.items()
+        if main and m.get(main, {}).get("value") is not None
+    ]
+    metrics = list(entry["metrics"])
+    rows = [(c, *(_value(m.get(metric, {})) for metric in metrics)) for c, m in conditions.items()]
+    rows += [
+        (f"full, part {part}", *(_value(e["metrics"].get(m, {})) for m in metrics))
+        for part, e in entry.get("parts", {}).items()
+    ]
+    blocks.append(Table(("condition", *metrics), rows))
+    if bars:
+        blocks.append(Bars(main, bars))
+    blocks += [f"{metric}: {m['note']}" for metric, m in entry["metrics"].items() if m.get("note")]
+    blocks += [f"Baseline {c} left out: {reason}." for c, reason in entry.get("skipped", {}).items()]
+    told = [f"{entry['n']} items of {entry['of']} in the file"]
+    if entry.get("expected") and entry["of"] != entry["expected"]:
+        told.append(f"the published file has {entry['expected']}")
+    told += [f"{entry[k]} {what}" for k, what in _COUNTS.items() if entry.get(k)]
+    blocks.append("; ".join(told) + ".")
+    blocks.append(f"Prompt (version {entry['prompt']['version']}): {json.dumps(entry['prompt']['template'])}")
+    if entry.get("failed"):
+        rows = [(f["id"], f["error"]) for f in entry["failed"]]
+        blocks += ["Items that could not be asked (they count as wrong):", Table(("item", "reason"), rows)]
+    blocks += _extremes(out, name, main)
+    return blocks
+
+
+_COUNTS = {
+    "unparsed": "answers could not be read",
+    "lacking_media": "left out for lack of media",
+    "stand_ins": "with a stand-in for a missing file",
+}
+
+
+def _first_value(metrics: dict[str, Any]) -> str:
+    return next((name for name, scored in metrics.items() if scored.get("value") is not None), "")
+
+
+def _extremes(out: Path, name: str, metric: str, count: int = 3) -> list[Block]:
+    """The best and the worst items by the main metric, with what was seen and heard."""
+    file = out / "scores" / f"{name}.json"
+    if not metric or not file.is_file():
+        return []
+    scores = json.loads(file.read_text(encoding="utf-8"))
+    values = scores["metrics"].get(metric)
+    if not values or min(values) == max(values):
+        return []
+    said = {p.id: p for p in read_predictions(predictions_file(out, name))}
+    ranked = sorted(zip(scores["ids"], values), key=lambda pair: (pair[1] if metric == "wer" else -pair[1], pair[0]))
+    blocks: list[Block] = []
+    for label, some in (("Best", ranked[:count]), ("Worst", ranked[::-1][:count])):
+        rows = [_shown(said[item], value) for item, value in some if item in said]
+        blocks += [
+            f"{label} items by {metric}:",
+            Table(("item", metric, "answer", "reference", "seen and heard"), rows),
+        ]
+    return blocks
+
+
+def _shown(prediction: Prediction, value: float) -> tuple[str, ...]:
+    reference = " / ".join(prediction.references[:2])
+    account = "; ".join(filter(None, (_senses(media) for media in prediction.media)))
+    return prediction.id, number(value), _cut(prediction.prediction), _cut(reference), account
+
+
+def _senses(media: dict[str, Any]) -> str:
+    parts = []
+    for sense in ("seen", "heard"):
+        told = media.get(sense) or {}
+        span = (
+            f" {told['from']:.1f}–{told['to']:.1f} s"
+            if told.get("from") is not None and told.get("to") is not None
+            else ""
+        )
+        if told.get("status"):
+            parts.append(f"{sense}: {told['status']}{span}")
+    return ", ".join(parts)
+
+
+def _settings(results: dict[str, Any]) -> Table:
+    rows = [(f"model {key}", str(value)) for key, value in results.get("model", {}).items()]
+    rows += [(key, str(results[key])) for key in ("decoding", "seed") if key in results]
+    rows += [(f"intervals: {key}", str(value)) for key, value in results.get("intervals", {}).items()]
+    if results.get("judge"):
+        rows.append(("judge", f"{results['judge']['model']} (wording {results['judge']['wording']})"))
+    rows += [(f"version of {key}", str(value)) for key, value in results.get("versions", {}).items()]
+    for name, entry in results["tasks"].items():
+        rows.append(
+            (f"annotations of {name}", f"{entry['annotations']['file']}, SHA-256 {entry['annotations']['sha256']}")
+        )
+        rows += [(f"seconds, {name}, {condition}", str(s)) for condition, s in entry.get("seconds", {}).items()]
+    return Table(("setting", "value"), rows)
+
+
+def number(value: float | None) -> str:
+    """Four digits after the point, ``n/a`` for None."""
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+def _value(scored: dict[str, Any]) -> str:
+    if scored.get("value") is None:
+        return "n/a"
+    if scored.get("low") is None:
+        return number(scored["value"])
+    return f"{number(scored['value'])} ({number(scored['low'])} to {number(scored['high'])})"
+
+
+def _cut(text: str, limit: int = 160) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def to_markdown(title: str, sections: Sequence[Section]) -> str:
+    """The report as GitHub-flavoured Markdown; figures are in the HTML only, their numbers are in the tables."""
+    lines = [f"# {_escape(title)}", ""]
+    for section in sections:
+        lines += [f"## {section.title}", ""]
+        for block in section.blocks:
+            if isinstance(block, str):
+                lines += [_escape(block), ""]
+            elif isinstance(block, Table):
+                lines += [*_markdown_table(block), ""]
+    return "\n".join(lines)
+
+
+def _markdown_table(table: Table) -> Iterable[str]:
+    yield "| " + " | ".join(table.header) + " |"
+    yield "|" + "---|" * len(table.header)
+    for row in table.rows:
+        yield "| " + " | ".join(_escape(cell) for cell in row) + " |"
+
+
+def _escape(text: str) -> str:
+    """Model output is data: it must not become a table cell, a tag or a link."""
+    for mark in ("\\", "|", "`", "*", "_", "[", "]", "#"):
+        text = text.replace(mark, "\\" + mark)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,34 @@
+"""What a report is made of, whatever it is printed as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: header, and rows of texts."""
+
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A figure: (label, value, low, high) a bar, all on the scale of one metric."""
+
+    metric: str
+    bars: Sequence[tuple[str, float, float | None, float | None]]
+
+
+Block = str | Table | Bars
+"""A paragraph, a table or a figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A headline and what stands under it."""
+
+    title: str
+    blocks: list[Block]

@@ -1,0 +1,254 @@
+"""Ask a model every item of a task, and lose nothing: answers are on disk as they come, a killed run goes on.
+
+Decisions:
+
+- Items are asked greedily and each on its own, so neither batch size nor shards can change an answer; the finished
+  file is written in the annotation file's order, so they cannot change the file either.
+- A process appends to its own file and syncs every batch. Several processes (started by ``torchrun`` or
+  ``accelerate launch``) each write ``<task>.shard-R.jsonl``; the first one joins them.
+- What was asked is written down before the first question (``OUT/settings.json``). Going on with another model,
+  prompt or annotation file is refused: it would mix two experiments in one number.
+- A broken item fails alone: it is asked again by itself, counts as wrong, and is listed with its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from video_salmonn.errors import ConfigError, ContextError, EvaluationError, MediaError
+from video_salmonn.evaluation.conditions import FULL, inapplicable, requests
+from video_salmonn.evaluation.engine import Engine, Request
+from video_salmonn.evaluation.item import Item, Prediction
+from video_salmonn.evaluation.predictions import (
+    PredictionWriter,
+    check_ids,
+    in_order,
+    mend,
+    read_predictions,
+    write_atomic,
+    write_whole,
+)
+from video_salmonn.evaluation.save.locate import MediaIndex
+from video_salmonn.evaluation.save.task import Task
+from video_salmonn.evaluation.shards import Shards
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, items done, items in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A task ready to run: its items, how many the annotation file has, and what identifies them."""
+
+    task: Task
+    items: list[Item]
+    total: int
+    identity: dict[str, Any]
+
+
+def load(task: Task, data: Path, index: MediaIndex, *, limit: int | None, allow_missing: bool) -> Loaded:
+    """Read a task's items.
+
+    Args:
+        task: which.
+        data: the data folder.
+        index: of that folder.
+        limit: ask only so many items, spread evenly over the file (its parts and speakers come in blocks).
+        allow_missing: leave out items whose media are not there, instead of refusing to start.
+
+    Raises:
+        EvaluationError: without annotations or media, naming what is missing.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit must be at least 1, not {limit}")
+    entries, located, file = task.load(data, index)
+    lacking = [*located.missing, *located.ambiguous]
+    items = task.items(entries, located)
+    remedy = f"`video-salmonn eval save check --data {data}` lists them and says where to get them"
+    if not items:
+        raise EvaluationError(
+            f"task {task.id}: no media at all: none of the {len(entries)} items can be asked", remedy=remedy
+        )
+    if lacking and not allow_missing:
+        name, media = lacking[0]
+        raise EvaluationError(
+            f"task {task.id}: {len(lacking)} of {len(entries)} items lack media, among them {name}: {media}",
+            remedy=f"{remedy}; or evaluate the others with --allow-missing (the result then says so)",
+        )
+    if limit is not None and limit < len(items):
+        items = [items[place * len(items) // limit] for place in range(limit)]
+    identity = {
+        "prompt": {"template": task.prompt.template, "version": task.prompt.version},
+        "max_new_tokens": task.max_new_tokens,
+        "annotations": {"file": file.name, "sha256": digest(file)},
+        "items": len(items),
+        "of": len(entries),
+        "expected": task.expected,
+        "lacking_media": len(lacking),
+        "stand_ins": sum(bool(item.notes) for item in items),
+    }
+    return Loaded(task, items, len(entries), identity)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of an annotation file, or of all transcripts of a corpus folder."""
+    hashed = hashlib.sha256()
+    for file in sorted(path.rglob("*.trans.txt")) if path.is_dir() else [path]:
+        hashed.update(file.read_bytes())
+    return hashed.hexdigest()
+
+
+def predictions_file(out: Path, task: str, condition: str = FULL) -> Path:
+    """``OUT/predictions/<task>.jsonl``; baselines have their name before the suffix."""
+    return out / "predictions" / (f"{task}.jsonl" if condition == FULL else f"{task}.{condition}.jsonl")
+
+
+def agree_on_settings(out: Path, settings: dict[str, Any], *, resume: bool) -> None:
+    """Write down what will be asked, or check that it is what was asked before.
+
+    Raises:
+        ConfigError: if the folder holds another experiment, naming the first setting that differs.
+    """
+    file = out / "settings.json"
+    if file.is_file():
+        if not resume:
+            raise ConfigError(
+                f"{out} already holds an evaluation", remedy="go on with it by --resume, or choose another --out"
+            )
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{file}: cannot be read as JSON: {error}", remedy="choose another --out") from error
+        if difference := _difference(before, json.loads(json.dumps(settings)), ""):
+            raise ConfigError(
+                f"{file}: the run to go on with differs in {difference}",
+                remedy="use the settings of that run, or choose another --out",
+            )
+        settings = _joined(before, settings)
+    elif any((out / "predictions").glob("*.jsonl")):
+        raise ConfigError(
+            f"{out} holds predictions but no settings.json to tell what they are of", remedy="choose another --out"
+        )
+    write_atomic(file, json.dumps(settings, ensure_ascii=False, indent=2).encode() + b"\n")
+
+
+def _difference(before: Any, now: Any, where: str) -> str:
+    """The first setting present in both that differs, as "path (before, now)"; "" if none does."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() & now.keys()):
+            if found := _difference(before[key], now[key], f"{where}.{key}" if where else key):
+                return found
+        return ""
+    return "" if before == now else f"{where} ({before!r} then, {now!r} now)"
+
+
+def _joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Tasks asked for now are added to those of before."""
+    return before | now | {"tasks": before.get("tasks", {}) | now.get("tasks", {})}
+
+
+def run_condition(
+    engine: Engine,
+    loaded: Loaded,
+    out: Path,
+    condition: str = FULL,
+    *,
+    batch_size: int = 1,
+    seed: int = 0,
+    shards: Shards | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Ask every item that has no answer yet; returns the finished predictions file.
+
+    Raises:
+        ConfigError: if the condition says nothing about this task, or the batch size is no size.
+        EvaluationError: if the folder's predictions are of other items, or the engine loses an answer.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch size must be at least 1, not {batch_size}")
+    shards = shards or Shards()
+    if condition != FULL and (reason := inapplicable(condition, loaded.items)):
+        raise ConfigError(f"task {loaded.task.id}: baseline {condition} does not apply: {reason}")
+    file = predictions_file(out, loaded.task.id, condition)
+    ids = [item.id for item in loaded.items]
+    done = _answered(file, ids)
+    shards.wait()  # everybody has read before anybody writes
+    asked = requests(loaded.task, loaded.items, condition, seed)
+    # Shared out by place in the file, not among what is left: no process can take an item for another's.
+    share = list(zip(loaded.items, asked))[shards.rank :: shards.count]
+    mine = [pair for pair in share if pair[0].id not in done]
+    label = f"{loaded.task.id} · {condition}"
+    with PredictionWriter(shards.file(file)) as writer:
+        for start in range(0, len(mine), batch_size):
+            batch = mine[start : start + batch_size]
+            writer.write(_ask(engine, batch))
+            if progress:
+                progress(label, len(share) - len(mine) + start + len(batch), len(share))
+    shards.wait()
+    if shards.first:
+        _join(file, ids)
+    shards.wait()
+    return file
+
+
+def _pieces(file: Path) -> list[Path]:
+    """The file and the shards that a run with several processes left beside it."""
+    return [piece for piece in (file, *sorted(file.parent.glob(f"{file.stem}.shard-*.jsonl"))) if piece.is_file()]
+
+
+def _answered(file: Path, ids: Sequence[str]) -> set[str]:
+    """Ids answered by earlier runs, whatever their number of processes; torn lines are cut off."""
+    done: set[str] = set()
+    for piece in _pieces(file):
+        mend(piece)
+        if piece.stat().st_size == 0:
+            continue
+        earlier = read_predictions(piece)
+        check_ids(earlier, ids, piece, complete=False)
+        done.update(prediction.id for prediction in earlier)
+    return done
+
+
+def _join(file: Path, ids: Sequence[str]) -> None:
+    """Write all answers in the annotation file's order, then remove the shards."""
+    pieces = _pieces(file)
+    found = [p for piece in pieces if piece.stat().st_size for p in read_predictions(piece)]
+    check_ids(found, ids, file)
+    write_whole(file, in_order(found, ids))
+    for piece in pieces:
+        if piece != file:
+            piece.unlink()
+
+
+def _ask(engine: Engine, batch: Sequence[tuple[Item, Request]]) -> list[Prediction]:
+    """Answers of a batch; if it fails, of its items one by one, so that only the broken ones fail."""
+    try:
+        answers = engine.ask_many([request for _, request in batch])
+    except (MediaError, ContextError) as error:
+        if len(batch) > 1:
+            return [prediction for pair in batch for prediction in _ask(engine, [pair])]
+        return [_prediction(batch[0][0], "", error=str(error))]
+    if len(answers) != len(batch):
+        raise EvaluationError(f"the model gave {len(answers)} answers to {len(batch)} questions")
+    return [_prediction(item, answer.text, media=_account(answer.report)) for (item, _), answer in zip(batch, answers)]
+
+
+def _prediction(item: Item, text: str, *, error: str = "", media: list[dict[str, Any]] | None = None) -> Prediction:
+    entry = item.entry
+    return Prediction(
+        entry.id, text, entry.references, entry.candidates, entry.part, entry.question, error, media or []
+    )
+
+
+def _account(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was seen and heard, without timings and folders: the same bytes on every machine."""
+    kept = []
+    for media in report.get("media") or []:
+        entry = {name: media[name] for name in ("seen", "heard", "cuts", "warnings") if media.get(name)}
+        kept.append({"source": Path(str(media.get("source", ""))).name, **entry})
+    return kept
