@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from video_salmonn.checkpoints.ctranslate2 import read_ctranslate2, whisper_config, whisper_state_dict
@@ -27,6 +28,7 @@ from video_salmonn.checkpoints.gguf import convert_llama
 from video_salmonn.checkpoints.onnx import yamnet_state_dict
 from video_salmonn.checkpoints.parts import Part, PartFile, directory
 from video_salmonn.encoders.efficientnet import EfficientNetEncoder
+from video_salmonn.encoders.whisper import WhisperEncoder
 from video_salmonn.encoders.yamnet import YamnetEncoder
 from video_salmonn.errors import CheckpointError
 
@@ -208,6 +210,19 @@ def load_whisper(dtype: torch.dtype = torch.float32, home: Path | None = None) -
     folder = part_directory("whisper-base", home)
     model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=dtype).eval()
     return model, AutoTokenizer.from_pretrained(folder), WhisperFeatureExtractor.from_pretrained(folder)
+
+
+def load_whisper_encoder(dtype: torch.dtype = torch.float32, home: Path | None = None) -> WhisperEncoder:
+    """Only Whisper's encoder, in eval mode, as the embedded preset uses it."""
+    from transformers import WhisperConfig
+
+    folder = part_directory("whisper-base", home)
+    encoder = WhisperEncoder(WhisperConfig.from_pretrained(folder))
+    prefix = "model.encoder."
+    with safe_open(folder / _WEIGHTS, framework="pt") as stored:
+        weights = {key.removeprefix(prefix): stored.get_tensor(key) for key in stored.keys() if key.startswith(prefix)}  # noqa: SIM118
+    encoder.model.load_state_dict(weights)
+    return encoder.to(dtype).eval()
 
 
 def load_yamnet(home: Path | None = None) -> YamnetEncoder:

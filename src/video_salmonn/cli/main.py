@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 COMMANDS: dict[str, str] = {
     "doctor": "Check this installation and say what to do about what is missing.",
+    "data": "Build, encode and check data sets.",
     "setup": "Install the pretrained parts of the embedded default and convert them.",
     "eval": "Run SAVE, score predictions, write reports.",
     "info": "Sizes of a preset or model: parameters, media tokens, FLOPs, bytes.",

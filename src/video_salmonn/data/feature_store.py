@@ -57,12 +57,19 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self._where)
 
-    def __getitem__(self, key: str) -> torch.Tensor:
+    def _file(self, key: str) -> safe_open:
         path = self._where.get(key)
         if path is None:
             raise CheckpointError(f"{self.folder}: no features under {key}", remedy="encode this data set again")
-        tensor: torch.Tensor = self._files[path].get_tensor(key)
+        return self._files[path]
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._file(key).get_tensor(key)
         return tensor
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """A tensor's shape, without reading it."""
+        return tuple(self._file(key).get_slice(key).get_shape())
 
 
 class FeatureWriter:

@@ -1,0 +1,59 @@
+"""Recipes: how a composed sound or picture strip is made out of files, as plain JSON, and what identifies it.
+
+A **sound recipe** is ``{"length": seconds, "layers": [layer, …]}``. A layer is a source with a place:
+
+- ``{"file": path, "from": s, "to": s}`` (``from``/``to`` optional), or
+- ``{"say": text, "engine": "espeak-ng", "voice": "en-us+f3", "rate": 160}``, synthetic speech, or
+- ``{"noise": "white" | "pink" | "brown", "seed": n}``,
+
+each with ``at`` (seconds, default 0), ``gain`` (dB, default 0; relative to the file for files, to full scale for
+noise), ``level`` (dB relative to full scale that the layer's loudest second is brought to; overrides ``gain``) and
+``room`` (seed of a synthetic room response; none by default). Without ``length`` the sound is as long as its layers.
+
+A **picture recipe** is ``{"length": seconds, "slides": [{"file": path, "at": s}, …]}``: each slide stands until the
+next one. A plain path stands for one file as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from video_salmonn.errors import MediaError
+
+Recipe = str | dict[str, Any]
+
+
+@lru_cache(maxsize=65536)
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise MediaError(str(path), f"cannot be read ({error.strerror})") from error
+
+
+def _by_content(value: Any, root: Path) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: file_digest(root / entry) if key == "file" else _by_content(entry, root)
+            for key, entry in value.items()
+        }
+    if isinstance(value, list):
+        return [_by_content(entry, root) for entry in value]
+    return value
+
+
+def recipe_key(recipe: Recipe, root: Path) -> str:
+    """What identifies the rendered result: the recipe with every file replaced by its content's digest.
+
+    Args:
+        recipe: a path relative to ``root``, or a recipe object.
+        root: the manifest's folder.
+    """
+    whole = {"file": recipe} if isinstance(recipe, str) else recipe
+    text = json.dumps(_by_content(whole, root), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -1,0 +1,154 @@
+"""Recipes -> sound and pictures. The same recipe gives the same samples on every run of one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from video_salmonn.data.embedded.recipes import Recipe
+from video_salmonn.data.embedded.synthesis import speak
+from video_salmonn.errors import EmptyMediaError, MediaError
+
+RATE = 16_000
+Samples = NDArray[np.float32]
+
+
+def _resample(frames: Any) -> Samples:
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+    pieces = [piece.to_ndarray()[0] for frame in frames for piece in resampler.resample(frame)]
+    pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
+    return np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, np.float32)
+
+
+def read_sound(path: Path) -> Samples:
+    """A file's first audio stream as 16 kHz mono samples.
+
+    Raises:
+        MediaError: unreadable, or no audio stream.
+    """
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise EmptyMediaError(str(path), "has no audio stream")
+            return _resample(container.decode(audio=0))
+    except (FFmpegError, OSError) as error:
+        raise MediaError(str(path), f"cannot be decoded ({error})", stream="audio") from error
+
+
+def _said(layer: dict[str, Any]) -> Samples:
+    samples, rate = speak(layer["say"], layer["engine"], layer["voice"], layer.get("rate", 160))
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="flt", layout="mono")
+    frame.sample_rate = rate
+    return _resample([frame])
+
+
+def _noise(colour: str, count: int, seed: int) -> Samples:
+    """Noise of unit peak; its power falls by 0, 3 or 6 dB an octave (white, pink, brown)."""
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(count))
+    frequency = np.maximum(np.arange(spectrum.size), 1.0)
+    shaped = np.fft.irfft(spectrum / frequency ** {"white": 0.0, "pink": 0.5, "brown": 1.0}[colour], count)
+    return (shaped / np.abs(shaped).max()).astype(np.float32)
+
+
+def _room(samples: Samples, seed: int) -> Samples:
+    """Convolve with a made-up room: the direct sound, then exponentially dying noise (0.1 to 0.5 s to -60 dB)."""
+    rng = np.random.default_rng(seed)
+    decay = rng.uniform(0.1, 0.5)
+    time = np.arange(int(decay * RATE)) / RATE
+    tail = rng.standard_normal(time.size) * 10 ** (-3 * time / decay) * rng.uniform(0.02, 0.08)
+    tail[0] = 1.0
+    size = 1 << int(samples.size + tail.size).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(tail, size), size)
+    return wet[: samples.size].astype(np.float32)
+
+
+def _layer(layer: dict[str, Any], root: Path, count: int = 0) -> Samples:
+    if "noise" in layer:
+        samples = _noise(layer["noise"], count, layer.get("seed", 0))
+    elif "say" in layer:
+        samples = _said(layer)
+    else:
+        samples = read_sound(root / layer["file"])
+        end = layer.get("to")
+        samples = samples[round(layer.get("from", 0.0) * RATE) : None if end is None else round(end * RATE)]
+    if "room" in layer and samples.size:
+        samples = _room(samples, layer["room"])
+    if "level" in layer and samples.size:
+        loudness = max(np.sqrt(np.mean(samples[i : i + RATE] ** 2)) for i in range(0, samples.size, RATE))
+        return samples * np.float32(10 ** (layer["level"] / 20) / max(loudness, 1e-5))
+    return samples * np.float32(10 ** (layer.get("gain", 0.0) / 20))
+
+
+def render_sound(recipe: Recipe, root: Path) -> Samples:
+    """A path or sound recipe -> 16 kHz mono samples, kept within [-1, 1] by scaling where the sum is too loud.
+
+    Args:
+        recipe: see :mod:`video_salmonn.data.embedded.recipes`; paths are relative to ``root``.
+        root: the manifest's folder.
+    """
+    if isinstance(recipe, str):
+        return read_sound(root / recipe)
+    sources = [layer for layer in recipe["layers"] if "noise" not in layer]
+    placed = [(round(layer.get("at", 0.0) * RATE), _layer(layer, root)) for layer in sources]
+    length = recipe.get("length")
+    if length is None and not placed:
+        raise MediaError(str(recipe), "a recipe of noise alone needs a length")
+    total = max(start + samples.size for start, samples in placed) if length is None else round(length * RATE)
+    for layer in recipe["layers"]:
+        if "noise" in layer:
+            start = round(layer.get("at", 0.0) * RATE)
+            placed.append((start, _layer(layer, root, max(total - start, 1))))
+    out = np.zeros(total, np.float32)
+    for start, samples in placed:
+        piece = samples[: max(total - start, 0)]
+        out[start : start + piece.size] += piece
+    peak = float(np.abs(out).max(initial=0.0))
+    if peak > 1.0:
+        out /= np.float32(peak)
+    return out
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """A picture file as ``(H, W, 3)`` RGB, transparency over white.
+
+    Raises:
+        MediaError: unreadable.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            layered = picture.convert("RGBA")
+            ground = Image.new("RGBA", layered.size, "white")
+            return np.asarray(Image.alpha_composite(ground, layered).convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise MediaError(str(path), f"cannot be read as a picture ({error})") from error
+
+
+def read_frames(path: Path, per_second: float = 2.0) -> NDArray[np.uint8]:
+    """A video file's frames at the middle of every ``1 / per_second`` s: ``(T, H, W, 3)`` RGB.
+
+    Raises:
+        MediaError: unreadable, or no video stream.
+    """
+    frames: list[NDArray[np.uint8]] = []
+    last: NDArray[np.uint8] | None = None
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise EmptyMediaError(str(path), "has no video stream")
+            for frame in container.decode(video=0):
+                due = (len(frames) + 0.5) / per_second
+                last = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+                if frame.time is not None and frame.time + 1e-6 >= due:
+                    frames.append(last)
+    except (FFmpegError, OSError) as error:
+        raise MediaError(str(path), f"cannot be decoded ({error})", stream="video") from error
+    if last is None:
+        raise EmptyMediaError(str(path), "has no pictures")
+    return np.stack(frames or [last])

@@ -1,0 +1,1 @@
+"""Training: stages and recipes; nothing of the pipeline imports this."""
