@@ -15,15 +15,24 @@ from typing import TYPE_CHECKING, Any
 from video_salmonn.version import __version__
 
 if TYPE_CHECKING:
+    from video_salmonn.inference.engine import VideoSalmonn
     from video_salmonn.types import Answer, Clip, MediaReport
 
-__all__ = ["Answer", "Clip", "MediaReport", "__version__"]
+__all__ = ["Answer", "Clip", "MediaReport", "VideoSalmonn", "__version__", "load"]
 
 _LAZY = {
     "Answer": "video_salmonn.types",
     "Clip": "video_salmonn.types",
     "MediaReport": "video_salmonn.types",
+    "VideoSalmonn": "video_salmonn.inference.engine",
 }
+
+
+def load(name_or_dir: str = "embedded", **options: Any) -> VideoSalmonn:
+    """Load a model: ``embedded``, ``tiny`` or a directory. Options as :meth:`VideoSalmonn.load`."""
+    from video_salmonn.inference.engine import VideoSalmonn
+
+    return VideoSalmonn.load(name_or_dir, **options)
 
 
 def __getattr__(name: str) -> Any:

@@ -213,3 +213,33 @@ def preset(name: str) -> VideoSalmonnConfig:
     if name not in PRESETS:
         raise ConfigError(f"no preset {name!r}", remedy=f"presets: {', '.join(PRESETS)}")
     return PRESETS[name]()
+
+
+def apply_profile(config: VideoSalmonnConfig, profile: str) -> VideoSalmonnConfig:
+    """A configuration with everything the released code does, for weights that were trained so.
+
+    Args:
+        config: any configuration.
+        profile: ``released``.
+
+    Raises:
+        ConfigError: an unknown profile.
+    """
+    if profile != "released":
+        raise ConfigError(f"profile {profile!r} is unknown", remedy="the only profile is: released")
+    values = {
+        name: getattr(config, name)
+        for name in ("vision", "instruction_qformer", "speech", "audio", "lora", "media_token_id", "diversity_form")
+    }
+    released: dict[str, Any] = {"attend_padding": True, "trim_padding": False, "mask_direction": "future"}
+    if config.connector.get("mask_direction") == "none":
+        del released["mask_direction"]  # there is no block attention to turn round
+    return VideoSalmonnConfig(
+        text_config=config.text_config,
+        connector={**config.connector, **released},
+        media={**config.media, **RELEASED_MEDIA, "segment_seconds": 30.0, "pad_last_segment": True},
+        prompt="vicuna",
+        diversity_weight=config.diversity_weight,
+        generation={**RELEASED_GENERATION},
+        **values,
+    )

@@ -52,7 +52,7 @@ class VideoSalmonnProcessor(ProcessorMixin):
     @staticmethod
     def settings_of(config: VideoSalmonnConfig) -> dict[str, Any]:
         """What of a configuration the processor needs, JSON-ready."""
-        text = config.text_config
+        text: Any = config.text_config
         return {
             "text_config": {
                 "model_type": text.model_type,
@@ -223,7 +223,9 @@ class VideoSalmonnProcessor(ProcessorMixin):
             return None
         tokenizer = self.qformer_tokenizer
         rows = [tokenizer(q, split_special_tokens=True)["input_ids"] for q in questions]
-        limit = min(INSTRUCTION_TOKENS, int(self.config.instruction_qformer.get("max_position_embeddings", 512)))
+        limit = min(
+            INSTRUCTION_TOKENS, int((self.config.instruction_qformer or {}).get("max_position_embeddings", 512))
+        )
         rows = [row[-limit:] for row in rows]
         width = max(len(row) for row in rows)
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])

@@ -1,0 +1,178 @@
+"""Whole models by name: ``tiny`` (random), ``embedded`` (installed parts and the shipped connector), or a directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from video_salmonn.checkpoints.embedded import part_directory
+from video_salmonn.errors import CheckpointError
+from video_salmonn.model.byte_tokenizer import byte_tokenizer
+from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.presets import PRESETS, embedded, tiny
+from video_salmonn.model.processing import VideoSalmonnProcessor
+
+Loaded = tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]
+ASSETS = Path(__file__).parent.parent / "assets" / "embedded"
+CONNECTOR_FILE = "connector.safetensors"
+LORA_FILE = "lora.safetensors"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""ChatML as the language model learned it, without its default system message: fewer tokens before the media."""
+
+
+def build_tiny(seed: int = 0, config: VideoSalmonnConfig | None = None) -> Loaded:
+    """A random model of the ``tiny`` preset, the same for the same seed, with a byte tokenizer."""
+    config = config or tiny()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = VideoSalmonnForConditionalGeneration(config).eval()
+        for parameter in (p for n, p in model.named_parameters() if n.startswith("tower.vision") and p.ndim > 1):
+            torch.nn.init.normal_(parameter, std=0.05)  # the library's own 1e-10 would make every frame alike
+    return model, VideoSalmonnProcessor.from_config(config, byte_tokenizer())
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a safetensors file. Raises CheckpointError where it cannot be read."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not readable as safetensors ({error})", remedy="copy the file again") from error
+
+
+def embedded_state(config: VideoSalmonnConfig, home: Path | None = None) -> dict[str, torch.Tensor]:
+    """The pretrained parts under this package's names: everything but connector and adapter.
+
+    Raises:
+        MissingPartError: a part is not installed; the remedy is ``video-salmonn setup``.
+    """
+    state: dict[str, torch.Tensor] = {}
+    targets = tuple(f".{target}.weight" for target in (config.lora or {}).get("targets", ()))
+    for name, tensor in read_tensors(part_directory("smollm2-135m", home) / "model.safetensors").items():
+        if targets and name.endswith(targets):
+            name = name.removesuffix(".weight") + ".base_layer.weight"
+        state[f"language_model.{name}"] = tensor
+    prefix = "model.encoder."
+    for name, tensor in read_tensors(part_directory("whisper-base", home) / "model.safetensors").items():
+        if name.startswith(prefix):
+            state[f"tower.speech.model.{name.removeprefix(prefix)}"] = tensor
+    for part, place in (("yamnet", "tower.audio"), ("efficientnet-lite0", "tower.vision")):
+        for name, tensor in read_tensors(part_directory(part, home) / "model.safetensors").items():
+            state[f"{place}.{name}"] = tensor
+    return state
+
+
+def trained_state(folder: Path) -> dict[str, torch.Tensor]:
+    """Connector and adapter of a training run or of the shipped files, under the model's names; empty if not there."""
+    state: dict[str, torch.Tensor] = {}
+    if (folder / CONNECTOR_FILE).is_file():
+        state |= {f"connector.{name}": t for name, t in read_tensors(folder / CONNECTOR_FILE).items()}
+    if (folder / LORA_FILE).is_file():
+        for name, tensor in read_tensors(folder / LORA_FILE).items():
+            place = name.removeprefix("base_model.model.")
+            for half in ("lora_A", "lora_B"):
+                place = place.replace(f".{half}.weight", f".{half}.default.weight")
+            state[f"language_model.{place}"] = tensor
+    return state
+
+
+def build_embedded(
+    weights: Path | None = None, *, dtype: torch.dtype = torch.float32, home: Path | None = None, seed: int = 0
+) -> Loaded:
+    """The embedded model out of installed parts and trained weights.
+
+    Args:
+        weights: folder with ``connector.safetensors`` and ``lora.safetensors``; None for the shipped ones. Where they
+            are missing the connector is random (seeded) and the adapter does nothing.
+        dtype: of all weights.
+        home: cache of converted parts.
+        seed: of what is random.
+
+    Raises:
+        MissingPartError: a part is not installed.
+        CheckpointError: a tensor is missing or has no place.
+    """
+    config = embedded()
+    tokenizer = AutoTokenizer.from_pretrained(part_directory("smollm2-135m", home))
+    tokenizer.chat_template = CHAT_TEMPLATE
+    trained = trained_state(weights or ASSETS)
+    state = embedded_state(config, home) | trained
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, report = VideoSalmonnForConditionalGeneration.from_pretrained(
+            None, config=config, state_dict=state, dtype=dtype, output_loading_info=True
+        )
+    _check_loaded(report, trained)
+    return model.eval(), VideoSalmonnProcessor.from_config(config, tokenizer)
+
+
+def _check_loaded(report: dict[str, Any], trained: dict[str, torch.Tensor]) -> None:
+    """Nothing may stay random but what was never trained."""
+    known = {name.split(".")[0] for name in trained}
+    allowed = [] if "connector" in known else ["connector."]
+    allowed += [] if any(".lora_" in name for name in trained) else [".lora_"]
+    missing = [n for n in report["missing_keys"] if not any(part in n for part in allowed) and "lm_head" not in n]
+    unexpected = list(report["unexpected_keys"])
+    if missing or unexpected:
+        raise CheckpointError(
+            f"embedded model: {len(missing)} tensors missing {sorted(missing)[:3]}, {len(unexpected)} without a place "
+            f"{sorted(unexpected)[:3]}",
+            remedy="the trained weights are of another version of this package: train or export them again",
+        )
+
+
+def load_directory(folder: Path, dtype: torch.dtype | None = None) -> Loaded:
+    """A saved model.
+
+    Raises:
+        CheckpointError: the folder holds none, or tensors are missing or have no place.
+    """
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{folder}: no model here (config.json is missing)",
+            remedy=f"give a model directory, or one of: {', '.join(sorted(PRESETS))}",
+        )
+    try:
+        model, report = VideoSalmonnForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype or "auto", output_loading_info=True, local_files_only=True
+        )
+        processor = VideoSalmonnProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}: cannot be loaded ({error})", remedy="copy or export the model again"
+        ) from error
+    missing = [name for name in report["missing_keys"] if "lm_head" not in name]
+    if missing or report["unexpected_keys"]:
+        raise CheckpointError(
+            f"{folder}: tensors missing {sorted(missing)[:3]}, without a place {sorted(report['unexpected_keys'])[:3]}",
+            remedy="export the model again; nothing may stay random",
+        )
+    return model.eval(), processor
+
+
+def load_model(name: str | Path, dtype: torch.dtype | None = None) -> Loaded:
+    """A model by preset name (``tiny``, ``embedded``) or directory, on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: no such model, or it is damaged.
+        MissingPartError: ``embedded`` is asked for and a part is not installed.
+    """
+    if name == "tiny":
+        model, processor = build_tiny()
+        return model.to(dtype or torch.float32), processor
+    if name == "embedded":
+        return build_embedded(dtype=dtype or torch.float32)
+    if name in PRESETS:
+        raise CheckpointError(
+            f"preset {name!r} has no weights to load",
+            remedy="convert the official files (video-salmonn convert) and give the directory",
+        )
+    return load_directory(Path(name), dtype)

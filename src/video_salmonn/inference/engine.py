@@ -1,0 +1,504 @@
+"""``VideoSalmonn``: ask, chat, batch and stream. Media are encoded once; questions after that cost the LLM only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
+
+from video_salmonn.cache import Cache, digest
+from video_salmonn.checkpoints.assemble import load_model
+from video_salmonn.errors import ConfigError, ContextError
+from video_salmonn.inference import long as long_media
+from video_salmonn.inference.chat import ChatSession
+from video_salmonn.inference.media_store import EncodedMedia, MediaStore, Timer
+from video_salmonn.model import adapters
+from video_salmonn.model.aliases import expand
+from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor, pad_rows, question_of
+from video_salmonn.types import Answer
+
+DEFAULT_NEW_TOKENS = 128
+Options = Mapping[str, Any]
+MEDIA_OPTIONS = ("start", "end", "frame_times", "spotlight", "video_stream", "audio_stream", "on_corrupt", "limits")
+"""Decoding options a caller may pass with a question."""
+STAGES = ("load", "decode", "features", "encode", "connect", "prefill", "generate", "total")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to answer.
+
+    Attributes:
+        conversation: a question, or a list of messages.
+        media: the media items it is about, in order; each a source, a ``(source, sound)`` pair, or a decoded clip.
+        options: per-item options, as for :meth:`VideoSalmonn.ask`.
+    """
+
+    conversation: Conversation
+    media: Sequence[Any] = ()
+    options: Options = field(default_factory=dict)
+
+
+class _FirstToken(LogitsProcessor):
+    """Notes when the first logits were there: the end of the prefill."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self.at is None:
+            self.at = perf_counter()
+        return scores
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An item ready for the language model: ids, tokens of its media, and the account so far."""
+
+    input_ids: list[int]
+    media_embeds: torch.Tensor | None
+    media: list[EncodedMedia]
+    media_tokens: int
+    warnings: list[str]
+
+
+class VideoSalmonn:
+    """A model, its processor and a cache of encoded media.
+
+    Args:
+        model: the model, in evaluation mode.
+        processor: that belongs to it.
+        name: for reports.
+        cache: of encoded media; by default 1 GiB in memory.
+        load_seconds: for reports.
+    """
+
+    def __init__(
+        self,
+        model: VideoSalmonnForConditionalGeneration,
+        processor: VideoSalmonnProcessor,
+        *,
+        name: str = "model",
+        cache: Cache | None = None,
+        load_seconds: float = 0.0,
+    ) -> None:
+        self.model = model.eval()
+        self.processor = processor
+        self.name = name
+        self.cache = cache if cache is not None else Cache()
+        self.load_seconds = load_seconds
+        fingerprint = f"{name}#{id(model)}" if self.cache.folder is None else _weights_digest(model)
+        self.media = MediaStore(model, processor, self.cache, fingerprint)
+
+    @classmethod
+    def load(
+        cls,
+        name_or_dir: str | Path = "embedded",
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | str | None = None,
+        cache: Cache | None = None,
+        profile: str | None = None,
+    ) -> VideoSalmonn:
+        """Load a model.
+
+        Args:
+            name_or_dir: ``embedded``, ``tiny``, or a model directory.
+            device: where it runs.
+            dtype: of the weights; None for the stored one.
+            cache: of encoded media.
+            profile: ``released`` switches to everything the released code does (frame times, resizing, 30 s of sound,
+                padding attended, Vicuna prompt, beam search); only sensible for weights trained so.
+
+        Raises:
+            CheckpointError, MissingPartError, ConfigError.
+        """
+        start = perf_counter()
+        model, processor = load_model(name_or_dir, _dtype(dtype))
+        if profile is not None:
+            model, processor = _with_profile(model, processor, profile)
+        model = model.to(device)
+        return cls(model, processor, name=str(name_or_dir), cache=cache, load_seconds=perf_counter() - start)
+
+    # --------------------------------------------------------------------------------------------- questions
+
+    def ask(self, media: Any, question: Conversation, *, sound: Any = None, **options: Any) -> Answer:
+        """Answer a question about media.
+
+        Args:
+            media: a file, URL, bytes, array or clip; a list of them; or None for a question about nothing.
+            question: text, an alias such as ``<asr>``, or a list of messages.
+            sound: a sound file that takes the place of the media's own sound.
+            **options: ``no_audio``, ``no_video``, ``max_new_tokens``, ``long`` (``error`` | ``segments`` | ``coarse``),
+                ``zero_levels``, ``adapter_scale``, decoding options (``start``, ``end``, ``frame_times`` …) and any
+                option of transformers' ``generate`` (``num_beams``, ``do_sample``, ``temperature`` …).
+
+        Returns:
+            the answer, with the account of the contract in ``answer.report``.
+
+        Raises:
+            MediaError: the media cannot be used.
+            ContextError: media and question do not fit the context, and ``long`` is ``error``.
+            ConfigError: an option is impossible.
+        """
+        return self.batch([Item(question, as_media(media, sound), options)])[0]
+
+    def chat(self, media: Any = None, *, sound: Any = None, **options: Any) -> ChatSession:
+        """A conversation about media that are encoded once; ``session.ask(text)`` continues it."""
+        return ChatSession(self, as_media(media, sound), options)
+
+    def stream(self, media: Any, question: Conversation, *, sound: Any = None, **options: Any) -> Iterator[str]:
+        """Like :meth:`ask`, but yields the answer's text piece by piece as it is generated.
+
+        The generator's return value (``StopIteration.value``) is the whole :class:`Answer`.
+        """
+        if options.get("long", "error") == "segments":
+            raise ConfigError("stream cannot be combined with long='segments'", remedy="use ask, or long='coarse'")
+        if options.get("num_beams", self.model.generation_config.num_beams or 1) > 1:
+            raise ConfigError("beams cannot be streamed", remedy="set num_beams=1")
+        streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=False, skip_special_tokens=True)
+        outcome: dict[str, Any] = {}
+
+        def work() -> None:
+            try:
+                item = Item(question, as_media(media, sound), options)
+                outcome["answer"] = self._run([item], streamer=streamer)[0]
+            except BaseException as error:  # noqa: BLE001 - raised again in the consumer's thread
+                outcome["error"] = error
+            finally:
+                streamer.end()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        for piece in streamer:
+            if piece:
+                yield piece
+        thread.join()
+        if "error" in outcome:
+            raise outcome["error"]
+        return outcome["answer"]
+
+    def batch(self, items: Sequence[Item | Mapping[str, Any]]) -> list[Answer]:
+        """Answer several items together; each gets the answer it would get alone.
+
+        Args:
+            items: :class:`Item` objects, or mappings with ``question``, ``media`` and options. Items that share
+                generation options run as one batch.
+
+        Raises:
+            as :meth:`ask`; the first item that cannot be used stops the batch.
+        """
+        rows = [item if isinstance(item, Item) else _item(item) for item in items]
+        answers: list[Answer | None] = [None] * len(rows)
+        groups: dict[str, list[int]] = {}
+        for index, row in enumerate(rows):
+            groups.setdefault(digest({k: repr(v) for k, v in row.options.items()}), []).append(index)
+        for members in groups.values():
+            for index, answer in zip(members, self._run([rows[i] for i in members])):
+                answers[index] = answer
+        return [answer for answer in answers if answer is not None]
+
+    def ask_many(self, items: Sequence[Item | Mapping[str, Any]]) -> list[Answer]:
+        """Alias of :meth:`batch`, the name evaluation uses."""
+        return self.batch(items)
+
+    # ---------------------------------------------------------------------------------------------- the work
+
+    def encode(self, media: Sequence[Any], timer: Timer | None = None, **options: Any) -> list[EncodedMedia]:
+        """Encode media items (or take them from the cache)."""
+        wanted: dict[str, Any] = {k: v for k, v in options.items() if k in MEDIA_OPTIONS and v is not None}
+        if options.get("no_audio"):
+            wanted["use_audio"] = False
+        if options.get("no_video"):
+            wanted["use_video"] = False
+        encoded = []
+        for item in media:
+            source, sound = item if isinstance(item, tuple) and len(item) == 2 and _is_pair(item) else (item, None)
+            encoded.append(self.media.get(source, sound, timer=timer, **wanted))
+        return encoded
+
+    def _run(self, items: list[Item], streamer: Any = None) -> list[Answer]:
+        """Answer items that share their options."""
+        start, timer = perf_counter(), Timer()
+        options = dict(items[0].options)
+        mode = options.get("long", "error")
+        if mode not in ("error", "segments", "coarse"):
+            raise ConfigError(f"long is {mode!r}", remedy="use error, segments or coarse")
+        if mode == "segments" and len(items) > 1:
+            return [self._run([item])[0] for item in items]
+        new_tokens = _positive(options.get("max_new_tokens") or self._new_tokens(), "max_new_tokens")
+        scale = options.get("adapter_scale")
+        if scale is not None:
+            adapters.set_scale(self.model.language_model, float(scale))
+        try:
+            encoded = [self.encode(item.media, timer, **options) for item in items]
+            conversations = [_expanded(item.conversation) for item in items]
+            if mode == "segments":
+                parts = self._stretches(conversations[0], encoded[0], new_tokens)
+                if len(parts) > 1:
+                    return [self._ask_stretches(conversations[0], parts, encoded[0], options, timer, start)]
+            with timer.stage("connect"), torch.inference_mode():
+                prepared = [
+                    self._prepare(text, media, mode, new_tokens, options) for text, media in zip(conversations, encoded)
+                ]
+            outputs = self._generate(prepared, new_tokens, options, timer, streamer)
+        finally:
+            if scale is not None:
+                adapters.set_scale(self.model.language_model, 1.0)
+        timer.seconds["total"] = perf_counter() - start
+        return [Answer(text, self._report(text, row, count, timer)) for row, (text, count) in zip(prepared, outputs)]
+
+    def _prepare(
+        self, conversation: Conversation, media: list[EncodedMedia], mode: str, new_tokens: int, options: Options
+    ) -> _Prepared:
+        """Connect an item's media and render its prompt, within the context."""
+        features = [item.features for item in media]
+        config, per_frame = self.model.connector.config, self.model.connector.config.audio_tokens
+        frames = [long_media.frames_of(f, per_frame) for f in features]
+        text_tokens = len(self.processor.render(conversation, [0] * len(media)).input_ids)
+        room = self.context - text_tokens - new_tokens
+        stretch, warnings = 1, []
+        if sum(config.tokens_for(n) for n in frames) > room:
+            if mode == "error":
+                seconds = sum(frames) * config.frame_seconds
+                raise ContextError(
+                    f"media of {seconds:.0f} s, a question of {text_tokens} tokens and an answer of up to {new_tokens} "
+                    f"do not fit the context of {self.context} tokens",
+                    remedy="ask about a stretch of it (start, end), or use long='segments' or long='coarse'",
+                )
+            stretch = long_media.stretch_to_fit(config, frames, room)
+            warnings.append(f"long media: windows are {stretch} times as long as usual, so details are coarser")
+        embeds, lengths = None, []
+        if features:
+            instruction = self.processor.instruction([question_of(conversation)] * len(features))
+            if instruction is not None:
+                instruction = (instruction[0].to(self.model.device), instruction[1].to(self.model.device))
+            connected = self.model.connect_media(features, instruction, options.get("zero_levels", ()), stretch)
+            lengths = [len(tokens) for tokens in connected.tokens]
+            embeds = torch.cat(connected.tokens)
+        rendered = self.processor.render(conversation, lengths)
+        if rendered.replaced:
+            warnings.append(f"{rendered.replaced} tokens of the question stand for media and were left out")
+        return _Prepared(rendered.input_ids, embeds, media, sum(lengths), warnings)
+
+    @torch.inference_mode()
+    def _generate(
+        self, rows: list[_Prepared], new_tokens: int, options: Options, timer: Timer, streamer: Any
+    ) -> list[tuple[str, int]]:
+        """Generate for a batch. Returns (text, new tokens) of each row."""
+        padded = pad_rows(
+            [_Ids(row.input_ids) for row in rows],  # type: ignore[misc]
+            self.processor.pad_id,
+            left=True,
+        )
+        device = self.model.device
+        embeds = [row.media_embeds for row in rows if row.media_embeds is not None]
+        first = _FirstToken()
+        start = perf_counter()
+        output = self.model.generate(
+            input_ids=padded["input_ids"].to(device),
+            attention_mask=padded["attention_mask"].to(device),
+            media_embeds=torch.cat(embeds) if embeds else self._no_media(),
+            max_new_tokens=new_tokens,
+            logits_processor=LogitsProcessorList([first]),
+            streamer=streamer,
+            pad_token_id=self.processor.pad_id,
+            **_generation_options(options),
+        )
+        end = perf_counter()
+        first_at = first.at if first.at is not None else end
+        timer.seconds["prefill"] = timer.seconds.get("prefill", 0.0) + first_at - start
+        timer.seconds["generate"] = timer.seconds.get("generate", 0.0) + end - first_at
+        new = output[:, padded["input_ids"].shape[1] :]
+        returned = max(1, new.shape[0] // len(rows))
+        texts = self.processor.tokenizer.batch_decode(new[::returned], skip_special_tokens=True)
+        pad = {self.processor.pad_id, self.processor.tokenizer.eos_token_id}
+        counts = [sum(int(t) not in pad for t in row) for row in new[::returned]]
+        return [(text.strip(), count) for text, count in zip(texts, counts)]
+
+    def _no_media(self) -> torch.Tensor:
+        width = self.model.connector.config.llm_dim
+        return torch.zeros(0, width, device=self.model.device, dtype=self.model.dtype)
+
+    def _stretches(
+        self, conversation: Conversation, media: list[EncodedMedia], new_tokens: int
+    ) -> list[list[MediaFeatures]]:
+        """Cut media that do not fit into stretches that do; one stretch where everything fits."""
+        config = self.model.connector.config
+        features = [item.features for item in media]
+        frames = [long_media.frames_of(f, config.audio_tokens) for f in features]
+        text_tokens = len(self.processor.render(conversation, [0] * len(media)).input_ids)
+        room = self.context - text_tokens - new_tokens
+        if sum(config.tokens_for(n) for n in frames) <= room:
+            return [features]
+        if len(features) > 1:
+            raise ContextError(
+                "long='segments' cuts one media item, several were given", remedy="use long='coarse', or ask one by one"
+            )
+        window = config.window_multiple
+        fits = room * config.levels[0].frames // config.levels[0].queries // window * window
+        if fits < window:
+            raise ContextError(
+                f"a question of {text_tokens} tokens and an answer of up to {new_tokens} leave no room for media in a "
+                f"context of {self.context}",
+                remedy="ask a shorter question or for a shorter answer",
+            )
+        return [[part] for part in long_media.split(features[0], fits, config.audio_tokens)]
+
+    def _ask_stretches(
+        self,
+        conversation: Conversation,
+        parts: list[list[MediaFeatures]],
+        media: list[EncodedMedia],
+        options: Options,
+        timer: Timer,
+        start: float,
+    ) -> Answer:
+        """Ask about each stretch in turn and put the answers together."""
+        config = self.model.connector.config
+        new_tokens = _positive(options.get("max_new_tokens") or self._new_tokens(), "max_new_tokens")
+        seconds = long_media.frames_of(parts[0][0], config.audio_tokens) * config.frame_seconds
+        answers, rows, count = [], [], 0
+        for part in parts:
+            with timer.stage("connect"), torch.inference_mode():
+                row = self._prepare(conversation, [replace(media[0], features=part[0])], "error", new_tokens, options)
+            ((text, new),) = self._generate([row], new_tokens, options, timer, None)
+            answers.append(text)
+            rows.append(row)
+            count += new
+        timer.seconds["total"] = perf_counter() - start
+        merged = long_media.merge_answers(answers, seconds)
+        whole = _Prepared(
+            [i for row in rows for i in row.input_ids],
+            None,
+            media,
+            sum(row.media_tokens for row in rows),
+            [f"long media: asked about {len(parts)} stretches of {seconds:g} s one by one"],
+        )
+        return Answer(merged, self._report(merged, whole, count, timer))
+
+    # ------------------------------------------------------------------------------------------------ report
+
+    @property
+    def context(self) -> int:
+        """Tokens the language model can hold."""
+        return int(getattr(self.model.config.text_config, "max_position_embeddings", 2048))
+
+    def _new_tokens(self) -> int:
+        configured = self.model.config.generation.get("max_new_tokens")
+        return int(configured) if configured else DEFAULT_NEW_TOKENS
+
+    def _report(self, text: str, row: _Prepared, new_tokens: int, timer: Timer) -> dict[str, Any]:
+        """The account of the contract. ``prompt_tokens`` counts the whole prompt, media tokens included."""
+        seconds = {stage: round(timer.seconds.get(stage, 0.0), 4) for stage in STAGES}
+        seconds["load"] = round(self.load_seconds, 4)
+        media = [item.report.to_dict() | {"reused": item.reused} for item in row.media]
+        warnings = [warning for item in row.media for warning in (*item.report.cuts, *item.report.warnings)]
+        return {
+            "answer": text,
+            "model": self.name,
+            "media": media,
+            "media_tokens": row.media_tokens,
+            "prompt_tokens": len(row.input_ids),
+            "new_tokens": new_tokens,
+            "seconds": seconds,
+            "warnings": [*warnings, *row.warnings],
+        }
+
+
+@dataclass(frozen=True)
+class _Ids:
+    """What :func:`pad_rows` needs of a prompt without labels."""
+
+    input_ids: list[int]
+
+    @property
+    def labels(self) -> list[int]:
+        return self.input_ids
+
+
+def as_media(media: Any, sound: Any = None) -> list[Any]:
+    """One source, a list of them, or None, as a list; a separate sound joins the only item.
+
+    Raises:
+        ConfigError: a separate sound with several media items.
+    """
+    items = list(media) if isinstance(media, list) else [] if media is None else [media]
+    if sound is None:
+        return items
+    if len(items) > 1:
+        raise ConfigError("a separate sound can go with one media item only", remedy="give (file, sound) pairs")
+    return [(items[0], sound)] if items else [sound]
+
+
+def _is_pair(item: tuple) -> bool:
+    """A (source, sound) pair, as opposed to an (array, rate) tuple."""
+    return not isinstance(item[1], (int, float))
+
+
+def _item(values: Mapping[str, Any]) -> Item:
+    options = dict(values)
+    media, sound = options.pop("media", None), options.pop("sound", None)
+    return Item(options.pop("question"), as_media(media, sound), options)
+
+
+def _expanded(conversation: Conversation) -> Conversation:
+    if isinstance(conversation, str):
+        return expand(conversation)
+    return [
+        {**message, "content": expand(message["content"])} if isinstance(message.get("content"), str) else message
+        for message in conversation
+    ]
+
+
+NOT_FOR_GENERATE = frozenset(
+    (*MEDIA_OPTIONS, "no_audio", "no_video", "long", "zero_levels", "adapter_scale", "max_new_tokens")
+)
+
+
+def _generation_options(options: Options) -> dict[str, Any]:
+    return {k: v for k, v in options.items() if k not in NOT_FOR_GENERATE and v is not None}
+
+
+def _positive(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return value
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    if not isinstance(dtype, str):
+        return dtype
+    known = {"float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
+    known |= {"float16": torch.float16, "fp16": torch.float16}
+    if dtype not in known:
+        raise ConfigError(f"dtype {dtype!r} is unknown", remedy=f"one of {', '.join(known)}")
+    return known[dtype]
+
+
+def _weights_digest(model: VideoSalmonnForConditionalGeneration) -> str:
+    """Tells encoders with other weights apart: sums over every encoder tensor."""
+    sums = [(name, float(t.double().sum())) for name, t in model.tower.state_dict().items()]
+    return digest(sums)
+
+
+def _with_profile(
+    model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor, profile: str
+) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:
+    """The same weights under another profile."""
+    from video_salmonn.model.presets import apply_profile
+
+    config = apply_profile(model.config, profile)
+    other = VideoSalmonnForConditionalGeneration.from_pretrained(
+        None, config=config, state_dict=model.state_dict(), dtype=model.dtype
+    ).eval()
+    made = VideoSalmonnProcessor.from_config(config, processor.tokenizer, processor.qformer_tokenizer)
+    return other, made

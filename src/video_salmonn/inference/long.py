@@ -1,0 +1,81 @@
+"""Media that do not fit the language model's context: never cut silently.
+
+``error`` refuses; ``segments`` asks about one stretch after another and puts the answers together; ``coarse`` makes
+the connector's windows longer, so the same clip takes fewer tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from video_salmonn.connector import ConnectorConfig
+from video_salmonn.errors import ContextError
+from video_salmonn.model.inputs import MediaFeatures
+
+Long = Literal["error", "segments", "coarse"]
+MAX_STRETCH = 64
+
+
+def frames_of(features: MediaFeatures, steps_per_frame: int) -> int:
+    """Frames of 0.5 s an item takes on the connector's axis."""
+    visual = 0 if features.visual is None else features.still_frames or features.visual.shape[0]
+    steps = max((t.shape[0] for t in (features.speech, features.audio) if t is not None), default=0)
+    return max(visual, -(-steps // steps_per_frame))
+
+
+def stretch_to_fit(config: ConnectorConfig, frames: list[int], room: int) -> int:
+    """Smallest power of two by which windows must be stretched for all items to fit ``room`` tokens.
+
+    Raises:
+        ContextError: not even the coarsest windows fit.
+    """
+    stretch = 1
+    while sum(config.tokens_for(n, stretch) for n in frames) > room:
+        stretch *= 2
+        if stretch > MAX_STRETCH:
+            raise ContextError(
+                f"media of {sum(frames) * config.frame_seconds:.0f} s do not fit {room} tokens even with windows "
+                f"{MAX_STRETCH} times as long",
+                remedy="ask about a stretch of it (start, end), or use long='segments'",
+            )
+    return stretch
+
+
+def split(features: MediaFeatures, frames: int, steps_per_frame: int) -> list[MediaFeatures]:
+    """Cut an item's features into stretches of at most ``frames`` frames; a picture goes into each of them."""
+    total = frames_of(features, steps_per_frame)
+    parts = []
+    for start in range(0, total, frames):
+        end = min(start + frames, total)
+        visual = features.visual
+        if visual is not None and not features.still_frames:
+            visual = visual[start:end]
+            visual = visual if len(visual) else None
+        sound = slice(start * steps_per_frame, end * steps_per_frame)
+        speech, audio = (None if t is None else t[sound] for t in (features.speech, features.audio))
+        speech, audio = (t if t is not None and len(t) else None for t in (speech, audio))
+        parts.append(
+            replace(
+                features,
+                visual=visual,
+                speech=speech,
+                audio=audio,
+                sound_frames=max(0, min(features.sound_frames, end) - start),
+                still_frames=min(features.still_frames, end - start) if features.still_frames else 0,
+            )
+        )
+    return parts
+
+
+def clock(seconds: float) -> str:
+    """``m:ss`` of a time."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def merge_answers(answers: list[str], seconds: float) -> str:
+    """Answers of consecutive stretches of ``seconds`` as one text, each under its time."""
+    if len(answers) == 1:
+        return answers[0]
+    spans = (f"[{clock(i * seconds)}-{clock((i + 1) * seconds)}]" for i in range(len(answers)))
+    return "\n".join(f"{span} {answer}" for span, answer in zip(spans, answers))

@@ -1,0 +1,163 @@
+"""Encode a media item once, however many questions are asked about it."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from video_salmonn.cache import Cache, Entry, digest, digest_file, digest_stream
+from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.types import Clip, Heard, MediaReport, Seen
+
+
+@dataclass
+class Timer:
+    """Seconds spent by stage; a stage entered twice adds up."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class EncodedMedia:
+    """One media item, encoded.
+
+    Attributes:
+        features: what the frozen encoders made of it; independent of any question.
+        report: what was seen, heard, cut and lost.
+        reused: it came from the cache: nothing was decoded or encoded.
+        clip: the decoded clip, where it was decoded just now.
+    """
+
+    features: MediaFeatures
+    report: MediaReport
+    reused: bool = False
+    clip: Clip | None = None
+
+
+def content_key(source: Any) -> str | None:
+    """A digest of what a source holds; None where it cannot be told without fetching it (URLs, odd objects)."""
+    if source is None:
+        return "none"
+    if isinstance(source, bytes):
+        return digest_stream(io.BytesIO(source))
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        return digest_file(path) if path.is_file() else None
+    arrays = source if isinstance(source, tuple) else (source,)
+    parts = []
+    for value in arrays:
+        if isinstance(value, np.ndarray):
+            parts.append(digest_stream(io.BytesIO(np.ascontiguousarray(value).tobytes())) + str(value.shape))
+        elif isinstance(value, (int, float)):
+            parts.append(str(value))
+        else:
+            return None
+    return digest(parts)
+
+
+class MediaStore:
+    """Decodes, prepares and encodes media items for one model, with one cache.
+
+    The cache's key covers the content of the files, every decoding option, and the model; a value goes up to the last
+    stage that does not depend on a question (the vision transformer where InstructBLIP's Q-Former follows).
+
+    Args:
+        model: whose encoders are used.
+        processor: that belongs to it.
+        cache: where features are kept.
+        fingerprint: tells this model's encoders from others' in a cache shared on disk.
+    """
+
+    def __init__(
+        self,
+        model: VideoSalmonnForConditionalGeneration,
+        processor: VideoSalmonnProcessor,
+        cache: Cache,
+        fingerprint: str,
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.cache = cache
+        self.encoded = 0
+        """Items that went through the encoders."""
+        self._model_key = digest(fingerprint, VideoSalmonnProcessor.settings_of(model.config), str(model.dtype))
+
+    def get(self, source: Any, sound: Any = None, *, timer: Timer | None = None, **options: Any) -> EncodedMedia:
+        """Features and report of one item.
+
+        Args:
+            source: as for :func:`video_salmonn.media.load_clip`; or a decoded :class:`Clip`, which is not cached.
+            sound: a separate sound file, or None.
+            timer: collects seconds of ``decode``, ``features`` and ``encode``.
+            **options: fields of :class:`MediaOptions`.
+
+        Raises:
+            MediaError: the item cannot be used.
+        """
+        timer = timer or Timer()
+        if isinstance(source, Clip):
+            return self.encode(source, timer)
+        with timer.stage("decode"):
+            contents = (content_key(source), content_key(sound))
+            key = None
+            if None not in contents:
+                media_options = asdict(self.processor.media_options(**options))
+                key = digest(self._model_key, contents, media_options)
+                found = self.cache.get(key)
+                if found is not None:
+                    return _from_entry(found, _name(source))
+            clip = self.processor.load(source, sound=sound, **options)
+        made = self.encode(clip, timer)
+        if key is not None:
+            self.cache.put(key, _to_entry(made))
+        return made
+
+    def encode(self, clip: Clip, timer: Timer) -> EncodedMedia:
+        """Run the encoders on a decoded clip."""
+        with timer.stage("features"):
+            inputs = self.processor.media_inputs([clip]).to(self.model.device, self.model.dtype)
+        with timer.stage("encode"), torch.inference_mode():
+            features = self.model.encode_media(inputs)[0]
+        self.encoded += 1
+        return EncodedMedia(features, clip.report, False, clip)
+
+
+def _name(source: Any) -> str | None:
+    return str(source) if isinstance(source, (str, os.PathLike)) else None
+
+
+def _to_entry(made: EncodedMedia) -> Entry:
+    features, report = made.features, made.report
+    tensors = {name: getattr(features, name) for name in ("visual", "speech", "audio")}
+    facts = {"sound_frames": features.sound_frames, "still_frames": features.still_frames, "report": asdict(report)}
+    return Entry({name: tensor for name, tensor in tensors.items() if tensor is not None}, facts)
+
+
+def _from_entry(entry: Entry, name: str | None) -> EncodedMedia:
+    values = dict(entry.facts["report"])
+    report = MediaReport(**{**values, "seen": Seen(**values["seen"]), "heard": Heard(**values["heard"])})
+    if name is not None:
+        report = replace(report, source=name)
+    visual, speech, audio = (entry.tensors.get(key) for key in ("visual", "speech", "audio"))
+    features = MediaFeatures(visual, speech, audio, entry.facts["sound_frames"], entry.facts["still_frames"])
+    return EncodedMedia(features, report, True)
