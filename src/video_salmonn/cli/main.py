@@ -9,6 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 COMMANDS: dict[str, str] = {
+    "ask": "Answer a question about a video, a sound or a picture.",
+    "chat": "Ask several questions about one file; it is encoded once.",
     "doctor": "Check this installation and say what to do about what is missing.",
     "data": "Build, encode and check data sets.",
     "setup": "Install the pretrained parts of the embedded default and convert them.",

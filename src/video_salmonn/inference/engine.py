@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,34 +17,27 @@ from video_salmonn.checkpoints.assemble import load_model
 from video_salmonn.errors import ConfigError, ContextError
 from video_salmonn.inference import long as long_media
 from video_salmonn.inference.chat import ChatSession
+from video_salmonn.inference.items import (
+    MEDIA_OPTIONS,
+    Item,
+    Options,
+    as_media,
+    expanded,
+    generation_options,
+    is_pair,
+    item_of,
+    parse_dtype,
+    positive,
+)
 from video_salmonn.inference.media_store import EncodedMedia, MediaStore, Timer
 from video_salmonn.model import adapters
-from video_salmonn.model.aliases import expand
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor, pad_rows, question_of
 from video_salmonn.types import Answer
 
 DEFAULT_NEW_TOKENS = 128
-Options = Mapping[str, Any]
-MEDIA_OPTIONS = ("start", "end", "frame_times", "spotlight", "video_stream", "audio_stream", "on_corrupt", "limits")
-"""Decoding options a caller may pass with a question."""
 STAGES = ("load", "decode", "features", "encode", "connect", "prefill", "generate", "total")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One thing to answer.
-
-    Attributes:
-        conversation: a question, or a list of messages.
-        media: the media items it is about, in order; each a source, a ``(source, sound)`` pair, or a decoded clip.
-        options: per-item options, as for :meth:`VideoSalmonn.ask`.
-    """
-
-    conversation: Conversation
-    media: Sequence[Any] = ()
-    options: Options = field(default_factory=dict)
 
 
 class _FirstToken(LogitsProcessor):
@@ -122,7 +115,7 @@ class VideoSalmonn:
             CheckpointError, MissingPartError, ConfigError.
         """
         start = perf_counter()
-        model, processor = load_model(name_or_dir, _dtype(dtype))
+        model, processor = load_model(name_or_dir, parse_dtype(dtype))
         if profile is not None:
             model, processor = _with_profile(model, processor, profile)
         model = model.to(device)
@@ -162,14 +155,14 @@ class VideoSalmonn:
         """
         if options.get("long", "error") == "segments":
             raise ConfigError("stream cannot be combined with long='segments'", remedy="use ask, or long='coarse'")
-        if options.get("num_beams", self.model.generation_config.num_beams or 1) > 1:
+        if (options.get("num_beams") or self.model.generation_config.num_beams or 1) > 1:
             raise ConfigError("beams cannot be streamed", remedy="set num_beams=1")
         streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=False, skip_special_tokens=True)
         outcome: dict[str, Any] = {}
 
         def work() -> None:
             try:
-                item = Item(question, as_media(media, sound), options)
+                item = item_of(Item(question, as_media(media, sound), options))
                 outcome["answer"] = self._run([item], streamer=streamer)[0]
             except BaseException as error:  # noqa: BLE001 - raised again in the consumer's thread
                 outcome["error"] = error
@@ -196,7 +189,7 @@ class VideoSalmonn:
         Raises:
             as :meth:`ask`; the first item that cannot be used stops the batch.
         """
-        rows = [item if isinstance(item, Item) else _item(item) for item in items]
+        rows = [item_of(item) for item in items]
         answers: list[Answer | None] = [None] * len(rows)
         groups: dict[str, list[int]] = {}
         for index, row in enumerate(rows):
@@ -221,7 +214,7 @@ class VideoSalmonn:
             wanted["use_video"] = False
         encoded = []
         for item in media:
-            source, sound = item if isinstance(item, tuple) and len(item) == 2 and _is_pair(item) else (item, None)
+            source, sound = item if isinstance(item, tuple) and len(item) == 2 and is_pair(item) else (item, None)
             encoded.append(self.media.get(source, sound, timer=timer, **wanted))
         return encoded
 
@@ -234,13 +227,13 @@ class VideoSalmonn:
             raise ConfigError(f"long is {mode!r}", remedy="use error, segments or coarse")
         if mode == "segments" and len(items) > 1:
             return [self._run([item])[0] for item in items]
-        new_tokens = _positive(options.get("max_new_tokens") or self._new_tokens(), "max_new_tokens")
+        new_tokens = positive(options.get("max_new_tokens") or self._new_tokens(), "max_new_tokens")
         scale = options.get("adapter_scale")
         if scale is not None:
             adapters.set_scale(self.model.language_model, float(scale))
         try:
             encoded = [self.encode(item.media, timer, **options) for item in items]
-            conversations = [_expanded(item.conversation) for item in items]
+            conversations = [expanded(item.conversation) for item in items]
             if mode == "segments":
                 parts = self._stretches(conversations[0], encoded[0], new_tokens)
                 if len(parts) > 1:
@@ -311,7 +304,7 @@ class VideoSalmonn:
             logits_processor=LogitsProcessorList([first]),
             streamer=streamer,
             pad_token_id=self.processor.pad_id,
-            **_generation_options(options),
+            **generation_options(options),
         )
         end = perf_counter()
         first_at = first.at if first.at is not None else end
@@ -364,7 +357,7 @@ class VideoSalmonn:
     ) -> Answer:
         """Ask about each stretch in turn and put the answers together."""
         config = self.model.connector.config
-        new_tokens = _positive(options.get("max_new_tokens") or self._new_tokens(), "max_new_tokens")
+        new_tokens = positive(options.get("max_new_tokens") or self._new_tokens(), "max_new_tokens")
         seconds = long_media.frames_of(parts[0][0], config.audio_tokens) * config.frame_seconds
         answers, rows, count = [], [], 0
         for part in parts:
@@ -423,65 +416,6 @@ class _Ids:
     @property
     def labels(self) -> list[int]:
         return self.input_ids
-
-
-def as_media(media: Any, sound: Any = None) -> list[Any]:
-    """One source, a list of them, or None, as a list; a separate sound joins the only item.
-
-    Raises:
-        ConfigError: a separate sound with several media items.
-    """
-    items = list(media) if isinstance(media, list) else [] if media is None else [media]
-    if sound is None:
-        return items
-    if len(items) > 1:
-        raise ConfigError("a separate sound can go with one media item only", remedy="give (file, sound) pairs")
-    return [(items[0], sound)] if items else [sound]
-
-
-def _is_pair(item: tuple) -> bool:
-    """A (source, sound) pair, as opposed to an (array, rate) tuple."""
-    return not isinstance(item[1], (int, float))
-
-
-def _item(values: Mapping[str, Any]) -> Item:
-    options = dict(values)
-    media, sound = options.pop("media", None), options.pop("sound", None)
-    return Item(options.pop("question"), as_media(media, sound), options)
-
-
-def _expanded(conversation: Conversation) -> Conversation:
-    if isinstance(conversation, str):
-        return expand(conversation)
-    return [
-        {**message, "content": expand(message["content"])} if isinstance(message.get("content"), str) else message
-        for message in conversation
-    ]
-
-
-NOT_FOR_GENERATE = frozenset(
-    (*MEDIA_OPTIONS, "no_audio", "no_video", "long", "zero_levels", "adapter_scale", "max_new_tokens")
-)
-
-
-def _generation_options(options: Options) -> dict[str, Any]:
-    return {k: v for k, v in options.items() if k not in NOT_FOR_GENERATE and v is not None}
-
-
-def _positive(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return value
-
-
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    if not isinstance(dtype, str):
-        return dtype
-    known = {"float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
-    known |= {"float16": torch.float16, "fp16": torch.float16}
-    if dtype not in known:
-        raise ConfigError(f"dtype {dtype!r} is unknown", remedy=f"one of {', '.join(known)}")
-    return known[dtype]
 
 
 def _weights_digest(model: VideoSalmonnForConditionalGeneration) -> str:

@@ -1,0 +1,116 @@
+"""``video-salmonn ask MEDIA QUESTION``: one question, one answer, and the account of what was seen and heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from video_salmonn.cli import options as shared
+from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.errors import ConfigError
+
+
+@reports_errors
+def command(
+    media: str = typer.Argument(None, help="A video, sound or picture file, or an https URL."),
+    question: str = typer.Argument(None, help="The question, or an alias such as '<asr>'."),
+    sound: str = shared.SOUND,
+    model: str = shared.MODEL,
+    no_audio: bool = shared.NO_AUDIO,
+    no_video: bool = shared.NO_VIDEO,
+    start: float = shared.START,
+    end: float = shared.END,
+    max_new_tokens: int = shared.NEW_TOKENS,
+    num_beams: int = shared.BEAMS,
+    long: str = shared.LONG,
+    profile: str = shared.PROFILE,
+    device: str = shared.DEVICE,
+    dtype: str = shared.DTYPE,
+    released_json: Path = typer.Option(
+        None, "--released-json", help="Answer every item of a file in the released example format."
+    ),
+    out: Path = typer.Option(Path("eval_result.json"), "--out", help="With --released-json: where the answers go."),
+    as_json: bool = shared.JSON,
+) -> None:
+    """Answer a question about a video, a sound or a picture."""
+    options: dict[str, Any] = {
+        "no_audio": no_audio,
+        "no_video": no_video,
+        "start": start,
+        "end": end,
+        "max_new_tokens": max_new_tokens,
+        "num_beams": num_beams,
+        "long": long,
+    }
+    if released_json is not None:
+        _answer_released(released_json, out, model, device, dtype, profile, options, as_json)
+        return
+    if media is None or question is None:
+        raise ConfigError("MEDIA and QUESTION are needed", remedy='video-salmonn ask clip.mp4 "What is said?"')
+    engine = shared.load_engine(model, device, dtype, profile)
+    if as_json:
+        emit_json(engine.ask(media, question, sound=sound, **options).report)
+        return
+    _print_answer(engine, media, question, sound, options)
+
+
+def _print_answer(engine: Any, media: str, question: str, sound: str | None, options: dict[str, Any]) -> None:
+    """Stream the answer where it can be streamed, then say what it rests on."""
+    beams = options.get("num_beams") or engine.model.generation_config.num_beams or 1
+    if options["long"] == "segments" or beams > 1:
+        answer = engine.ask(media, question, sound=sound, **options)
+        stdout.print(answer.text, markup=False, soft_wrap=True)
+    else:
+        pieces = engine.stream(media, question, sound=sound, **options)
+        while True:
+            try:
+                stdout.print(next(pieces), end="", markup=False, soft_wrap=True)
+            except StopIteration as done:
+                answer = done.value
+                break
+        stdout.print()
+    print_account(answer.report)
+
+
+def print_account(report: dict[str, Any]) -> None:
+    """What was seen and heard, tokens and times, on stderr."""
+    for media in report["media"]:
+        seen, heard = media["seen"], media["heard"]
+        looked = f"{seen['from']:.1f}-{seen['to']:.1f} s, {seen['frames']} frames" if seen["status"] == "used" else ""
+        listened = f"{heard['from']:.1f}-{heard['to']:.1f} s" if heard["status"] == "used" else ""
+        stderr.print(
+            f"seen: {seen['status']} {looked}; heard: {heard['status']} {listened}", style="dim", soft_wrap=True
+        )
+    for warning in report["warnings"]:
+        stderr.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
+    seconds = report["seconds"]
+    stderr.print(
+        f"{report['media_tokens']} media tokens, {report['new_tokens']} new; load {seconds['load']:.1f} s, "
+        f"media {seconds['decode'] + seconds['features'] + seconds['encode'] + seconds['connect']:.1f} s, "
+        f"answer {seconds['prefill'] + seconds['generate']:.1f} s",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def _answer_released(
+    path: Path,
+    out: Path,
+    model: str,
+    device: str,
+    dtype: str | None,
+    profile: str | None,
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    from video_salmonn.inference.released_json import answer_file, read_items
+
+    read_items(path)  # refuse a bad file before a model is loaded
+    engine = shared.load_engine(model, device, dtype, profile)
+    results = answer_file(engine, path, out, **options)
+    if as_json:
+        emit_json(results)
+    else:
+        stdout.print(f"{len(results)} answers in {out}", markup=False)

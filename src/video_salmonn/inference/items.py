@@ -1,0 +1,96 @@
+"""What is asked: items, the forms callers may give them in, and the options that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from video_salmonn.errors import ConfigError
+from video_salmonn.model.aliases import expand
+from video_salmonn.model.processing import Conversation
+
+Options = Mapping[str, Any]
+MEDIA_OPTIONS = ("start", "end", "frame_times", "spotlight", "video_stream", "audio_stream", "on_corrupt", "limits")
+"""Decoding options a caller may pass with a question."""
+NOT_FOR_GENERATE = frozenset(
+    (*MEDIA_OPTIONS, "no_audio", "no_video", "long", "zero_levels", "adapter_scale", "max_new_tokens")
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to answer.
+
+    Attributes:
+        conversation: a question, or a list of messages.
+        media: the media items it is about, in order; each a source, a ``(source, sound)`` pair, or a decoded clip.
+        options: per-item options, as for :meth:`VideoSalmonn.ask`.
+    """
+
+    conversation: Conversation
+    media: Sequence[Any] = ()
+    options: Options = field(default_factory=dict)
+
+
+def as_media(media: Any, sound: Any = None) -> list[Any]:
+    """One source, a list of them, or None, as a list; a separate sound joins the only item.
+
+    Raises:
+        ConfigError: a separate sound with several media items.
+    """
+    items = list(media) if isinstance(media, list) else [] if media is None else [media]
+    if sound is None:
+        return items
+    if len(items) > 1:
+        raise ConfigError("a separate sound can go with one media item only", remedy="give (file, sound) pairs")
+    return [(items[0], sound)] if items else [sound]
+
+
+def is_pair(item: Any) -> bool:
+    """Whether it is a (source, sound) pair, as opposed to an (array, rate) tuple."""
+    return isinstance(item, tuple) and len(item) == 2 and not isinstance(item[1], (int, float))
+
+
+def item_of(item: Item | Mapping[str, Any]) -> Item:
+    """An :class:`Item` of either form, without options that were left at None."""
+    if not isinstance(item, Item):
+        options = dict(item)
+        media, sound = options.pop("media", None), options.pop("sound", None)
+        item = Item(options.pop("question"), as_media(media, sound), options)
+    return replace(item, options={name: value for name, value in item.options.items() if value is not None})
+
+
+def expanded(conversation: Conversation) -> Conversation:
+    """The conversation with prompt aliases such as ``<asr>`` written out."""
+    if isinstance(conversation, str):
+        return expand(conversation)
+    return [
+        {**message, "content": expand(message["content"])} if isinstance(message.get("content"), str) else message
+        for message in conversation
+    ]
+
+
+def generation_options(options: Options) -> dict[str, Any]:
+    """Options that go on to transformers' ``generate``."""
+    return {name: value for name, value in options.items() if name not in NOT_FOR_GENERATE}
+
+
+def positive(value: Any, name: str) -> int:
+    """A whole number of at least 1. Raises ConfigError otherwise."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return value
+
+
+def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """A torch dtype from its name. Raises ConfigError for an unknown one."""
+    if not isinstance(dtype, str):
+        return dtype
+    known = {"float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
+    known |= {"float16": torch.float16, "fp16": torch.float16}
+    if dtype not in known:
+        raise ConfigError(f"dtype {dtype!r} is unknown", remedy=f"one of {', '.join(known)}")
+    return known[dtype]

@@ -1,0 +1,92 @@
+"""The released repository's own example files: the same items in, the same ``eval_result.json`` out (§A.7, §E).
+
+An item is ``{"image_name": file | [picture, sound], "conversation": [{"from": "human" | "gpt", "value"}, …]}``. A
+single video file brings its own sound, which the released code could not do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from video_salmonn.errors import ManifestError
+
+if TYPE_CHECKING:
+    from video_salmonn.inference.engine import VideoSalmonn
+
+REMEDY = 'each item needs "image_name" (a file or [picture, sound]) and "conversation" with a human turn'
+
+
+def read_items(path: Path) -> list[dict[str, Any]]:
+    """Items of a file in the released format.
+
+    Raises:
+        ManifestError: the file cannot be read, or an item lacks something; names file and item.
+    """
+    try:
+        items = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ManifestError(f"{path}: not readable as JSON ({error})", remedy=REMEDY) from error
+    if not isinstance(items, list):
+        raise ManifestError(f"{path}: a list of items is needed", remedy=REMEDY)
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, dict) or not item.get("image_name") or not _question(item):
+            raise ManifestError(f"{path}: item {number} lacks image_name or a question", remedy=REMEDY)
+        names = item["image_name"]
+        if not isinstance(names, str) and not (isinstance(names, list) and len(names) == 2):
+            raise ManifestError(f"{path}: item {number}: image_name must be a file or [picture, sound]", remedy=REMEDY)
+    return items
+
+
+def _question(item: dict[str, Any]) -> str:
+    turns = item.get("conversation")
+    if not isinstance(turns, list):
+        return ""
+    return next((str(t.get("value", "")) for t in turns if isinstance(t, dict) and t.get("from") == "human"), "")
+
+
+def _reference(item: dict[str, Any]) -> str:
+    return next((str(t.get("value", "")) for t in item["conversation"] if t.get("from") == "gpt"), "")
+
+
+def _media(item: dict[str, Any], folder: Path) -> Any:
+    """Paths are as in the file: absolute, or relative to the working directory, else to the file's folder."""
+
+    def resolve(name: str) -> str:
+        direct = Path(name)
+        beside = folder / name
+        return str(beside if not direct.exists() and beside.exists() else direct)
+
+    names = item["image_name"]
+    return resolve(names) if isinstance(names, str) else (resolve(names[0]), resolve(names[1]))
+
+
+def answer_file(engine: VideoSalmonn, path: Path, out: Path, **options: Any) -> list[dict[str, Any]]:
+    """Answer every item and write the result file, atomically.
+
+    Returns:
+        one entry an item: ``id``, ``conversation`` (the question), ``task``, ``ref_answer``, ``gen_answer`` as the
+        released code writes them, and ``report``, the account of what was seen and heard.
+    """
+    results = []
+    for item in read_items(path):
+        question = _question(item)
+        answer = engine.ask([_media(item, path.parent)], question, **options)
+        results.append(
+            {
+                "id": item["image_name"],
+                "conversation": question,
+                "task": item.get("task", "audiovisual"),
+                "ref_answer": _reference(item),
+                "gen_answer": answer.text,
+                "report": answer.report,
+            }
+        )
+    handle, name = tempfile.mkstemp(dir=out.parent, suffix=".part")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        json.dump(results, stream, ensure_ascii=False, indent=2)
+    Path(name).replace(out)
+    return results
