@@ -122,6 +122,32 @@ def check_save(
         raise typer.Exit(1)
 
 
+@save.command("build-mini")
+@reports_errors
+def build_mini(
+    source: Path = typer.Option(..., "--source", help="Folder of open media with manifests."),
+    out: Path = typer.Option(..., "--out", help="New folder for SAVE-mini."),
+    seed: int = typer.Option(0, "--seed", help="Decides every choice."),
+    tasks: str = _TASKS,
+    most: int | None = typer.Option(None, "--most", min=1, help="At most so many items of each sort, for quick tests."),
+    redistributable: bool = typer.Option(
+        False, "--redistributable", help="Only sources under CC0, CC BY, CC BY-SA or in the public domain."
+    ),
+    as_json: bool = _JSON,
+) -> None:
+    """Build SAVE-mini: SAVE's tasks and schemas from held-out open media (about 350 items)."""
+    from video_salmonn.evaluation.mini.build import build
+    from video_salmonn.evaluation.save import tasks as tasks_of
+
+    wanted = [task.id for task in tasks_of(tasks)]
+    told = stderr.print if not as_json else None
+    marker = build(source, out, seed=seed, tasks=wanted, most=most, redistributable=redistributable, progress=told)
+    if as_json:
+        emit_json({name: marker[name] for name in ("name", "version", "seed", "items", "counts")})
+    else:
+        stdout.print(f"{marker['items']} items in {out}", soft_wrap=True)
+
+
 @command.command("score")
 @reports_errors
 def score_predictions(

@@ -14,6 +14,7 @@ from typing import Any
 from video_salmonn.errors import ConfigError, EvaluationError
 from video_salmonn.evaluation.conditions import FULL, inapplicable
 from video_salmonn.evaluation.engine import Engine
+from video_salmonn.evaluation.mini.marker import NAME, read_marker
 from video_salmonn.evaluation.predictions import read_predictions, write_atomic
 from video_salmonn.evaluation.runner import Loaded, Progress, agree_on_settings, load, run_condition
 from video_salmonn.evaluation.save.locate import MediaIndex
@@ -86,7 +87,9 @@ def evaluate(
     if shards.first:
         agree_on_settings(out, settings, resume=options.resume)
     shards.wait()
+    marker = read_marker(data)
     results: dict[str, Any] = {
+        "benchmark": f"{NAME} {marker.get('version')}" if marker else "SAVE",
         "model": settings["model"],
         "decoding": "greedy",
         "seed": options.seed,

@@ -25,6 +25,11 @@ PUBLISHED_NOTE = (
     "prompts and scoring were not released."
 )
 
+NOT_COMPARABLE = (
+    "These are the tasks and schemas of SAVE over other data ({}): published numbers would not be comparable and are "
+    "left out."
+)
+
 
 def report(out: Path) -> tuple[Path, Path]:
     """Write ``OUT/report.md`` and ``OUT/report.html``; returns their paths.
@@ -43,9 +48,12 @@ def report(out: Path) -> tuple[Path, Path]:
 
 def build(out: Path, results: dict[str, Any]) -> list[Section]:
     """The report's content."""
-    sections = [Section("Results", [_overview(results), PUBLISHED_NOTE])]
+    note = PUBLISHED_NOTE if results.get("benchmark") == "SAVE" else NOT_COMPARABLE.format(results.get("benchmark"))
+    sections = [Section("Results", [_overview(results), note])]
     for name, entry in results["tasks"].items():
-        sections.append(Section(entry.get("title", name), _task(out, name, entry)))
+        sections.append(
+            Section(entry.get("title", name), _task(out, name, entry, save=results.get("benchmark") == "SAVE"))
+        )
     sections.append(Section("Settings", [_settings(results)]))
     return sections
 
@@ -54,14 +62,14 @@ def _overview(results: dict[str, Any]) -> Table:
     rows = []
     for name, entry in results["tasks"].items():
         for metric, scored in entry.get("metrics", {}).items():
-            published = PUBLISHED.get(name)
+            published = PUBLISHED.get(name) if results.get("benchmark") == "SAVE" else None
             same = published is not None and published.metric == metric
             told = f"{number(published.value)} ({published.source})" if published and same else ""
             rows.append((name, metric, _value(scored), f"{entry['n']} of {entry['of']}", told))
     return Table(("task", "metric", "measured (95 % interval)", "items", "published"), rows)
 
 
-def _task(out: Path, name: str, entry: dict[str, Any]) -> list[Block]:
+def _task(out: Path, name: str, entry: dict[str, Any], *, save: bool) -> list[Block]:
     blocks: list[Block] = []
     main = next(iter(task_of(name).metrics))
     main = main if entry["metrics"].get(main, {}).get("value") is not None else _first_value(entry["metrics"])
@@ -83,7 +91,7 @@ def _task(out: Path, name: str, entry: dict[str, Any]) -> list[Block]:
     blocks += [f"{metric}: {m['note']}" for metric, m in entry["metrics"].items() if m.get("note")]
     blocks += [f"Baseline {c} left out: {reason}." for c, reason in entry.get("skipped", {}).items()]
     told = [f"{entry['n']} items of {entry['of']} in the file"]
-    if entry.get("expected") and entry["of"] != entry["expected"]:
+    if save and entry.get("expected") and entry["of"] != entry["expected"]:
         told.append(f"the published file has {entry['expected']}")
     told += [f"{entry[k]} {what}" for k, what in _COUNTS.items() if entry.get(k)]
     blocks.append("; ".join(told) + ".")
@@ -148,7 +156,8 @@ def _senses(media: dict[str, Any]) -> str:
 
 
 def _settings(results: dict[str, Any]) -> Table:
-    rows = [(f"model {key}", str(value)) for key, value in results.get("model", {}).items()]
+    rows = [("benchmark", str(results.get("benchmark", "")))]
+    rows += [(f"model {key}", str(value)) for key, value in results.get("model", {}).items()]
     rows += [(key, str(results[key])) for key in ("decoding", "seed") if key in results]
     rows += [(f"intervals: {key}", str(value)) for key, value in results.get("intervals", {}).items()]
     if results.get("judge"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import EvaluationError
+from video_salmonn.evaluation.mini.marker import read_marker
 from video_salmonn.evaluation.save.locate import MediaIndex
 from video_salmonn.evaluation.save.task import Task
 
@@ -22,7 +23,7 @@ class TaskCheck:
         task: its id.
         annotations: path of the annotation file, None if there is none.
         items: entries in it.
-        expected: entries of the published file, None where that is not fixed.
+        expected: entries of the published file (of the built one for SAVE-mini), None where that is not fixed.
         found: entries whose media are all there.
         missing: the first few (id, names) that are not.
         lacking: how many entries lack media (missing or ambiguous).
@@ -74,11 +75,13 @@ def check(data: Path, tasks: Sequence[Task]) -> list[TaskCheck]:
         EvaluationError: if ``data`` is no folder. Anything wrong with one task is in that task's entry.
     """
     index = MediaIndex(data)
-    return [_check(data, task, index) for task in tasks]
+    marker = read_marker(data)
+    counts = marker["counts"] if marker else {task.id: task.expected for task in tasks}
+    return [_check(data, task, index, counts.get(task.id)) for task in tasks]
 
 
-def _check(data: Path, task: Task, index: MediaIndex) -> TaskCheck:
-    out = TaskCheck(task.id, expected=task.expected)
+def _check(data: Path, task: Task, index: MediaIndex, expected: int | None) -> TaskCheck:
+    out = TaskCheck(task.id, expected=expected)
     file = task.find_annotations(data)
     if file is None:
         out.problem = f"no annotations ({' or '.join(task.files)})"
@@ -94,8 +97,8 @@ def _check(data: Path, task: Task, index: MediaIndex) -> TaskCheck:
     out.missing, out.ambiguous = located.missing[:_SHOWN], located.ambiguous[:_SHOWN]
     out.lacking = len(located.missing) + len(located.ambiguous)
     out.stand_ins = len(located.notes)
-    if task.expected is not None and out.items != task.expected:
-        out.problem = f"holds {out.items} items where the published file has {task.expected}"
+    if expected is not None and out.items != expected:
+        out.problem = f"holds {out.items} items where the published file has {expected}"
         out.remedy = f"annotations: {task.annotations}."
     if out.lacking:
         out.remedy = f"media: {task.media}. Or map names to files in {data / (task.id + '.paths.json')}."
