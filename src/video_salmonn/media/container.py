@@ -33,6 +33,7 @@ _SEEKABLE = ("mov", "matroska", "wav")
 """Formats whose index makes seeking exact. Others are decoded from the beginning."""
 _RETRIES = 50
 _HOPELESS = 200
+_MAX_BOXES = 64
 
 
 @dataclass(slots=True)
@@ -41,6 +42,7 @@ class Track:
 
     Attributes:
         kind: ``video`` or ``audio``.
+        index: of the stream (a closed container's streams must not be asked any more).
         stream: PyAV's stream.
         label: for messages, ``video`` or ``audio #1``.
         start: when it starts on the file's own clock, in seconds; None if the header does not say.
@@ -51,6 +53,7 @@ class Track:
     """
 
     kind: Literal["video", "audio"]
+    index: int
     stream: Any
     label: str
     start: float | None
@@ -82,6 +85,9 @@ class Container:
         self._limits = limits
         self._guard = opened.file
         assert opened.file is not None
+        missing = _mp4_boxes(opened)[1]
+        if missing:
+            self.notes.append(f"the file is cut off: {missing} bytes are missing at its end")
         self._av = _open(opened, limits)
         self.format = self._av.format.name
         self.video: Track | None = None
@@ -123,7 +129,7 @@ class Container:
         if kind == "video":
             self._check_pixels(best, label)
         self._prepare(stream)
-        track = Track(kind, stream, label, best["start"], best["end"])
+        track = Track(kind, best["index"], stream, label, best["start"], best["end"])
         setattr(self, kind, track)
         return track
 
@@ -156,7 +162,9 @@ class Container:
         self._av = _open(self._opened, self._limits)
         for track in (self.video, self.audio):
             if track is not None:
-                track.stream = self._av.streams[track.stream.index]
+                if track.index >= len(self._av.streams):
+                    raise MediaError(self.name, "its streams come and go", remedy="Re-encode the file.")
+                track.stream = self._av.streams[track.index]
                 self._prepare(track.stream)
 
     def close(self) -> None:
@@ -174,7 +182,7 @@ class Container:
             LimitError: the time allowed for this item is over.
             MediaError: a packet is damaged and ``on_corrupt`` is ``"raise"``.
         """
-        tracks = {t.stream.index: t for t in (self.video, self.audio) if t is not None}
+        tracks = {t.index: t for t in (self.video, self.audio) if t is not None}
         for packet in self._packets([t.stream for t in tracks.values()], on_corrupt):
             track = tracks[packet.stream.index]
             try:
@@ -299,16 +307,18 @@ def _open(opened: Opened, limits: Limits) -> InputContainer:
         ) from None
     except (av.error.FFmpegError, OSError, ValueError, MemoryError, EOFError) as error:
         detail = _words(error)
-        if _is_mp4_without_index(opened):
+        names, _ = _mp4_boxes(opened)
+        if names and b"moov" not in names:
             detail = "its index (moov) is missing: the file was cut off or its recording was not finished"
         raise MediaError(opened.name, f"not readable as media: {detail}", remedy=remedy) from error
 
 
-def _is_mp4_without_index(opened: Opened) -> bool:
-    """Walk the top-level boxes of an MP4 or MOV file; True when there are media data and no ``moov``."""
+def _mp4_boxes(opened: Opened) -> tuple[list[bytes], int]:
+    """Names of the top-level boxes of an MP4 or MOV file, and how many bytes are missing at its end. Else nothing."""
     file, position, names = opened.file, 0, []
     assert file is not None
-    for _ in range(64):
+    size = 0
+    while len(names) < _MAX_BOXES:
         file.seek(position)
         header = file.read(16)
         if len(header) < 8:
@@ -316,11 +326,15 @@ def _is_mp4_without_index(opened: Opened) -> bool:
         size, name = int.from_bytes(header[:4], "big"), header[4:8]
         if size == 1 and len(header) == 16:
             size = int.from_bytes(header[8:], "big")
+        if not names and name not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            break
         names.append(name)
-        if size < 8:
+        if size < 8:  # 0: up to the end of the file
             break
         position += size
-    return names[:1] == [b"ftyp"] and b"moov" not in names
+    file.seek(0)
+    missing = position - (opened.size or 0)
+    return names, missing if names and size >= 8 and missing > 0 else 0
 
 
 def _kind(stream: Any) -> str:

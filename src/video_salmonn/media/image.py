@@ -7,6 +7,7 @@ tells the size before it decodes anything.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -52,7 +53,12 @@ def open_picture(opened: Opened, limits: Limits) -> Iterator[Image.Image]:
                     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                     image = stack.enter_context(Image.open(opened.file, formats=_FORMATS))  # type: ignore[arg-type]
             except Image.DecompressionBombError as error:
-                raise LimitError(opened.name, f"the picture is too large ({error})", remedy="Scale it down.") from None
+                claimed = re.search(r"\d+", str(error))
+                raise LimitError(
+                    opened.name,
+                    f"the picture claims {claimed[0] if claimed else 'too many'} pixels",
+                    remedy=f"Scale it down to at most {limits.max_pixels} pixels first.",
+                ) from None
             except UnidentifiedImageError:
                 raise MediaError(opened.name, "is not a readable picture", remedy=_REMEDY) from None
             except LimitError:
@@ -134,7 +140,7 @@ def still(
         if box[2:] == rgb.size and rgb.size == (width, height) and box[:2] == (0, 0):
             frames[index] = np.asarray(rgb)
         else:
-            frames[index] = np.asarray(rgb.resize((width, height), _FILTERS[scaling], box=box))
+            frames[index] = np.asarray(rgb.crop(box).resize((width, height), _FILTERS[scaling]))
     return frames, notes
 
 
@@ -147,8 +153,8 @@ def animation(image: Image.Image, name: str) -> Iterator[tuple[float, float, np.
     time = 0.0
     try:
         for frame in ImageSequence.Iterator(image):
-            duration = _seconds(frame)
             layer = frame.convert("RGBA")
+            duration = _seconds(frame)
             white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
             yield time, duration, np.asarray(Image.alpha_composite(white, layer).convert("RGB"))
             time += duration
@@ -164,6 +170,7 @@ def animation_seconds(image: Image.Image) -> float:
     with contextlib.suppress(*_BROKEN):
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
+            image.load()  # WebP knows the duration only then
             seconds += _seconds(image)
     return seconds
 

@@ -52,9 +52,9 @@ def _seen(feed: Feed, options: MediaOptions) -> Seen:
         if feed.undecodable["video"]:
             return Seen("failed", detail=f"no decoder for {', '.join(feed.undecodable['video'])}")
         covers = [s for s in feed.streams if s["kind"] == "cover"]
-        return Seen("absent", detail="the file holds cover art, which is no video" if covers else "no video stream")
+        return Seen("absent", detail="the file holds cover art, which is no video" if covers else _none(feed, "video"))
     if not track.taken:
-        status, detail = _why_nothing(feed, "video")
+        status, detail = _why_nothing(feed, "video", options)
         return Seen(status, detail=detail)
     if feed.is_picture:
         detail = "picture" if track.taken == 1 else f"picture and {track.taken - 1} crops of it"
@@ -70,21 +70,33 @@ def _heard(feed: Feed, options: MediaOptions) -> Heard:
     if track is None:
         if feed.undecodable["audio"]:
             return Heard("failed", detail=f"no decoder for {', '.join(feed.undecodable['audio'])}")
-        return Heard("absent", detail="no sound track")
+        return Heard("absent", detail=_none(feed, "sound"))
     if track.first is None or not track.samples:
-        status, detail = _why_nothing(feed, "audio")
+        status, detail = _why_nothing(feed, "audio", options)
         return Heard(status, detail=detail)
     if track.silent:
         return Heard("silent", track.first, track.end, track.silent)
     return Heard("used", track.first, track.end)
 
 
-def _why_nothing(feed: Feed, kind: str) -> tuple[Status, str]:
+def _none(feed: Feed, what: str) -> str:
+    unknown = [f"#{s['index']}" for s in feed.streams if s["codec"] == "unknown"]
+    stranger = f" (of unknown kind: {', '.join(unknown)})" if unknown else ""
+    return f"no {what} stream" + stranger
+
+
+def _why_nothing(feed: Feed, kind: str, options: MediaOptions) -> tuple[Status, str]:
     statistics = feed.tracks.get(kind)
     what = "picture" if kind == "video" else "sound"
     if statistics is not None and statistics.decoded:
-        return "absent", f"no {what} in the stretch asked for"
+        short = not (options.start or options.end) and kind == "audio"
+        reason = "its sound is shorter than one sample at 16 kHz" if short else f"no {what} in the stretch asked for"
+        return "absent", reason
     if statistics is not None and statistics.lost:
+        chosen = next(s for s in feed.streams if s["index"] == statistics.index)
+        if kind == "video" and not chosen["width"]:
+            most = options.limits.max_pixels
+            return "failed", f"its header gives no usable picture size, or one of more than {most} pixels"
         return "failed", f"none of {len(statistics.lost)} packets could be decoded ({statistics.error})"
     if feed.broken:
         return "failed", f"no {what} could be read ({feed.broken})"
@@ -217,10 +229,9 @@ def check_usable(main: Feed, sound: Feed | None, options: MediaOptions) -> None:
         kind, detail = failed[0]
         _refuse(main.name, kind, "failed", detail)
     if seen.status == "absent" and heard.status == "absent":
-        kinds = sorted({str(s["kind"]) for s in main.streams}) or ["nothing"]
         raise EmptyMediaError(
             main.name,
-            f"nothing in it can be seen or heard (it holds: {', '.join(kinds)})",
+            f"nothing in it can be seen or heard: {seen.detail}; {heard.detail}",
             remedy="Pass a file with a video or audio stream.",
         )
     kind, detail = ("video", seen.detail) if seen.status == "absent" else ("audio", heard.detail)
