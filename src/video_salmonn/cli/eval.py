@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
+from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError
 
@@ -45,8 +46,10 @@ def run_save(
     ),
     batch_size: int = typer.Option(1, "--batch-size", min=1, help="Questions given to the model at once."),
     allow_missing: bool = typer.Option(False, "--allow-missing", help="Leave out items whose media are missing."),
-    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:1 …"),
-    dtype: str = typer.Option("auto", "--dtype", help="auto, float32, bfloat16 or float16."),
+    device: str = shared.DEVICE,
+    dtype: str | None = shared.DTYPE,
+    profile: str | None = shared.PROFILE,
+    num_beams: int | None = shared.BEAMS,
     judge_url: str | None = _JUDGE,
     judge_model: str | None = _JUDGE_MODEL,
     resamples: int = _RESAMPLES,
@@ -63,7 +66,7 @@ def run_save(
 
     from video_salmonn.evaluation.benchmark import Options, evaluate
     from video_salmonn.evaluation.conditions import parse_baselines
-    from video_salmonn.evaluation.own_model import load_engine
+    from video_salmonn.evaluation.own_model import OwnModel
     from video_salmonn.evaluation.save import tasks as tasks_of
     from video_salmonn.evaluation.shards import Shards
 
@@ -79,7 +82,7 @@ def run_save(
         judge=_judge(judge_url, judge_model),
     )
     shards = Shards.from_environment()
-    engine = load_engine(model, device=device, dtype=dtype)
+    engine = OwnModel(shared.load_engine(model, device, dtype, profile), num_beams=num_beams or 1, profile=profile)
     with _Bar(shards.first and not as_json) as progress:
         results = evaluate(engine, wanted, data, out, options, shards=shards, progress=progress)
     if not shards.first:

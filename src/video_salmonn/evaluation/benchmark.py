@@ -81,7 +81,6 @@ def evaluate(
     settings = {
         "model": engine.describe(),
         "seed": options.seed,
-        "decoding": "greedy",
         "tasks": {one.task.id: one.identity for one in loaded},
     }
     if shards.first:
@@ -91,7 +90,6 @@ def evaluate(
     results: dict[str, Any] = {
         "benchmark": f"{NAME} {marker.get('version')}" if marker else "SAVE",
         "model": settings["model"],
-        "decoding": "greedy",
         "seed": options.seed,
         "intervals": {"method": "percentile bootstrap over items", "level": LEVEL, "resamples": options.resamples},
         "judge": {"model": options.judge.model, "wording": JUDGE_VERSION} if options.judge else None,

@@ -103,6 +103,7 @@ class Prediction:
         question: the entry's question, for reports and judges.
         error: why the item failed, or "". A failed item counts as wrong.
         media: what was seen and heard, as the model reported it.
+        warnings: what the model said about the answer (coarser windows for long media …).
     """
 
     id: str
@@ -113,6 +114,7 @@ class Prediction:
     question: str = ""
     error: str = ""
     media: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The line of the contract: ``reference`` for one right answer, ``references`` for several."""
@@ -122,5 +124,5 @@ class Prediction:
         else:
             line["references"] = list(self.references)
         optional: dict[str, Any] = {"candidates": list(self.candidates), "part": self.part, "question": self.question}
-        optional |= {"error": self.error, "media": self.media}
+        optional |= {"error": self.error, "media": self.media, "warnings": self.warnings}
         return line | {name: value for name, value in optional.items() if value}

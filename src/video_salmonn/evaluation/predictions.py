@@ -88,6 +88,7 @@ def _prediction(fields: Any, where: str, task: str | None) -> Prediction:
         question=str(fields.get("question") or ""),
         error=str(error),
         media=fields.get("media") or [],
+        warnings=fields.get("warnings") or [],
     )
 
 

@@ -158,7 +158,7 @@ def _senses(media: dict[str, Any]) -> str:
 def _settings(results: dict[str, Any]) -> Table:
     rows = [("benchmark", str(results.get("benchmark", "")))]
     rows += [(f"model {key}", str(value)) for key, value in results.get("model", {}).items()]
-    rows += [(key, str(results[key])) for key in ("decoding", "seed") if key in results]
+    rows += [(key, str(results[key])) for key in ("seed",) if key in results]
     rows += [(f"intervals: {key}", str(value)) for key, value in results.get("intervals", {}).items()]
     if results.get("judge"):
         rows.append(("judge", f"{results['judge']['model']} (wording {results['judge']['wording']})"))

@@ -2,8 +2,8 @@
 
 Decisions:
 
-- Items are asked greedily and each on its own, so neither batch size nor shards can change an answer; the finished
-  file is written in the annotation file's order, so they cannot change the file either.
+- Nothing is drawn at random and every item is asked on its own, so neither batch size nor shards can change an answer;
+  the finished file is written in the annotation file's order, so they cannot change the file either.
 - A process appends to its own file and syncs every batch. Several processes (started by ``torchrun`` or
   ``accelerate launch``) each write ``<task>.shard-R.jsonl``; the first one joins them.
 - What was asked is written down before the first question (``OUT/settings.json``). Going on with another model,
@@ -238,11 +238,17 @@ def _ask(engine: Engine, batch: Sequence[tuple[Item, Request]]) -> list[Predicti
     return [_prediction(item, answer.text, media=_account(answer.report)) for (item, _), answer in zip(batch, answers)]
 
 
-def _prediction(item: Item, text: str, *, error: str = "", media: list[dict[str, Any]] | None = None) -> Prediction:
+def _prediction(item: Item, text: str, **more: Any) -> Prediction:
     entry = item.entry
     return Prediction(
-        entry.id, text, entry.references, entry.candidates, entry.part, entry.question, error, media or []
+        entry.id, text, entry.references, entry.candidates, part=entry.part, question=entry.question, **more
     )
+
+
+def _warnings(report: dict[str, Any]) -> list[str]:
+    """Warnings about the answer itself; those about its media stand with the media."""
+    told = {w for media in report.get("media") or [] for name in ("cuts", "warnings") for w in media.get(name) or []}
+    return [warning for warning in report.get("warnings") or [] if warning not in told]
 
 
 def _account(report: dict[str, Any]) -> list[dict[str, Any]]:

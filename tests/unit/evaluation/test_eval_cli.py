@@ -11,9 +11,15 @@ from video_salmonn.metrics.coco_java import CORENLP_JARS
 
 
 @pytest.fixture
-def call(monkeypatch):
-    """Run a command line; the model is the rule engine (the commands' own work is what is tested here)."""
-    monkeypatch.setattr("video_salmonn.evaluation.own_model.load_engine", lambda model, **_: RuleEngine(name=model))
+def rule(monkeypatch):
+    """Put the rule engine in the model's place: what is tested is what the commands do with answers."""
+    monkeypatch.setattr("video_salmonn.cli.options.load_engine", lambda model, *_: model)
+    monkeypatch.setattr("video_salmonn.evaluation.own_model.OwnModel", lambda model, **_: RuleEngine(name=model))
+
+
+@pytest.fixture
+def call():
+    """Run a command line; (exit code, stdout)."""
 
     def run(*words):
         done = CliRunner().invoke(app, ["eval", *map(str, words)])
@@ -24,7 +30,7 @@ def call(monkeypatch):
     return run
 
 
-def test_command_line_of_the_contract(call, data, tmp_path):
+def test_command_line_of_the_contract(call, rule, data, tmp_path):
     out = tmp_path / "out"
     words = ("save", "--data", data, "--tasks", "gqa,avm", "--model", "m", "--out", out, "--limit", 2)
     code, text = call(*words, "--baselines", "no_media", "--json")
@@ -45,7 +51,7 @@ def test_command_line_of_the_contract(call, data, tmp_path):
     assert code == 0
 
 
-def test_score_refuses_incomplete_and_foreign_files(call, data, tmp_path):
+def test_score_refuses_incomplete_and_foreign_files(call, rule, data, tmp_path):
     file = tmp_path / "p.jsonl"
     file.write_text('{"id": "gqa-00000", "prediction": "no", "reference": "no"}\n')
     code, text = call("score", "--task", "gqa", "--predictions", file, "--json")
@@ -56,7 +62,7 @@ def test_score_refuses_incomplete_and_foreign_files(call, data, tmp_path):
     assert code == 2 and json.loads(text)["error"]["remedy"]
 
 
-def test_missing_flags_and_half_a_judge_are_usage_errors(call, data, tmp_path):
+def test_missing_flags_and_half_a_judge_are_usage_errors(call, rule, data, tmp_path):
     code, text = call("save", "--data", data, "--json")
     assert code == 2 and "--model, --out" in json.loads(text)["error"]["message"]
     words = (
@@ -76,7 +82,7 @@ def test_missing_flags_and_half_a_judge_are_usage_errors(call, data, tmp_path):
     assert code == 2 and "--judge-model" in json.loads(text)["error"]["message"]
 
 
-def test_check(call, data, tmp_path):
+def test_check(call, rule, data, tmp_path):
     code, text = call("save", "check", "--data", data, "--json")
     found = json.loads(text)
     assert code == 1 and len(found) == 14 and sum(entry["ok"] for entry in found) == 3
@@ -99,7 +105,7 @@ class Text(HTMLParser):
         self.text += data
 
 
-def test_report(call, data, tmp_path, monkeypatch):
+def test_report(call, rule, data, tmp_path, monkeypatch):
     out = tmp_path / "out"
     monkeypatch.setattr(RuleEngine, "answer", _hostile(RuleEngine.answer))
     words = ("--tasks", "gqa,how2,nextqa", "--model", "m|x", "--baselines", "no_media")

@@ -1,0 +1,97 @@
+"""The harness on the real engine: the tiny random model over the SAVE-mini fixture."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from video_salmonn.cli.main import app
+from video_salmonn.errors import ConfigError
+from video_salmonn.evaluation.benchmark import Options, evaluate
+from video_salmonn.evaluation.engine import Engine, Request
+from video_salmonn.evaluation.item import Media
+from video_salmonn.evaluation.own_model import OwnModel
+from video_salmonn.evaluation.predictions import read_predictions
+from video_salmonn.evaluation.save import tasks
+from video_salmonn.inference.engine import VideoSalmonn
+
+MINI = Path(__file__).parents[2] / "fixtures" / "save-mini"
+NAMES = "librispeech,gqa,how2,presentation_qa,avm,lrs2"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return OwnModel(VideoSalmonn.load("tiny"))
+
+
+def ask(model, media, **more):
+    return model.ask_many([Request(media, "What is it?", 6, **more)])[0]
+
+
+def test_is_an_engine_and_says_what_it_is(model):
+    assert isinstance(model, Engine)
+    told = model.describe()
+    assert told["name"] == "tiny" and told["decoding"] == "greedy" and told["dtype"] == "float32"
+    assert told == OwnModel(VideoSalmonn.load("tiny")).describe(), "the same weights have the same fingerprint"
+    with_other = OwnModel(VideoSalmonn.load("tiny"))
+    next(iter(with_other.engine.model.parameters())).data += 1
+    assert with_other.describe()["weights"] != told["weights"]
+
+
+def test_every_kind_of_media_and_every_condition_arrives(model):
+    video, image = next(MINI.glob("how2/*.mp4")), next(MINI.glob("gqa/*.jpg"))
+    sound = next(MINI.glob("avssd/*.flac"))
+    both = ask(model, Media(video=video)).report["media"][0]
+    assert (both["seen"]["status"], both["heard"]["status"]) == ("used", "used")
+    frames = ask(model, Media(video=video), use_audio=False).report["media"][0]
+    assert (frames["seen"]["status"], frames["heard"]["status"]) == ("used", "off")
+    heard = ask(model, Media(video=video), use_video=False).report["media"][0]
+    assert (heard["seen"]["status"], heard["heard"]["status"]) == ("off", "used")
+    pair = ask(model, Media(image=image, sound=sound)).report["media"][0]
+    assert (pair["seen"]["status"], pair["heard"]["status"]) == ("used", "used")
+    part = ask(model, Media(video=video, start=1.0, end=2.0)).report["media"][0]
+    assert part["duration"] == pytest.approx(1.0, abs=0.1)
+    assert ask(model, Media()).report["media"] == []
+    full, fine = (ask(model, Media(video=video), zero_levels=z).report["media_tokens"] for z in ((), (1,)))
+    assert full == fine > 0
+
+
+def test_batches_and_a_second_run_give_the_same_files(model, tmp_path):
+    for out, size in (("one", 1), ("four", 4), ("again", 1)):
+        evaluate(
+            model, tasks(NAMES), MINI, tmp_path / out, Options(batch_size=size, resamples=20, baselines=("no_media",))
+        )
+    files = sorted(p.name for p in (tmp_path / "one/predictions").iterdir())
+    assert len(files) == 12
+    for name in files:
+        one, four, again = (tmp_path / out / "predictions" / name for out in ("one", "four", "again"))
+        assert one.read_bytes() == four.read_bytes() == again.read_bytes(), name
+
+
+def test_undecodable_media_fail_alone(model, tmp_path):
+    import shutil
+
+    shutil.copytree(MINI, tmp_path / "data")
+    file = next((tmp_path / "data").glob("avm/*.mp4"))
+    file.write_bytes(file.read_bytes()[:2000])
+    entry = evaluate(model, tasks("avm"), tmp_path / "data", tmp_path / "out", Options(resamples=20))["tasks"]["avm"]
+    assert file.name in entry["failed"][0]["error"] and entry["metrics"]["accuracy"]["value"] == 0
+
+
+def test_command_line_with_the_tiny_model(tmp_path):
+    words = ["eval", "save", "--data", MINI, "--tasks", "gqa,how2", "--model", "tiny", "--out", tmp_path / "out"]
+    words += ["--device", "cpu", "--baselines", "all", "--json"]
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert set(found["tasks"]["how2"]["baselines"]) == {"no_media", "frames_only", "sound_only"}
+    assert "shuffled" in found["tasks"]["how2"]["skipped"], "the fixture has one clip, so there is none to swap with"
+    line = read_predictions(tmp_path / "out/predictions/how2.jsonl")[0]
+    assert line.media[0]["heard"]["status"] == "used"
+    assert CliRunner().invoke(app, ["eval", "report", str(tmp_path / "out")]).exit_code == 0
+
+
+def test_a_level_the_model_does_not_have_is_refused(model):
+    with pytest.raises(ConfigError):
+        ask(model, Media(video=next(MINI.glob("how2/*.mp4"))), zero_levels=(7,))
