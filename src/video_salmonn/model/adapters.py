@@ -39,6 +39,22 @@ def inject(language_model: nn.Module, values: dict[str, Any], name: str = "defau
     inject_adapter_in_model(lora_config(values), language_model, adapter_name=name)
 
 
+def fresh(module: nn.Module) -> list[tuple[LoraLayer, str]]:
+    """Adapters whose tensors transformers would initialise: not loaded, not initialised before."""
+    found = []
+    for _, layer in lora_layers(module):
+        for name, up in layer.lora_B.items():
+            if not any(getattr(thing, "_is_hf_initialized", False) for thing in (up, up.weight)):
+                found.append((layer, name))
+    return found
+
+
+def reset(layers: list[tuple[LoraLayer, str]]) -> None:
+    """PEFT's own initialisation: A random, B zero, so that a new adapter changes nothing."""
+    for layer, name in layers:
+        layer.reset_lora_parameters(name, True)
+
+
 def lora_layers(module: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
     """All layers that carry adapters, with their names."""
     for name, child in module.named_modules():

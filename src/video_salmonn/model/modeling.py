@@ -73,6 +73,12 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if isinstance(module, MultiResolutionCausalQFormer):
             module.reset_parameters()
 
+    def initialize_weights(self) -> None:
+        """transformers' initialisation, but new adapters do nothing: it would fill both of their halves at random."""
+        new = adapters.fresh(self.language_model)
+        super().initialize_weights()
+        adapters.reset(new)
+
     def train(self, mode: bool = True) -> VideoSalmonnForConditionalGeneration:
         """Training mode for what is trained; the frozen encoders stay in evaluation mode."""
         super().train(mode)
