@@ -23,7 +23,7 @@ from video_salmonn.connector.diversity import mean_cosine
 from video_salmonn.encoders.beats import Beats, BeatsConfig
 from video_salmonn.encoders.eva import EvaViT
 from video_salmonn.encoders.instructblip import InstructBlipQFormer
-from video_salmonn.errors import CheckpointError
+from video_salmonn.errors import CheckpointError, VideoSalmonnError
 from video_salmonn.features.fbank import beats_fbank, frame_mask
 
 TOLERANCE = 1e-4
@@ -87,7 +87,14 @@ def read_golden(path: Path) -> GoldenFile:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not readable as safetensors ({error})", remedy="copy the file again") from error
     if not {"module", "config"} <= set(metadata) or not parts["outputs"]:
-        raise CheckpointError(f"{path}: no golden file (metadata 'module' and 'config' and outputs.* are needed)")
+        raise CheckpointError(
+            f"{path}: no golden file (metadata 'module' and 'config' and outputs.* are needed)",
+            remedy="give a folder that holds golden files only",
+        )
+    try:
+        json.loads(metadata["config"])
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: metadata 'config' is no JSON ({error})", remedy="copy the file again") from None
     return GoldenFile(path, metadata, **parts)
 
 
@@ -182,7 +189,7 @@ RUNNERS: dict[str, Callable[[GoldenFile, str | None], Tensors]] = {
 def compare(file: str, output: str, ours: torch.Tensor | None, golden: torch.Tensor, tolerance: float) -> Check:
     """Compare one output."""
     difference = float("inf")
-    if ours is not None and ours.shape == golden.shape:
+    if ours is not None and ours.shape == golden.shape and golden.numel():
         largest = (ours.double() - golden.double()).abs().max().item()
         difference = largest if largest == largest else float("inf")
     return Check(file, output, difference, difference <= tolerance)
@@ -204,7 +211,17 @@ def verify_file(path: Path, *, mask_direction: str | None = None, tolerance: flo
     module = golden.metadata["module"]
     if module not in RUNNERS:
         raise CheckpointError(f"{path}: pins module {module!r}", remedy=f"known modules: {sorted(RUNNERS)}")
-    ours = RUNNERS[module](golden, mask_direction)
+    try:
+        ours = RUNNERS[module](golden, mask_direction)
+    except VideoSalmonnError as error:
+        if path.name in str(error):
+            raise
+        raise CheckpointError(f"{path}: {error}", remedy=error.remedy) from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # a tensor or setting is missing or misshapen
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(
+            f"{path}: cannot be run: {reason}", remedy="see docs/verify.md for what a golden file holds"
+        ) from error
     return [
         compare(path.name, name, ours.get(name), expected, tolerance)
         for name, expected in sorted(golden.outputs.items())

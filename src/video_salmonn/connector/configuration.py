@@ -112,6 +112,13 @@ class ConnectorConfig:
                 raise ConfigError(
                     f"connector: {name} {width} is not divisible by num_attention_heads {self.num_attention_heads}"
                 )
+        if self.num_hidden_layers < 1 or not 0 <= self.dropout < 1 or self.frame_seconds <= 0:
+            raise ConfigError(
+                f"connector: num_hidden_layers {self.num_hidden_layers}, dropout {self.dropout}, frame_seconds "
+                f"{self.frame_seconds} are to be at least 1, in [0, 1), and positive"
+            )
+        if min(self.visual_tokens, self.audio_tokens, self.llm_dim) < 1:
+            raise ConfigError("connector: visual_tokens, audio_tokens and llm_dim are to be at least 1")
         if self.mask_direction not in ("past", "future", "none"):
             raise ConfigError(
                 f"connector.mask_direction is {self.mask_direction!r}",
@@ -179,9 +186,13 @@ class ConnectorConfig:
         return cls(**{**values, **({"levels": tuple(values["levels"])} if "levels" in values else {})})
 
 
-def _level(value: Level | Mapping[str, int] | tuple[int, int] | list[int]) -> Level:
-    if isinstance(value, Level):
-        return value
-    if isinstance(value, Mapping):
-        return Level(**value)
-    return Level(*value)
+def _level(value: Any) -> Level:
+    try:
+        level = value if isinstance(value, Level) else Level(**value) if isinstance(value, Mapping) else Level(*value)
+    except TypeError:
+        level = None
+    if level is None or not all(type(n) is int for n in (level.frames, level.queries)):
+        raise ConfigError(
+            f"connector.levels: {value!r} is no level", remedy="give whole numbers, e.g. {frames: 10, queries: 30}"
+        )
+    return level

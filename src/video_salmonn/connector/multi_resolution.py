@@ -91,8 +91,6 @@ class MultiResolutionCausalQFormer(nn.Module):
         projected = []
         for linear, steps in streams:
             if linear is None:
-                if steps is not None:
-                    raise ValueError("features were given for a sound branch this connector does not have")
                 continue
             if steps is None:
                 steps = given[0].new_zeros(given[0].shape[0], 0, linear.in_features)
@@ -111,8 +109,6 @@ class MultiResolutionCausalQFormer(nn.Module):
     ) -> Synchronised:
         """Project and align the streams; arguments as in :meth:`forward`. Returns (B, T, S, D_joint) and (B, T)."""
         config = self.config
-        if visual is not None and config.visual_dim is None:
-            raise ValueError("visual features were given, but this connector has no visual branch")
         if visual is not None and self.visual_projection is not None:
             visual = self.visual_projection(visual)
         visual_width = config.hidden_size if config.visual_dim else 0
@@ -154,13 +150,17 @@ class MultiResolutionCausalQFormer(nn.Module):
 
         Returns:
             tokens and everything the losses and pictures need.
+
+        Raises:
+            ValueError: no stream is given, a shape does not fit the configuration, or a level does not exist.
         """
         config = self.config
-        joint, frame_mask, all_real = self.synchronise(
+        self._check_inputs(visual, speech, audio, zero_levels, stretch)
+        joint, frame_mask, length, all_real = self.synchronise(
             visual, speech, audio, visual_mask, sound_mask, modality_mask, stretch
         )
-        if config.attend_padding:  # as released: an item's padding counts as real as far as the batch is real
-            frame_mask = frame_mask.any(dim=0, keepdim=True).expand_as(frame_mask)
+        if config.attend_padding:  # as released: whatever is missing or switched off counts as real up to the longest
+            frame_mask = (torch.arange(joint.shape[1], device=joint.device) < length).expand_as(frame_mask)
         content = self.input_norm(joint)
 
         inputs = [
@@ -175,7 +175,7 @@ class MultiResolutionCausalQFormer(nn.Module):
 
         batch = joint.shape[0]
         levels = [unfold_windows(state, batch) for state in states]
-        levels = [level * 0 if i in zero_levels else level for i, level in enumerate(levels)]
+        levels = [torch.zeros_like(level) if i in zero_levels else level for i, level in enumerate(levels)]
         fused = torch.cat([level.flatten(1, 2) for level in levels], dim=-1)
         return ConnectorOutput(
             tokens=self.llm_projection(fused),
@@ -189,6 +189,31 @@ class MultiResolutionCausalQFormer(nn.Module):
         """Positions of windows ``stretch`` times as long: each frame's rows repeated for the frames in its place."""
         frames = self.positions[: self.config.positions_used].unflatten(0, (-1, self.config.slots))
         return frames.repeat_interleave(stretch, dim=0).flatten(0, 1)
+
+    def _check_inputs(
+        self,
+        visual: torch.Tensor | None,
+        speech: torch.Tensor | None,
+        audio: torch.Tensor | None,
+        zero_levels: Collection[int],
+        stretch: int,
+    ) -> None:
+        """Refuse what would otherwise be padded, cut or ignored without a word."""
+        config = self.config
+        if visual is not None and (visual.ndim != 4 or visual.shape[2:] != (config.visual_tokens, config.visual_dim)):
+            wanted = f"(B, T, {config.visual_tokens}, {config.visual_dim})"
+            raise ValueError(f"visual is {tuple(visual.shape)}, {wanted} is needed")
+        for name, steps, width in (("speech", speech, config.speech_dim), ("audio", audio, config.audio_dim)):
+            if steps is not None and (steps.ndim != 3 or steps.shape[2] != width):
+                raise ValueError(f"{name} is {tuple(steps.shape)}, (B, steps, {width}) is needed")
+        batches = {stream.shape[0] for stream in (visual, speech, audio) if stream is not None}
+        if len(batches) > 1:
+            raise ValueError(f"the streams have different batch sizes: {sorted(batches)}")
+        if stretch < 1:
+            raise ValueError(f"stretch is {stretch}, at least 1 is needed")
+        unknown = sorted(set(zero_levels) - set(range(len(config.levels))))
+        if unknown:
+            raise ValueError(f"zero_levels {unknown} do not exist; there are levels 0 to {len(config.levels) - 1}")
 
     def _token_mask(self, frame_mask: torch.Tensor, length: int) -> torch.Tensor:
         """(B, T) -> (B, L): a token is real where its share of the time axis holds a real frame."""

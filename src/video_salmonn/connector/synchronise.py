@@ -18,11 +18,13 @@ class Synchronised(NamedTuple):
     Attributes:
         values: ``(B, T, S, D_joint)``.
         frame_mask: ``(B, T)`` bool, True where at least one stream in use has a real frame.
+        length: frames of the longest stream, before T was padded to whole windows.
         all_real: known without looking at the mask: no frame of any item is padding.
     """
 
     values: torch.Tensor
     frame_mask: torch.Tensor
+    length: int
     all_real: bool
 
 
@@ -51,7 +53,7 @@ def keep_real(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         values: ``(B, T, S, D)``.
         mask: ``(B, T)`` bool, or None where every frame is real.
     """
-    return values if mask is None else values * mask[:, :, None, None].to(values.dtype)
+    return values if mask is None else values.masked_fill(~mask[:, :, None, None], 0.0)
 
 
 def synchronise(
@@ -75,15 +77,17 @@ def synchronise(
         absent_widths: width of (visual, all sound streams), for the zeros of a missing modality.
         visual_mask: ``(B, Tv)`` bool of real frames, or None for all.
         sound_mask: ``(B, Ta)`` bool of real frames, or None for all.
-        modality_mask: ``(B, 2)`` = [use picture, use sound]; a modality not used is exact zeros.
+        modality_mask: ``(B, 2)`` of 0 and 1 = [use picture, use sound]; a modality not used is exact zeros.
 
     Raises:
-        ValueError: neither stream is given.
+        ValueError: neither stream is given, or a mask has another shape.
     """
     present = [stream for stream in (visual, *sound) if stream is not None]
     if not present:
         raise ValueError("synchronise needs at least one of visual and sound")
     batch, device = present[0].shape[0], present[0].device
+    if modality_mask is not None and modality_mask.shape != (batch, 2):
+        raise ValueError(f"modality_mask is {tuple(modality_mask.shape)}, ({batch}, 2) is needed")
     real = max(stream.shape[1] for stream in present)
     frames = -(-real // multiple) * multiple
 
@@ -96,12 +100,16 @@ def synchronise(
             continue
         joined = streams[0] if len(streams) == 1 else torch.cat(streams, dim=-1)
         length = joined.shape[1]
+        if mask is not None and mask.shape != (batch, length):
+            name = ("visual_mask", "sound_mask")[index]
+            raise ValueError(f"{name} is {tuple(mask.shape)}, ({batch}, {length}) is needed: one entry per frame")
         joined = pad_slots(pad_frames(keep_real(joined, mask), frames), slots)
         in_use = torch.ones(batch, length, dtype=torch.bool, device=device) if mask is None else mask
         if modality_mask is not None:
-            joined = joined * modality_mask[:, index, None, None, None].to(joined.dtype)
-            in_use = in_use & (modality_mask[:, index, None] != 0)
+            used = modality_mask[:, index, None] != 0
+            joined = joined.masked_fill(~used[:, :, None, None], 0.0)
+            in_use = in_use & used
         parts.append(joined)
         frame_mask[:, :length] |= in_use
     all_real = real == frames and visual_mask is None and sound_mask is None and modality_mask is None
-    return Synchronised(torch.cat(parts, dim=-1), frame_mask, all_real)
+    return Synchronised(torch.cat(parts, dim=-1), frame_mask, real, all_real)

@@ -73,6 +73,16 @@ def sound_frames(config: VideoSalmonnConfig, seconds: float) -> int:
     return frames if connector.trim_padding else -(-frames // per_segment) * per_segment
 
 
+def sight_frames(config: VideoSalmonnConfig, seconds: float) -> int:
+    """Pictures taken of a clip; the released sampling takes two of every started second."""
+    connector = config.connector_config
+    if config.media["max_seconds"]:
+        seconds = min(seconds, config.media["max_seconds"])
+    if config.media["frame_times"] == "released":
+        return 2 * connector.frames_for(seconds / 2)
+    return connector.frames_for(seconds)
+
+
 def media_tokens(config: VideoSalmonnConfig, seconds: float, *, sight: bool = True, sound: bool = True) -> int:
     """Tokens the language model gets for a clip, known from its duration alone.
 
@@ -85,18 +95,14 @@ def media_tokens(config: VideoSalmonnConfig, seconds: float, *, sight: bool = Tr
     connector = config.connector_config
     if config.media["max_seconds"]:
         seconds = min(seconds, config.media["max_seconds"])
-    frames = 0
-    if sight and config.vision:
-        # the released sampling takes two frames of every started second
-        released = config.media["frame_times"] == "released"
-        frames = 2 * connector.frames_for(seconds / 2) if released else connector.frames_for(seconds)
+    frames = sight_frames(config, seconds) if sight and config.vision else 0
     if sound and connector.has_sound:
         frames = max(frames, sound_frames(config, seconds))
     return connector.tokens_for(frames) if frames else 0
 
 
 def _counted(run: Callable[[], Any]) -> int:
-    with FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run()
     return int(counter.get_total_flops())
 
@@ -110,8 +116,8 @@ def flops(model: VideoSalmonnForConditionalGeneration, seconds: float) -> dict[s
     """
     config, tower, connector = model.config, model.tower, model.connector
     sizes = config.connector_config
-    frames = sizes.frames_for(seconds)
-    heard = sound_frames(config, seconds)
+    frames = sight_frames(config, seconds)
+    heard = sound_frames(config, min(seconds, config.media["max_seconds"] or seconds))
     segment = round(config.media["segment_seconds"] * RATE)
     segments = max(1, -(-round(heard * sizes.frame_seconds * RATE) // segment))
     stages: dict[str, int] = {}
