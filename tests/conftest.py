@@ -1,0 +1,20 @@
+"""Options and fixtures that the whole suite shares."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+GOLDEN = Path(__file__).parent / "fixtures" / "golden"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--run-packaging", action="store_true", help="also install the built wheel elsewhere (make build)")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of golden files."""
+    return GOLDEN
