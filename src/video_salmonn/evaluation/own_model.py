@@ -66,7 +66,7 @@ class OwnModel:
             "long": "coarse",
         }
         # Only what differs from the default is named, so that equal requests share a batch and a cache entry.
-        given = {"no_video": not request.use_video, "no_audio": not request.use_audio}
+        given: dict[str, Any] = {"no_video": not request.use_video, "no_audio": not request.use_audio}
         given |= {"zero_levels": request.zero_levels, "start": request.media.start, "end": request.media.end}
         options |= {name: value for name, value in given.items() if value not in (None, False, ())}
         return Item(request.question, sources(request.media), options)
