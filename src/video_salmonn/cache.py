@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK = 1 << 20
+MOST_DIGESTS = 1 << 16
+logger = logging.getLogger(__name__)
 _digests: dict[tuple[str, int, int], str] = {}
 
 
@@ -43,6 +46,8 @@ def digest_file(path: Path) -> str:
     status = path.stat()
     key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
     if key not in _digests:
+        if len(_digests) >= MOST_DIGESTS:
+            _digests.clear()
         with path.open("rb") as stream:
             _digests[key] = digest_stream(stream)
     return _digests[key]
@@ -99,8 +104,12 @@ class Cache:
     def put(self, key: str, entry: Entry) -> None:
         """Keep an entry; one larger than the whole memory bound is kept on disk only, if there is a folder."""
         self._hold(key, entry)
-        if self.folder is not None:
+        if self.folder is None:
+            return
+        try:
             self._write(key, entry)
+        except OSError as error:  # a full disk costs time later, not the answer now
+            logger.warning("%s: cannot keep an entry in the cache (%s)", self.folder, error)
 
     def clear(self) -> None:
         """Forget everything in memory; files stay."""

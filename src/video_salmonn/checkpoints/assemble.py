@@ -119,7 +119,7 @@ def _check_loaded(report: dict[str, Any], trained: dict[str, torch.Tensor]) -> N
     known = {name.split(".")[0] for name in trained}
     allowed = [] if "connector" in known else ["connector."]
     allowed += [] if any(".lora_" in name for name in trained) else [".lora_"]
-    missing = [n for n in report["missing_keys"] if not any(part in n for part in allowed) and "lm_head" not in n]
+    missing = [n for n in report["missing_keys"] if not any(part in n for part in allowed)]
     unexpected = list(report["unexpected_keys"])
     if missing or unexpected:
         raise CheckpointError(
@@ -149,7 +149,7 @@ def load_directory(folder: Path, dtype: torch.dtype | None = None) -> Loaded:
         raise CheckpointError(
             f"{folder}: cannot be loaded ({error})", remedy="copy or export the model again"
         ) from error
-    missing = [name for name in report["missing_keys"] if "lm_head" not in name]
+    missing = list(report["missing_keys"])
     if missing or report["unexpected_keys"]:
         raise CheckpointError(
             f"{folder}: tensors missing {sorted(missing)[:3]}, without a place {sorted(report['unexpected_keys'])[:3]}",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from uuid import uuid4
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from video_salmonn.cache import Cache, digest
 from video_salmonn.checkpoints.assemble import load_model
@@ -18,18 +20,16 @@ from video_salmonn.errors import ConfigError, ContextError
 from video_salmonn.inference import long as long_media
 from video_salmonn.inference.chat import ChatSession
 from video_salmonn.inference.items import (
-    MEDIA_OPTIONS,
     Item,
-    Options,
     as_media,
     expanded,
-    generation_options,
     is_pair,
     item_of,
     parse_dtype,
-    positive,
 )
 from video_salmonn.inference.media_store import EncodedMedia, MediaStore, Timer
+from video_salmonn.inference.options import MEDIA_OPTIONS, Options, checked, generation_options
+from video_salmonn.inference.streaming import stream
 from video_salmonn.model import adapters
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
@@ -88,7 +88,8 @@ class VideoSalmonn:
         self.name = name
         self.cache = cache if cache is not None else Cache()
         self.load_seconds = load_seconds
-        fingerprint = f"{name}#{id(model)}" if self.cache.folder is None else _weights_digest(model)
+        fingerprint = f"{name}#{uuid4()}" if self.cache.folder is None else _weights_digest(model)
+        self._lock = threading.RLock()  # adapters are switched inside the model: one answer at a time
         self.media = MediaStore(model, processor, self.cache, fingerprint)
 
     @classmethod
@@ -131,8 +132,9 @@ class VideoSalmonn:
             question: text, an alias such as ``<asr>``, or a list of messages.
             sound: a sound file that takes the place of the media's own sound.
             **options: ``no_audio``, ``no_video``, ``max_new_tokens``, ``long`` (``error`` | ``segments`` | ``coarse``),
-                ``zero_levels``, ``adapter_scale``, decoding options (``start``, ``end``, ``frame_times`` …) and any
-                option of transformers' ``generate`` (``num_beams``, ``do_sample``, ``temperature`` …).
+                ``zero_levels``, ``adapter_scale``, ``seed`` (of sampling), decoding options (``start``, ``end``,
+                ``frame_times`` …) and any option of transformers' ``generate`` (``num_beams``, ``do_sample``,
+                ``temperature``, ``stop_strings`` …).
 
         Returns:
             the answer, with the account of the contract in ``answer.report``.
@@ -151,33 +153,20 @@ class VideoSalmonn:
     def stream(self, media: Any, question: Conversation, *, sound: Any = None, **options: Any) -> Iterator[str]:
         """Like :meth:`ask`, but yields the answer's text piece by piece as it is generated.
 
-        The generator's return value (``StopIteration.value``) is the whole :class:`Answer`.
+        The generator's return value (``StopIteration.value``) is the whole :class:`Answer`. Closing the generator ends
+        the generation at the next token.
         """
-        if options.get("long", "error") == "segments":
+        item = item_of(Item(question, as_media(media, sound), options))
+        if item.options.get("long") == "segments":
             raise ConfigError("stream cannot be combined with long='segments'", remedy="use ask, or long='coarse'")
-        if (options.get("num_beams") or self.model.generation_config.num_beams or 1) > 1:
+        if (item.options.get("num_beams") or self.model.generation_config.num_beams or 1) > 1:
             raise ConfigError("beams cannot be streamed", remedy="set num_beams=1")
-        streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=False, skip_special_tokens=True)
-        outcome: dict[str, Any] = {}
 
-        def work() -> None:
-            try:
-                item = item_of(Item(question, as_media(media, sound), options))
-                outcome["answer"] = self._run([item], streamer=streamer)[0]
-            except BaseException as error:  # noqa: BLE001 - raised again in the consumer's thread
-                outcome["error"] = error
-            finally:
-                streamer.end()
+        def answer(streamer: Any, left: Any) -> Answer:
+            criteria = StoppingCriteriaList([*item.options.get("stopping_criteria", ()), left])
+            return self._run([replace(item, options={**item.options, "stopping_criteria": criteria})], streamer)[0]
 
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        for piece in streamer:
-            if piece:
-                yield piece
-        thread.join()
-        if "error" in outcome:
-            raise outcome["error"]
-        return outcome["answer"]
+        return stream(self.processor.tokenizer, answer)
 
     def batch(self, items: Sequence[Item | Mapping[str, Any]]) -> list[Answer]:
         """Answer several items together; each gets the answer it would get alone.
@@ -207,6 +196,7 @@ class VideoSalmonn:
 
     def encode(self, media: Sequence[Any], timer: Timer | None = None, **options: Any) -> list[EncodedMedia]:
         """Encode media items (or take them from the cache)."""
+        options = checked(options)
         wanted: dict[str, Any] = {k: v for k, v in options.items() if k in MEDIA_OPTIONS and v is not None}
         if options.get("no_audio"):
             wanted["use_audio"] = False
@@ -223,17 +213,12 @@ class VideoSalmonn:
         start, timer = perf_counter(), Timer()
         options = dict(items[0].options)
         mode = options.get("long", "error")
-        if mode not in ("error", "segments", "coarse"):
-            raise ConfigError(f"long is {mode!r}", remedy="use error, segments or coarse")
         if mode == "segments" and len(items) > 1:
             return [self._run([item])[0] for item in items]
-        new_tokens = positive(options.get("max_new_tokens") or self._new_tokens(), "max_new_tokens")
-        scale = options.get("adapter_scale")
-        if scale is not None:
-            adapters.set_scale(self.model.language_model, float(scale))
-        try:
-            encoded = [self.encode(item.media, timer, **options) for item in items]
-            conversations = [expanded(item.conversation) for item in items]
+        new_tokens = int(options.get("max_new_tokens", self._new_tokens()))
+        encoded = [self.encode(item.media, timer, **options) for item in items]
+        conversations = [expanded(item.conversation) for item in items]
+        with self._lock, adapters.scaled(self.model.language_model, options.get("adapter_scale")):
             if mode == "segments":
                 parts = self._stretches(conversations[0], encoded[0], new_tokens)
                 if len(parts) > 1:
@@ -243,9 +228,6 @@ class VideoSalmonn:
                     self._prepare(text, media, mode, new_tokens, options) for text, media in zip(conversations, encoded)
                 ]
             outputs = self._generate(prepared, new_tokens, options, timer, streamer)
-        finally:
-            if scale is not None:
-                adapters.set_scale(self.model.language_model, 1.0)
         timer.seconds["total"] = perf_counter() - start
         return [Answer(text, self._report(text, row, count, timer)) for row, (text, count) in zip(prepared, outputs)]
 
@@ -260,6 +242,12 @@ class VideoSalmonn:
         room = self.context - text_tokens - new_tokens
         stretch, warnings = 1, []
         if sum(config.tokens_for(n) for n in frames) > room:
+            if not frames:
+                raise ContextError(
+                    f"a question of {text_tokens} tokens and an answer of up to {new_tokens} do not fit the context of "
+                    f"{self.context} tokens",
+                    remedy="ask a shorter question or for a shorter answer",
+                )
             if mode == "error":
                 seconds = sum(frames) * config.frame_seconds
                 raise ContextError(
@@ -296,25 +284,26 @@ class VideoSalmonn:
         embeds = [row.media_embeds for row in rows if row.media_embeds is not None]
         first = _FirstToken()
         start = perf_counter()
-        output = self.model.generate(
-            input_ids=padded["input_ids"].to(device),
-            attention_mask=padded["attention_mask"].to(device),
-            media_embeds=torch.cat(embeds) if embeds else self._no_media(),
-            max_new_tokens=new_tokens,
-            logits_processor=LogitsProcessorList([first]),
-            streamer=streamer,
-            pad_token_id=self.processor.pad_id,
-            **generation_options(options),
-        )
+        with _seeded(options.get("seed"), device):
+            output = self.model.generate(
+                input_ids=padded["input_ids"].to(device),
+                attention_mask=padded["attention_mask"].to(device),
+                media_embeds=torch.cat(embeds) if embeds else self._no_media(),
+                max_new_tokens=new_tokens,
+                logits_processor=LogitsProcessorList([first]),
+                streamer=streamer,
+                pad_token_id=self.processor.pad_id,
+                tokenizer=self.processor.tokenizer if options.get("stop_strings") else None,
+                **generation_options(options),
+            )
         end = perf_counter()
         first_at = first.at if first.at is not None else end
         timer.seconds["prefill"] = timer.seconds.get("prefill", 0.0) + first_at - start
         timer.seconds["generate"] = timer.seconds.get("generate", 0.0) + end - first_at
         new = output[:, padded["input_ids"].shape[1] :]
-        returned = max(1, new.shape[0] // len(rows))
-        texts = self.processor.tokenizer.batch_decode(new[::returned], skip_special_tokens=True)
+        texts = self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
         pad = {self.processor.pad_id, self.processor.tokenizer.eos_token_id}
-        counts = [sum(int(t) not in pad for t in row) for row in new[::returned]]
+        counts = [sum(int(t) not in pad for t in row) for row in new]
         return [(text.strip(), count) for text, count in zip(texts, counts)]
 
     def _no_media(self) -> torch.Tensor:
@@ -357,9 +346,9 @@ class VideoSalmonn:
     ) -> Answer:
         """Ask about each stretch in turn and put the answers together."""
         config = self.model.connector.config
-        new_tokens = positive(options.get("max_new_tokens") or self._new_tokens(), "max_new_tokens")
-        seconds = long_media.frames_of(parts[0][0], config.audio_tokens) * config.frame_seconds
+        new_tokens = int(options.get("max_new_tokens", self._new_tokens()))
         answers, rows, count = [], [], 0
+        lengths = [long_media.frames_of(part[0], config.audio_tokens) * config.frame_seconds for part in parts]
         for part in parts:
             with timer.stage("connect"), torch.inference_mode():
                 row = self._prepare(conversation, [replace(media[0], features=part[0])], "error", new_tokens, options)
@@ -368,13 +357,13 @@ class VideoSalmonn:
             rows.append(row)
             count += new
         timer.seconds["total"] = perf_counter() - start
-        merged = long_media.merge_answers(answers, seconds)
+        merged = long_media.merge_answers(answers, lengths)
         whole = _Prepared(
             [i for row in rows for i in row.input_ids],
             None,
             media,
             sum(row.media_tokens for row in rows),
-            [f"long media: asked about {len(parts)} stretches of {seconds:g} s one by one"],
+            [f"long media: asked about {len(parts)} stretches of up to {lengths[0]:g} s one by one"],
         )
         return Answer(merged, self._report(merged, whole, count, timer))
 
@@ -405,6 +394,17 @@ class VideoSalmonn:
             "seconds": seconds,
             "warnings": [*warnings, *row.warnings],
         }
+
+
+@contextmanager
+def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """A block whose draws depend on the seed alone; None changes nothing. The caller's generators stay as they are."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,9 @@ from typing import Any
 import torch
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.inference.options import Options, checked
 from video_salmonn.model.aliases import expand
 from video_salmonn.model.processing import Conversation
-
-Options = Mapping[str, Any]
-MEDIA_OPTIONS = ("start", "end", "frame_times", "spotlight", "video_stream", "audio_stream", "on_corrupt", "limits")
-"""Decoding options a caller may pass with a question."""
-NOT_FOR_GENERATE = frozenset(
-    (*MEDIA_OPTIONS, "no_audio", "no_video", "long", "zero_levels", "adapter_scale", "max_new_tokens")
-)
 
 
 @dataclass(frozen=True)
@@ -55,12 +49,18 @@ def is_pair(item: Any) -> bool:
 
 
 def item_of(item: Item | Mapping[str, Any]) -> Item:
-    """An :class:`Item` of either form, without options that were left at None."""
+    """An :class:`Item` of either form, with its options checked.
+
+    Raises:
+        ConfigError: no question, or an impossible option.
+    """
     if not isinstance(item, Item):
         options = dict(item)
+        if "question" not in options:
+            raise ConfigError(f"an item has no question, only {sorted(options)}", remedy="give question and media")
         media, sound = options.pop("media", None), options.pop("sound", None)
         item = Item(options.pop("question"), as_media(media, sound), options)
-    return replace(item, options={name: value for name, value in item.options.items() if value is not None})
+    return replace(item, options=checked(item.options))
 
 
 def expanded(conversation: Conversation) -> Conversation:
@@ -71,18 +71,6 @@ def expanded(conversation: Conversation) -> Conversation:
         {**message, "content": expand(message["content"])} if isinstance(message.get("content"), str) else message
         for message in conversation
     ]
-
-
-def generation_options(options: Options) -> dict[str, Any]:
-    """Options that go on to transformers' ``generate``."""
-    return {name: value for name, value in options.items() if name not in NOT_FOR_GENERATE}
-
-
-def positive(value: Any, name: str) -> int:
-    """A whole number of at least 1. Raises ConfigError otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return value
 
 
 def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

@@ -69,13 +69,16 @@ def split(features: MediaFeatures, frames: int, steps_per_frame: int) -> list[Me
 
 
 def clock(seconds: float) -> str:
-    """``m:ss`` of a time."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    """``m:ss`` of a time, to the nearest second."""
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
 
 
-def merge_answers(answers: list[str], seconds: float) -> str:
-    """Answers of consecutive stretches of ``seconds`` as one text, each under its time."""
+def merge_answers(answers: list[str], seconds: list[float]) -> str:
+    """Answers of consecutive stretches, each of so many seconds, as one text, each under its time on the clip axis."""
     if len(answers) == 1:
         return answers[0]
-    spans = (f"[{clock(i * seconds)}-{clock((i + 1) * seconds)}]" for i in range(len(answers)))
-    return "\n".join(f"{span} {answer}" for span, answer in zip(spans, answers))
+    lines, start = [], 0.0
+    for answer, length in zip(answers, seconds):
+        lines.append(f"[{clock(start)}-{clock(start + length)}] {answer}")
+        start += length
+    return "\n".join(lines)

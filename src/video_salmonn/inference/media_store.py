@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,8 @@ def content_key(source: Any) -> str | None:
     parts = []
     for value in arrays:
         if isinstance(value, np.ndarray):
-            parts.append(digest_stream(io.BytesIO(np.ascontiguousarray(value).tobytes())) + str(value.shape))
+            data = np.ascontiguousarray(value)
+            parts.append(digest_stream(io.BytesIO(data.tobytes())) + str((data.shape, data.dtype)))
         elif isinstance(value, (int, float)):
             parts.append(str(value))
         else:
@@ -100,6 +102,8 @@ class MediaStore:
         self.cache = cache
         self.encoded = 0
         """Items that went through the encoders."""
+        self._busy: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
         self._model_key = digest(fingerprint, VideoSalmonnProcessor.settings_of(model.config), str(model.dtype))
 
     def get(self, source: Any, sound: Any = None, *, timer: Timer | None = None, **options: Any) -> EncodedMedia:
@@ -119,18 +123,38 @@ class MediaStore:
             return self.encode(source, timer)
         with timer.stage("decode"):
             contents = (content_key(source), content_key(sound))
-            key = None
-            if None not in contents:
-                media_options = asdict(self.processor.media_options(**options))
-                key = digest(self._model_key, contents, media_options)
-                found = self.cache.get(key)
-                if found is not None:
-                    return _from_entry(found, _name(source))
+        if None in contents:
+            return self._make(source, sound, timer, options)
+        key = digest(self._model_key, contents, asdict(self.processor.media_options(**options)))
+        with self._guard:
+            lock = self._busy.setdefault(key, threading.Lock())
+        try:
+            with lock:  # who asks about the same file meanwhile waits for it
+                with timer.stage("decode"):
+                    found = self._found(key, _name(source))
+                if found is None:
+                    found = self._make(source, sound, timer, options)
+                    self.cache.put(key, _to_entry(found))
+                return found
+        finally:
+            with self._guard:
+                self._busy.pop(key, None)
+
+    def _found(self, key: str, name: str | None) -> EncodedMedia | None:
+        entry = self.cache.get(key)
+        if entry is None:
+            return None
+        device = self.model.device
+        entry = Entry({part: tensor.to(device) for part, tensor in entry.tensors.items()}, entry.facts)
+        try:
+            return _from_entry(entry, name)
+        except (KeyError, TypeError):  # a file of another version of this package: made again
+            return None
+
+    def _make(self, source: Any, sound: Any, timer: Timer, options: dict[str, Any]) -> EncodedMedia:
+        with timer.stage("decode"):
             clip = self.processor.load(source, sound=sound, **options)
-        made = self.encode(clip, timer)
-        if key is not None:
-            self.cache.put(key, _to_entry(made))
-        return made
+        return self.encode(clip, timer)
 
     def encode(self, clip: Clip, timer: Timer) -> EncodedMedia:
         """Run the encoders on a decoded clip."""

@@ -6,6 +6,7 @@ Adapters live inside the language model's modules, so a checkpoint saves and loa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,22 @@ def set_scale(module: nn.Module, factor: float, name: str = "default") -> None:
     for _, layer in lora_layers(module):
         if name in layer.scaling:
             layer.set_scale(name, factor)
+
+
+@contextmanager
+def scaled(module: nn.Module, factor: float | None, name: str = "default") -> Iterator[None]:
+    """A block in which an adapter's contribution is scaled (see :func:`set_scale`); None changes nothing."""
+    if factor is None:
+        yield
+        return
+    before = {id(layer): layer.scaling.get(name) for _, layer in lora_layers(module)}
+    set_scale(module, factor, name)
+    try:
+        yield
+    finally:
+        for _, layer in lora_layers(module):
+            if before[id(layer)] is not None:
+                layer.scaling[name] = before[id(layer)]
 
 
 def state(module: nn.Module, name: str = "default") -> dict[str, torch.Tensor]:

@@ -175,7 +175,8 @@ def chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, open_answ
 
 
 def _end_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    return sorted({str(t) for t in (tokenizer.eos_token, "<|im_end|>", "<|eot_id|>") if t}, key=len, reverse=True)
+    """Control tokens a template may close an answer with, longest first."""
+    return sorted({str(token) for token in tokenizer.all_special_tokens}, key=len, reverse=True)
 
 
 def build_pieces(
