@@ -5,7 +5,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
-export OMP_NUM_THREADS ?= 2
+# One thread a process: two test workers share two cores, and torch slows down badly when threads outnumber cores.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: help setup demo test lint bench docs build clean
 help:

@@ -73,6 +73,10 @@ class ManifestError(VideoSalmonnError):
     """A data manifest has a bad line; the message names file and line."""
 
 
+class TrainingError(VideoSalmonnError):
+    """Training cannot go on (loss not finite, nothing left to train on); the message names the items."""
+
+
 class ContextError(VideoSalmonnError):
     """Media and text together do not fit the language model's context."""
 

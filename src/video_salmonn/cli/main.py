@@ -13,6 +13,7 @@ COMMANDS: dict[str, str] = {
     "chat": "Ask several questions about one file; it is encoded once.",
     "doctor": "Check this installation and say what to do about what is missing.",
     "data": "Build, encode and check data sets.",
+    "train": "Train a stage from a recipe.",
     "setup": "Install the pretrained parts of the embedded default and convert them.",
     "eval": "Run SAVE, score predictions, write reports.",
     "info": "Sizes of a preset or model: parameters, media tokens, FLOPs, bytes.",

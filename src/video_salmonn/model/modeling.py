@@ -177,9 +177,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if inputs.frame_counts is None and inputs.segment_counts is None:
             return None
         inputs = inputs.to(self.device, self.dtype)
-        instructions = None
-        if inputs.instruction_ids is not None and inputs.instruction_mask is not None:
-            instructions = (inputs.instruction_ids, inputs.instruction_mask)
+        instructions = _pair(inputs.instruction_ids, inputs.instruction_mask)
         connected = self.connect_media(self.encode_media(inputs), instructions, zero_levels)
         return torch.cat(connected.tokens), connected
 
@@ -206,6 +204,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         instruction_ids: torch.Tensor | None = None,
         instruction_mask: torch.Tensor | None = None,
         media_embeds: torch.Tensor | None = None,
+        media_features: Sequence[MediaFeatures] | None = None,
         zero_levels: Collection[int] = (),
         **kwargs: Any,
     ) -> VideoSalmonnOutput:
@@ -223,6 +222,8 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             pixel_values, frame_counts, log_mel, audio_inputs, segment_counts, segment_samples, sound_frames,
             still_frames, instruction_ids, instruction_mask: media, see :class:`MediaInputs`.
             media_embeds: the connector's tokens ``(Σ tokens, D_llm)``, where they were made before.
+            media_features: the frozen encoders' output of each item, where it was made before (training from a cache);
+                the diversity loss is then returned with or without labels.
             zero_levels: levels of the connector to set to zero.
             **kwargs: passed to the language model (``num_items_in_batch`` among them).
         """
@@ -230,7 +231,11 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("either input_ids or inputs_embeds is needed")
-            if media_embeds is None:
+            if media_features is not None:
+                instructions = _pair(instruction_ids, instruction_mask)
+                connected = self.connect_media(media_features, instructions, zero_levels)
+                media_embeds = torch.cat(connected.tokens)
+            elif media_embeds is None:
                 media = {name: value for name, value in locals().items() if name in MediaInputs.names()}
                 made = self._media_embeds(media, zero_levels)
                 media_embeds, connected = made if made is not None else (None, None)
@@ -248,9 +253,9 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             **kwargs,
         )
         loss, diversity = output.loss, None
-        if connected is not None and labels is not None:
+        if connected is not None and (labels is not None or media_features is not None):
             diversity = connected.mean_diversity(self.config.diversity_form, self.connector.config.attend_padding)
-            if self.config.diversity_weight:
+            if self.config.diversity_weight and loss is not None:
                 loss = loss + self.config.diversity_weight * diversity.to(loss.dtype)
         return VideoSalmonnOutput(
             loss=loss,
@@ -301,6 +306,13 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             return whole
         output.sequences = whole
         return output
+
+
+def _pair(ids: torch.Tensor | None, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """(ids, mask) of the questions, or None without."""
+    if ids is None:
+        return None
+    return ids, torch.ones_like(ids) if mask is None else mask
 
 
 def _instructions(

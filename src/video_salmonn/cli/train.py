@@ -1,0 +1,77 @@
+"""``video-salmonn train RECIPE.yaml``: run one stage of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+
+
+@reports_errors
+def command(
+    recipe: Path = typer.Argument(..., help="A recipe, for example recipes/tiny.yaml."),
+    changes: list[str] = typer.Option([], "--set", help="Change a key of the recipe: key=value; repeatable."),
+    resume: bool = typer.Option(False, "--resume", help="Go on from the newest checkpoint of the output folder."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Load everything, run one batch, say what would happen."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object at the end."),
+) -> None:
+    """Train. Writes OUT/metrics.jsonl and OUT/checkpoints; SIGTERM and Ctrl-C save and stop."""
+    from transformers.utils import logging
+
+    from video_salmonn.training.recipe import load_recipe
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    loaded = load_recipe(recipe, list(changes))
+    loaded.check()
+    from video_salmonn.training.stage import build_trainer
+
+    trainer = build_trainer(loaded)
+    if dry_run:
+        account = trainer.dry_run()
+        if as_json:
+            emit_json(account)
+        else:
+            for key, value in account.items():
+                stdout.print(f"{key:>12}: {value}", markup=False, soft_wrap=True)
+        return
+    if resume and trainer.resume():
+        stderr.print(f"resumed at step {trainer.step}", style="dim")
+    elif not resume and (trainer.out / "metrics.jsonl").exists():
+        from video_salmonn.errors import ConfigError
+
+        raise ConfigError(f"{trainer.out} already holds a run", remedy="give --resume, or another --set output=FOLDER")
+    main = trainer.accelerator.is_main_process
+
+    def report(line: dict[str, Any]) -> None:
+        if "loss" not in line:
+            stderr.print("  ".join(f"{k} {_short(v)}" for k, v in line.items()), style="bold", soft_wrap=True)
+            return
+        left = (loaded.max_steps - trainer.step) * line["seconds"]
+        stderr.print(
+            f"step {line['step']}/{loaded.max_steps}  loss {line['loss']:.4f}  lr {line['lr']:.2e}  "
+            f"{line['seconds']:.2f} s/step  {left / 60:.1f} min left"
+            + (f"  broken items {line['broken_items']}" if "broken_items" in line else ""),
+            soft_wrap=True,
+        )
+
+    trainer.run(report if main else lambda line: None)
+    if main:
+        summary = {
+            "step": trainer.step,
+            "output": str(trainer.out),
+            "stopped": trainer.stop,
+            "rules": dict(trainer.rules),
+            "broken": trainer.broken,
+        }
+        if as_json:
+            emit_json(summary)
+        else:
+            stdout.print(f"step {trainer.step}; checkpoints in {trainer.out / 'checkpoints'}", markup=False)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,106 @@
+"""Examples to the tensors of a forward pass: prompts with labels, features on the device, loss weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from video_salmonn.errors import ContextError
+from video_salmonn.inference.long import frames_of
+from video_salmonn.model import prompt
+from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.model.processing import VideoSalmonnProcessor, pad_rows, question_of
+from video_salmonn.training.examples import Example
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One example, tokenised.
+
+    Attributes:
+        example: where it comes from.
+        rendered: ids and labels.
+        answer_tokens: labels that count.
+    """
+
+    example: Example
+    rendered: prompt.Rendered
+    answer_tokens: int
+
+    @property
+    def length(self) -> int:
+        """Tokens."""
+        return len(self.rendered.input_ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A forward pass.
+
+    Attributes:
+        input_ids, attention_mask, labels: ``(B, L)``, padded on the left so that answers end together.
+        weights: ``(B,)`` weights of the items' losses.
+        features: of the media items, in order of their places.
+        instruction: (ids, mask) for InstructBLIP's Q-Former, or None.
+        answer_span: the last so many positions hold all labels.
+        ids: the items' ids.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+    features: list[MediaFeatures]
+    instruction: tuple[torch.Tensor, torch.Tensor] | None
+    answer_span: int
+    ids: list[str]
+
+
+def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) -> Prepared:
+    """Tokenise one example.
+
+    Raises:
+        ContextError: it does not fit the context, or no label is left; names the item.
+    """
+    lengths = []
+    if example.features is not None:
+        frames = frames_of(example.features, processor.connector.audio_tokens)
+        lengths = [processor.connector.tokens_for(frames)]
+    rendered = processor.render(example.conversation, lengths, open_answer=False)
+    answers = sum(label != prompt.IGNORED for label in rendered.labels)
+    if len(rendered.input_ids) > context:
+        raise ContextError(f"{example.id}: {len(rendered.input_ids)} tokens are more than the context of {context}")
+    if not answers:
+        raise ContextError(f"{example.id}: nothing to learn: the answer is empty")
+    return Prepared(example, rendered, answers)
+
+
+def _on(features: MediaFeatures, device: torch.device, dtype: torch.dtype) -> MediaFeatures:
+    visual, speech, audio = (
+        None if t is None else t.to(device, dtype) for t in (features.visual, features.speech, features.audio)
+    )
+    return replace(features, visual=visual, speech=speech, audio=audio)
+
+
+def collate(
+    rows: Sequence[Prepared], processor: VideoSalmonnProcessor, device: torch.device, dtype: torch.dtype
+) -> Batch:
+    """Put prepared examples into one batch on the device."""
+    padded = pad_rows([row.rendered for row in rows], processor.pad_id, left=True)
+    labels = padded["labels"]
+    first = int((labels != prompt.IGNORED).any(dim=0).nonzero()[0])
+    with_media = [row for row in rows if row.example.features is not None]
+    questions = [question_of(row.example.conversation) for row in with_media]
+    pair = processor.instruction(questions) if questions else None
+    return Batch(
+        input_ids=padded["input_ids"].to(device),
+        attention_mask=padded["attention_mask"].to(device),
+        labels=labels.to(device),
+        weights=torch.tensor([row.example.weight for row in rows], device=device),
+        features=[_on(row.example.features, device, dtype) for row in with_media if row.example.features is not None],
+        instruction=None if pair is None else (pair[0].to(device), pair[1].to(device)),
+        answer_span=labels.shape[1] - first + 1,
+        ids=[row.example.id for row in rows],
+    )

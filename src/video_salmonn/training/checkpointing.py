@@ -1,0 +1,176 @@
+"""Checkpoints: weights as safetensors, optimiser, state, recipe and environment; whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE, read_tensors, trained_state
+from video_salmonn.errors import CheckpointError
+from video_salmonn.model import adapters
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+
+OTHER_FILE = "other.safetensors"
+LAST = "last"
+BEST = "best"
+
+
+def trained_tensors(model: VideoSalmonnForConditionalGeneration) -> dict[str, dict[str, torch.Tensor]]:
+    """What is trained, by file: the connector, the adapter, and any other unfrozen part (full names)."""
+    files: dict[str, dict[str, torch.Tensor]] = {}
+    files[CONNECTOR_FILE] = {n: t.detach().cpu().contiguous() for n, t in model.connector.state_dict().items()}
+    if adapters.names(model.language_model):
+        files[LORA_FILE] = {n: t.detach().cpu() for n, t in adapters.state(model.language_model).items()}
+    other = {
+        name: p.detach().cpu().contiguous()
+        for name, p in model.named_parameters()
+        if p.requires_grad and not name.startswith("connector.") and ".lora_" not in name
+    }
+    if other:
+        files[OTHER_FILE] = other
+    return files
+
+
+def environment() -> dict[str, str]:
+    """What the run ran on."""
+    names = ("torch", "transformers", "peft", "accelerate", "numpy", "safetensors")
+    versions = {name: metadata.version(name) for name in names}
+    return {"python": platform.python_version(), "machine": platform.machine(), **versions}
+
+
+def write_folder(target: Path, write: Any) -> None:
+    """Fill a folder under another name, then move it into place; an interruption or a full disk leaves the old one.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise CheckpointError(
+            f"{target}: cannot be written ({error})", remedy="free space, or another output"
+        ) from error
+    try:
+        write(work)
+        work.chmod(0o755)
+        old = target.with_name(f".{target.name}-old")
+        if target.exists():
+            target.replace(old)
+        work.replace(target)
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{target}: cannot be written ({error}); earlier checkpoints are whole",
+            remedy="free space on the disk and resume",
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def save_checkpoint(
+    run: Path,
+    model: VideoSalmonnForConditionalGeneration,
+    optimizer: torch.optim.Optimizer | None,
+    state: dict[str, Any],
+    recipe: dict[str, Any],
+    keep: int,
+    name: str | None = None,
+) -> Path:
+    """Save a checkpoint ``step-N`` (or ``name``) under ``run/checkpoints`` and point ``last`` at it.
+
+    Args:
+        run: folder of the run.
+        model: its trained parts are saved.
+        optimizer: None where it need not be gone on from.
+        state: ``step`` and what else resuming needs.
+        recipe: of the run.
+        keep: older ``step-*`` checkpoints kept.
+        name: of the folder, for example ``best``.
+    """
+    target = run / "checkpoints" / (name or f"step-{state['step']}")
+
+    def write(folder: Path) -> None:
+        for file, tensors in trained_tensors(model).items():
+            save_file(tensors, folder / file)
+        if optimizer is not None:
+            torch.save(optimizer.state_dict(), folder / "optimizer.pt")
+        for file, values in (("state.json", state), ("recipe.json", recipe), ("environment.json", environment())):
+            (folder / file).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+    write_folder(target, write)
+    if name is None:
+        pointer = run / "checkpoints" / f".{LAST}.partial"
+        pointer.write_text(target.name)
+        pointer.replace(run / "checkpoints" / LAST)
+        folders = sorted(run.glob("checkpoints/step-*"), key=lambda p: int(p.name.split("-")[1]))
+        for old in folders[: -max(keep, 1)]:
+            shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The newest whole checkpoint of a run, or None."""
+    pointer = run / "checkpoints" / LAST
+    if pointer.is_file():
+        folder = pointer.parent / pointer.read_text().strip()
+        if (folder / "state.json").is_file():
+            return folder
+    folders = sorted(run.glob("checkpoints/step-*"), key=lambda p: int(p.name.split("-")[1]))
+    return folders[-1] if folders else None
+
+
+def load_trained(model: VideoSalmonnForConditionalGeneration, folder: Path) -> list[str]:
+    """Load what a checkpoint holds into a model; returns the names loaded.
+
+    Raises:
+        CheckpointError: a tensor has no place or another shape, or the folder holds no connector.
+    """
+    state = trained_state(folder)
+    if (folder / OTHER_FILE).is_file():
+        state |= read_tensors(folder / OTHER_FILE)
+    if not state:
+        raise CheckpointError(f"{folder}: holds no {CONNECTOR_FILE}", remedy="give a checkpoint folder of a run")
+    own = model.state_dict()
+    for name, tensor in state.items():
+        if name not in own or own[name].shape != tensor.shape:
+            shape = tuple(own[name].shape) if name in own else "no place"
+            raise CheckpointError(
+                f"{folder}: tensor {name!r} {tuple(tensor.shape)} does not fit this model ({shape})",
+                remedy="use the recipe the checkpoint was trained with",
+            )
+    model.load_state_dict(state, strict=False)
+    return sorted(state)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
+    """Load the optimiser's state. Raises CheckpointError where it is missing or does not fit."""
+    path = folder / "optimizer.pt"
+    try:
+        optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: the optimiser cannot be restored ({error})") from error
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The state a checkpoint was saved with. Raises CheckpointError where it is damaged."""
+    try:
+        return json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{folder}: state.json is damaged ({error})", remedy="resume from another one") from error
+
+
+def disk_free(path: Path) -> int:
+    """Bytes free where ``path`` is, or will be."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(os.fspath(path)).free

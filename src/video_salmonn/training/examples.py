@@ -1,0 +1,213 @@
+"""From manifest items to training examples: features of frozen encoders, by store or made as they are needed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from video_salmonn.data.embedded.recipes import recipe_key
+from video_salmonn.data.feature_store import FeatureStore
+from video_salmonn.data.manifest import Item, read_manifest
+from video_salmonn.data.mixing import Mixed, MixingConfig, Pools, has_sight, has_sound, mix
+from video_salmonn.errors import ManifestError, MediaError
+from video_salmonn.inference.media_store import MediaStore
+from video_salmonn.model.inputs import MediaFeatures
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training example.
+
+    Attributes:
+        id: of the item.
+        features: of its one media item, or None for text alone.
+        conversation: turns.
+        weight: multiplies its loss.
+        rule: how it was mixed.
+    """
+
+    id: str
+    features: MediaFeatures | None
+    conversation: list[dict[str, str]]
+    weight: float
+    rule: str
+
+
+class FeatureSource(Protocol):
+    """Gives the features of a stream of an item."""
+
+    def sight(self, item: Item) -> MediaFeatures:
+        """Visual features of the item."""
+        ...
+
+    def sound(self, item: Item) -> MediaFeatures:
+        """Sound features of the item."""
+        ...
+
+
+class StoredFeatures:
+    """Features that were encoded before: needs neither media libraries nor encoders.
+
+    Args:
+        store: the feature store.
+        picture_frames: frames a picture without sound is shown for.
+        steps_per_frame: A.
+    """
+
+    def __init__(self, store: FeatureStore, picture_frames: int, steps_per_frame: int = 25) -> None:
+        self.store = store
+        self.picture_frames = picture_frames
+        self.steps_per_frame = steps_per_frame
+
+    def _get(self, item: Item, name: str) -> torch.Tensor:
+        if name not in self.store:
+            raise MediaError(item.id, f"no features {name} in the store", remedy="encode the data set first")
+        return self.store[name]
+
+    def sight(self, item: Item) -> MediaFeatures:
+        """Visual tokens; slides are put together from their pictures."""
+        root = Path(item.extra["_root"])
+        recipe: Any = item.media.get("video", item.media.get("image"))
+        if isinstance(recipe, dict):
+            frames = round(recipe["length"] * 2)
+            slides = sorted(recipe["slides"], key=lambda slide: slide["at"])
+            rows = []
+            for index, slide in enumerate(slides):
+                end = slides[index + 1]["at"] if index + 1 < len(slides) else recipe["length"]
+                key = recipe_key(slide["file"], root)
+                shown = round(end * 2) - round(slide["at"] * 2)
+                rows.append(self._get(item, f"{key}.visual")[:1].expand(shown, -1, -1))
+            return MediaFeatures(visual=torch.cat(rows)[:frames])
+        visual = self._get(item, f"{recipe_key(recipe, root)}.visual")
+        return MediaFeatures(visual=visual, still_frames=self.picture_frames if "image" in item.media else 0)
+
+    def sound(self, item: Item) -> MediaFeatures:
+        """Speech and sound-event features, the latter repeated over their frame's steps."""
+        key = recipe_key(item.media["audio"], Path(item.extra["_root"]))
+        speech, audio = self._get(item, f"{key}.speech"), self._get(item, f"{key}.audio")
+        steps = audio.repeat_interleave(self.steps_per_frame, dim=0)
+        return MediaFeatures(speech=speech, audio=steps, sound_frames=audio.shape[0])
+
+
+class LiveFeatures:
+    """Features made as they are needed, and kept by the media store's cache.
+
+    Args:
+        media: decodes and encodes.
+    """
+
+    def __init__(self, media: MediaStore) -> None:
+        self.media = media
+
+    def _get(self, item: Item, name: str, **options: Any) -> MediaFeatures:
+        path = Path(item.extra["_root"]) / str(item.media[name])
+        span = {k: item.media[k] for k in ("start", "end") if item.media.get(k) is not None}
+        return self.media.get(str(path), **options, **span).features
+
+    def sight(self, item: Item) -> MediaFeatures:
+        """Visual features of the item's video or picture."""
+        return self._get(item, "video" if "video" in item.media else "image", use_audio=False)
+
+    def sound(self, item: Item) -> MediaFeatures:
+        """Sound features of the item's sound file, or of its video's own track."""
+        return self._get(item, "audio", use_video=False)
+
+
+@dataclass
+class Broken:
+    """Items that could not be used, by id."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def read_items(paths: Sequence[str]) -> list[Item]:
+    """Items of several manifests; a video without a stated sound brings its own.
+
+    Raises:
+        ManifestError: a manifest has a bad line, or nothing at all.
+    """
+    items: list[Item] = []
+    for path in paths:
+        root = str(Path(path).resolve().parent)
+        for item in read_manifest(Path(path)):
+            media = dict(item.media)
+            if isinstance(media.get("video"), str) and "audio" not in media:
+                media["audio"] = media["video"]
+            items.append(replace(item, media=media, extra={**item.extra, "_root": root}))
+    if not items:
+        raise ManifestError(f"no items in {', '.join(paths)}", remedy="check data.train")
+    return items
+
+
+class ExampleMaker:
+    """Makes example number ``index`` of an epoch, always the same for the same seed.
+
+    Args:
+        items: of the manifests.
+        source: of features.
+        mixing: rules.
+        seed: of everything random.
+    """
+
+    def __init__(self, items: Sequence[Item], source: FeatureSource, mixing: MixingConfig, seed: int) -> None:
+        self.items = list(items)
+        self.source = source
+        self.mixing = mixing
+        self.seed = seed
+        self.pools = Pools.of(self.items)
+
+    def make(self, index: int, epoch: int) -> Example:
+        """One example. Raises MediaError where its media cannot be used."""
+        item = self.items[index]
+        rng = random.Random(f"{self.seed}/{epoch}/{index}")
+        return self.assemble(item, mix(item, self.pools, self.mixing, rng))
+
+    def plain(self, index: int) -> Example:
+        """The item as it is, without mixing (validation)."""
+        item = self.items[index]
+        sight, sound = (item if has_sight(item) else None), (item if has_sound(item) else None)
+        return self.assemble(item, Mixed(sight, sound, list(item.conversation), "as it is"))
+
+    def assemble(self, item: Item, mixed: Mixed) -> Example:
+        """Join the features that a mixed example is made of."""
+        sight = self.source.sight(mixed.sight) if mixed.sight is not None else None
+        sound = self.source.sound(mixed.sound) if mixed.sound is not None else None
+        features = sight
+        if sound is not None:
+            features = sound
+            if sight is not None:
+                still = sound.sound_frames if sight.still_frames else 0
+                features = replace(sound, visual=sight.visual, still_frames=still)
+        return Example(item.id, features, mixed.conversation, item.weight, mixed.rule)
+
+
+def batch_plan(count: int, batch: int, seed: int, step: int) -> tuple[int, list[int]]:
+    """(epoch, item indices) of an optimiser step: a pure function, so a resumed run goes on at the same sample.
+
+    An epoch is a permutation; its last batch is filled up from the next epoch's.
+    """
+    first = step * batch
+    indices: list[int] = []
+    for position in range(first, first + batch):
+        epoch, place = divmod(position, count)
+        indices.append(_permutation(count, seed, epoch)[place])
+    return first // count, indices
+
+
+_PERMUTATIONS: dict[tuple[int, int, int], list[int]] = {}
+
+
+def _permutation(count: int, seed: int, epoch: int) -> list[int]:
+    key = (count, seed, epoch)
+    if key not in _PERMUTATIONS:
+        if len(_PERMUTATIONS) > 4:
+            _PERMUTATIONS.clear()
+        order = list(range(count))
+        random.Random(f"{seed}/order/{epoch}").shuffle(order)
+        _PERMUTATIONS[key] = order
+    return _PERMUTATIONS[key]

@@ -1,0 +1,167 @@
+"""Training recipes: typed, commented, and refused before anything loads if a key is unknown or contradicts another."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from video_salmonn.data.mixing import MixingConfig
+from video_salmonn.errors import ConfigError
+
+
+@dataclass
+class DataRecipe:
+    """What is trained on.
+
+    Attributes:
+        train: manifests, each a JSON-lines file.
+        validation: a manifest, or None.
+        features: folder of a feature store (frozen encoders' output); None to decode and encode as it comes.
+        cache: folder that keeps what is encoded as it comes; None for memory only.
+        on_broken: ``skip`` (counted and named) or ``raise`` where an item's media cannot be used.
+        validation_items: at most so many items are validated on.
+        validation_samples: answers generated and kept with each validation.
+    """
+
+    train: list[str] = field(default_factory=list)
+    validation: str | None = None
+    features: str | None = None
+    cache: str | None = None
+    on_broken: str = "skip"
+    validation_items: int = 64
+    validation_samples: int = 4
+
+
+@dataclass
+class OptimRecipe:
+    """How weights move.
+
+    Attributes:
+        rate: peak learning rate of AdamW.
+        rates: other peak rates for parts, by prefix of the parameter name (``connector``, ``language_model`` …).
+        min_rate: where the cosine ends, as a share of the peak.
+        warmup_steps: linear rise.
+        weight_decay: on matrices; vectors have none.
+        beta2: of Adam.
+        clip: bound on the gradient's norm; 0 for none.
+    """
+
+    rate: float = 1e-4
+    rates: dict[str, float] = field(default_factory=dict)
+    min_rate: float = 0.1
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    beta2: float = 0.999
+    clip: float = 1.0
+
+
+@dataclass
+class Recipe:
+    """One stage of training.
+
+    Attributes:
+        model: ``tiny``, ``embedded``, or a model directory.
+        init: folder with ``connector.safetensors`` and, if there is one, ``lora.safetensors`` to start from.
+        connector: changes to the connector's configuration (the ablations), before anything is built.
+        output: folder of the run.
+        seed: of everything random.
+        max_steps: optimiser steps.
+        batch_size: items a step, over all processes.
+        micro_batch: items a forward pass; the rest is accumulated.
+        precision: ``no`` (fp32), ``bf16`` or ``fp16``.
+        gradient_checkpointing: recompute activations of the language model.
+        trainable: prefixes (or parts of names) of parameters that are trained; all else is frozen.
+        diversity_form: ``released`` or ``paper``.
+        diversity_weight: λ.
+        log_every, validate_every, save_every: steps between these; 0 for never.
+        keep: checkpoints kept besides the best.
+        data: what is trained on.
+        mixing: unpaired audio-visual mixing.
+        optim: how weights move.
+    """
+
+    model: str = "tiny"
+    init: str | None = None
+    connector: dict[str, Any] = field(default_factory=dict)
+    output: str = "runs/train"
+    seed: int = 0
+    max_steps: int = 100
+    batch_size: int = 8
+    micro_batch: int = 8
+    precision: str = "no"
+    gradient_checkpointing: bool = False
+    trainable: list[str] = field(default_factory=lambda: ["connector", "lora_"])
+    diversity_form: str = "released"
+    diversity_weight: float = 0.1
+    log_every: int = 10
+    validate_every: int = 0
+    save_every: int = 100
+    keep: int = 2
+    data: DataRecipe = field(default_factory=DataRecipe)
+    mixing: MixingConfig = field(default_factory=MixingConfig)
+    optim: OptimRecipe = field(default_factory=OptimRecipe)
+
+    def check(self, processes: int = 1) -> None:
+        """Refuse contradictions. Raises ConfigError naming the key."""
+        rules = (
+            (bool(self.data.train), "data.train", "is empty: give at least one manifest"),
+            (self.max_steps > 0, "max_steps", "must be at least 1"),
+            (self.batch_size > 0, "batch_size", "must be at least 1"),
+            (0 < self.micro_batch <= self.batch_size, "micro_batch", "must be between 1 and batch_size"),
+            (
+                self.batch_size % processes == 0,
+                "batch_size",
+                f"({self.batch_size}) must be divisible by the {processes} processes",
+            ),
+            (self.precision in ("no", "bf16", "fp16"), "precision", "must be no, bf16 or fp16"),
+            (self.data.on_broken in ("skip", "raise"), "data.on_broken", "must be skip or raise"),
+            (self.diversity_form in ("released", "paper"), "diversity_form", "must be released or paper"),
+            (self.diversity_weight >= 0, "diversity_weight", "must not be negative"),
+            (self.optim.rate > 0, "optim.rate", "must be positive"),
+            (self.optim.warmup_steps <= self.max_steps, "optim.warmup_steps", "must not exceed max_steps"),
+            (bool(self.trainable), "trainable", "is empty: nothing would be trained"),
+            (not self.validate_every or bool(self.data.validation), "data.validation", "is needed by validate_every"),
+        )
+        for holds, key, problem in rules:
+            if not holds:
+                raise ConfigError(f"recipe: {key} {problem}", remedy=f"correct it, or give --set {key}=…")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready form."""
+        return asdict(self)
+
+
+def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe:
+    """A recipe from YAML and ``key=value`` overrides.
+
+    Paths in the recipe are relative to the working directory.
+
+    Raises:
+        ConfigError: unreadable, an unknown key, or a value of the wrong type; names the key.
+    """
+    base = OmegaConf.structured(Recipe)
+    parts = [base]
+    try:
+        if path is not None:
+            parts.append(OmegaConf.load(path))
+        if overrides:
+            bad = [item for item in overrides if "=" not in item]
+            if bad:
+                raise ConfigError(f"--set {bad[0]!r}: key=value is needed")
+            parts.append(OmegaConf.from_dotlist(overrides))
+        recipe = OmegaConf.to_object(OmegaConf.merge(*parts))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except OmegaConfBaseException as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"{path or 'recipe'}: {first}", remedy="see recipes/*.yaml for every key") from error
+    except Exception as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path}: not readable as YAML ({error})") from error
+    assert isinstance(recipe, Recipe)
+    return recipe

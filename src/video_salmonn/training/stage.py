@@ -1,0 +1,81 @@
+"""A recipe to a ready trainer: model, data, features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from video_salmonn.cache import Cache
+from video_salmonn.checkpoints.assemble import build_tiny, load_model
+from video_salmonn.data.feature_store import FeatureStore
+from video_salmonn.errors import ConfigError
+from video_salmonn.inference.media_store import MediaStore
+from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.presets import tiny
+from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.training.checkpointing import load_trained
+from video_salmonn.training.examples import ExampleMaker, FeatureSource, LiveFeatures, StoredFeatures, read_items
+from video_salmonn.training.recipe import Recipe
+from video_salmonn.training.trainer import Trainer
+
+
+def build_model(recipe: Recipe) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:
+    """The model a recipe starts from, in fp32, with the recipe's changes to the connector.
+
+    Raises:
+        ConfigError: the changes cannot be applied to this model.
+    """
+    if recipe.model == "tiny":
+        config = tiny()
+        config = _changed(config, recipe)
+        model, processor = build_tiny(recipe.seed, config)
+    else:
+        model, processor = load_model(recipe.model)
+        if recipe.connector:
+            config = _changed(model.config, recipe)
+            state = {n: t for n, t in model.state_dict().items() if not n.startswith("connector.")}
+            model = VideoSalmonnForConditionalGeneration.from_pretrained(None, config=config, state_dict=state)
+            processor = VideoSalmonnProcessor.from_config(config, processor.tokenizer, processor.qformer_tokenizer)
+    model = model.float()
+    if recipe.init:
+        load_trained(model, Path(recipe.init))
+    return model, processor
+
+
+def _changed(config: VideoSalmonnConfig, recipe: Recipe) -> VideoSalmonnConfig:
+    if not recipe.connector:
+        return config
+    values = config.to_dict()
+    values["connector"] = {**values["connector"], **recipe.connector}
+    return VideoSalmonnConfig.from_dict(values)
+
+
+def build_source(
+    recipe: Recipe, model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor
+) -> FeatureSource:
+    """Where features come from: a store, or the model's own encoders behind a cache."""
+    if recipe.data.features:
+        store = FeatureStore(recipe.data.features)
+        if not len(store):
+            raise ConfigError(
+                f"recipe: data.features {recipe.data.features!r} holds no features",
+                remedy="encode the data set first, or leave data.features out",
+            )
+        return StoredFeatures(store, int(model.config.media["picture_frames"]))
+    folder = Path(recipe.data.cache) if recipe.data.cache else None
+    cache = Cache(folder=folder)
+    return LiveFeatures(MediaStore(model, processor, cache, f"{recipe.model}/{recipe.seed}"))
+
+
+def build_trainer(recipe: Recipe, accelerator: Accelerator | None = None) -> Trainer:
+    """Everything a recipe asks for, checked and loaded."""
+    recipe.check()
+    items = read_items(recipe.data.train)
+    held_out = read_items([recipe.data.validation]) if recipe.data.validation else None
+    model, processor = build_model(recipe)
+    source = build_source(recipe, model, processor)
+    maker = ExampleMaker(items, source, recipe.mixing, recipe.seed)
+    validation = ExampleMaker(held_out, source, recipe.mixing, recipe.seed) if held_out else None
+    return Trainer(recipe, model, processor, maker, validation, accelerator)
