@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 # One thread a process: two test workers share two cores, and torch slows down badly when threads outnumber cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test lint bench docs build clean
+.PHONY: help setup demo test lint bench fuzz docs build clean
 help:
 	@echo "make demo   set up and answer a question about a real clip"
 	@echo "make test   set up and run every test (coverage printed)"
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make bench  benchmarks, each printing a table and one line of JSON"
+	@echo "make fuzz   ten minutes of fuzzing the media path"
 	@echo "make docs   build the documentation site into site/"
 	@echo "make build  sdist and wheel, checked by installing the wheel elsewhere"
 
@@ -37,6 +38,11 @@ lint: setup
 bench: setup
 	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
+FUZZ_SECONDS ?= 600
+fuzz: setup
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[fuzz]"
+	$(BIN)/python tests/fuzz/fuzz_media.py .fuzz/corpus -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=3000 -artifact_prefix=.fuzz/
+
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
@@ -45,4 +51,4 @@ build: setup
 	$(BIN)/python -m pytest -q tests/packaging --run-packaging
 
 clean:
-	rm -rf $(VENV) dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache

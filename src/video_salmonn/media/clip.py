@@ -66,7 +66,11 @@ class ClipStream:
         return self
 
     def __next__(self) -> Piece:
-        return next(self._pieces)
+        try:
+            return next(self._pieces)
+        except MemoryError:
+            remedy = "Give frame_size, a stretch (start, end), or decode it on a larger machine."
+            raise LimitError(source_name(self._source), "not enough memory to decode it", remedy=remedy) from None
 
     def __enter__(self) -> ClipStream:
         return self

@@ -27,11 +27,15 @@ FORMATS = (
 )
 """Demuxers that read everything from the one file they are given. Playlists and device inputs are not among them."""
 
+DECODING_ERRORS = (av.error.FFmpegError, OSError, ValueError, MemoryError, OverflowError)
+"""What PyAV raises for damaged or impossible data."""
+
 _RUN_IN = 0.1
 """Seconds before the picture (or 0) up to which sound counts as encoder run-in (AAC, Opus and MP3 stay below)."""
 _SEEKABLE = ("mov", "matroska", "wav")
 """Formats whose index makes seeking exact. Others are decoded from the beginning."""
 _RETRIES = 50
+_STILLS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 _HOPELESS = 200
 _MAX_BOXES = 64
 
@@ -189,19 +193,29 @@ class Container:
                 frames = packet.decode()
             except EOFError:
                 continue
-            except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
-                self._raise_limits(error)
+            except DECODING_ERRORS as error:
                 time = None if packet.pts is None else float(packet.pts * packet.time_base) - axis
-                track.lost.append(time)
-                track.error = track.error or _words(error)
-                if on_corrupt == "raise":
-                    raise self._damaged(track, time, error) from error
+                self.lost(track, time, error, on_corrupt)
                 if give_up and not track.decoded and len(track.lost) >= _HOPELESS:
                     return
                 continue
             for frame in frames:
                 track.decoded += 1
                 yield track, frame
+
+    def lost(
+        self, track: Track, time: float | None, error: BaseException, on_corrupt: Literal["keep", "raise"]
+    ) -> None:
+        """Take note of something that could not be decoded or converted.
+
+        Raises:
+            MediaError: with ``on_corrupt="raise"``.
+        """
+        self._raise_limits(error)
+        track.lost.append(time)
+        track.error = track.error or _words(error)
+        if on_corrupt == "raise":
+            raise self._damaged(track, time, error) from error
 
     def scan(self) -> float:
         """Read every packet without decoding and return the end of the chosen tracks, seconds on the clip axis."""
@@ -223,7 +237,7 @@ class Container:
                 return
             except EOFError:
                 return
-            except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
+            except DECODING_ERRORS as error:
                 self._raise_limits(error)
                 failures += 1
                 self.ended_early = _words(error)
@@ -315,7 +329,8 @@ def _open(opened: Opened, limits: Limits) -> InputContainer:
 
 def _mp4_boxes(opened: Opened) -> tuple[list[bytes], int]:
     """Names of the top-level boxes of an MP4 or MOV file, and how many bytes are missing at its end. Else nothing."""
-    file, position, names = opened.file, 0, []
+    file, position = opened.file, 0
+    names: list[bytes] = []
     assert file is not None
     size = 0
     while len(names) < _MAX_BOXES:
@@ -338,7 +353,7 @@ def _mp4_boxes(opened: Opened) -> tuple[list[bytes], int]:
 
 
 def _kind(stream: Any) -> str:
-    if stream.type == "video" and stream.disposition & av.stream.Disposition.attached_pic:
+    if stream.type == "video" and stream.disposition & _STILLS:
         return "cover"
     return str(stream.type)
 

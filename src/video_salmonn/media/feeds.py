@@ -10,7 +10,7 @@ import numpy as np
 from video_salmonn.errors import MediaError
 from video_salmonn.media import image as pictures
 from video_salmonn.media.audio import SoundTrack
-from video_salmonn.media.container import Container, Track
+from video_salmonn.media.container import DECODING_ERRORS, Container, Track
 from video_salmonn.media.options import MediaOptions
 from video_salmonn.media.sampling import ReleasedSampler, UniformSampler, parse_frame_times
 from video_salmonn.media.source import ArraySound, ArrayVideo, Opened
@@ -163,22 +163,39 @@ class ContainerFeed(Feed):
         for track, frame in self.container.decode(self.options.on_corrupt, axis, give_up=give_up):
             if first and checked:
                 first = False
-                if frame.pts is None or float(frame.pts * frame.time_base) - axis > 0:
+                if frame.time is None or frame.time > axis:
                     return False
-            if track.kind == "video":
-                assert self.video is not None
-                yield [] if self.video.done else self.video.push(frame)
-            else:
-                assert self.audio is not None
-                if len(track.lost) != lost:
-                    lost = len(track.lost)
-                    self.audio.damaged()
-                if not self.audio.done:
-                    self.audio.push(frame)
-                yield []
+            samples: list[Sample] = []
+            try:
+                if track.kind == "video":
+                    samples = self._see(frame)
+                else:
+                    if len(track.lost) != lost:
+                        lost = len(track.lost)
+                        self._hear_damage()
+                    self._hear(frame)
+            except MemoryError:
+                raise  # a fault of this machine, not of the file
+            except DECODING_ERRORS as error:
+                time = None if frame.time is None else frame.time - axis
+                self.container.lost(track, time, error, self.options.on_corrupt)
+            yield samples
             if self.done:
                 break
         return not (checked and first)
+
+    def _see(self, frame: Any) -> list[Sample]:
+        assert self.video is not None
+        return [] if self.video.done else self.video.push(frame)
+
+    def _hear(self, frame: Any) -> None:
+        assert self.audio is not None
+        if not self.audio.done:
+            self.audio.push(frame)
+
+    def _hear_damage(self) -> None:
+        assert self.audio is not None
+        self.audio.damaged()
 
     def measure(self) -> float:
         """The header's duration; where the format has none, the packets are read (not decoded) to find it."""

@@ -170,9 +170,7 @@ class VideoTrack:
                 stream=self.label,
                 remedy="Scale it down first, or raise Limits.max_pixels.",
             )
-        time = None
-        if frame.pts is not None and frame.time_base is not None:
-            time = float(frame.pts * frame.time_base) - self._zero
+        time = None if frame.time is None else frame.time - self._zero
         duration = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
         samples = self.push_picture(time, duration, frame)
         if frame.is_corrupt and (self._stop is None or self._time < self._stop):

@@ -114,7 +114,7 @@ def fails(url: str, gets: str, says: str, **extra) -> None:
     assert type(caught.value).__name__ == gets, caught.value
     assert re.search(says, str(caught.value)), str(caught.value)
     assert caught.value.remedy
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
