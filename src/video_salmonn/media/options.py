@@ -70,8 +70,8 @@ class MediaOptions:
             raise ConfigError(f"end ({self.end:g} s) is not after start ({self.start or 0:g} s)", remedy="Correct end.")
         if self.spotlight not in (0, *range(2, 17)):
             raise ConfigError(f"spotlight must be 0 or 2 to 16, not {self.spotlight!r}", remedy="The paper uses 4.")
-        if self.frame_size is not None and not all(isinstance(n, int) and 0 < n <= 16384 for n in self.frame_size):
-            raise ConfigError(f"frame_size must be (H, W) of 1 to 16384, not {self.frame_size!r}", remedy="Correct it.")
+        if self.frame_size is not None and not all(isinstance(n, int) and 0 < n <= 8192 for n in self.frame_size):
+            raise ConfigError(f"frame_size must be (H, W) of 1 to 8192, not {self.frame_size!r}", remedy="Correct it.")
         if self.on_corrupt not in ("keep", "raise"):
             raise ConfigError(f"on_corrupt {self.on_corrupt!r} is unknown", remedy="Use keep or raise.")
         if self.scaling not in ("bicubic", "bilinear", "area"):

@@ -88,16 +88,16 @@ def _none(feed: Feed, what: str) -> str:
 def _why_nothing(feed: Feed, kind: str, options: MediaOptions) -> tuple[Status, str]:
     statistics = feed.tracks.get(kind)
     what = "picture" if kind == "video" else "sound"
-    if statistics is not None and statistics.decoded:
-        short = not (options.start or options.end) and kind == "audio"
-        reason = "its sound is shorter than one sample at 16 kHz" if short else f"no {what} in the stretch asked for"
-        return "absent", reason
     if statistics is not None and statistics.lost:
         chosen = next(s for s in feed.streams if s["index"] == statistics.index)
         if kind == "video" and not chosen["width"]:
             most = options.limits.max_pixels
             return "failed", f"its header gives no usable picture size, or one of more than {most} pixels"
-        return "failed", f"none of {len(statistics.lost)} packets could be decoded ({statistics.error})"
+        return "failed", f"none of it could be decoded: {len(statistics.lost)} packets or frames ({statistics.error})"
+    if statistics is not None and statistics.decoded:
+        short = not (options.start or options.end) and kind == "audio"
+        reason = "its sound is shorter than one sample at 16 kHz" if short else f"no {what} in the stretch asked for"
+        return "absent", reason
     if feed.broken:
         return "failed", f"no {what} could be read ({feed.broken})"
     return "failed", f"the stream is announced but holds no {what}"
