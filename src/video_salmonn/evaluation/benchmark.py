@@ -109,7 +109,7 @@ def _run_task(
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {"title": one.task.title, **one.identity, "baselines": {}, "skipped": {}, "seconds": {}}
     for condition in (FULL, *options.baselines):
-        if condition != FULL and (reason := inapplicable(condition, one.items)):
+        if condition != FULL and (reason := inapplicable(condition, one.task, one.items)):
             entry["skipped"][condition] = reason
             continue
         begin = time.perf_counter()

@@ -36,13 +36,11 @@ def parse_baselines(names: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def inapplicable(condition: str, items: Sequence[Item]) -> str:
+def inapplicable(condition: str, task: Task, items: Sequence[Item]) -> str:
     """Why a baseline says nothing about these items, or "" if it does."""
-    if condition in ("frames_only", "sound_only"):
-        # A video may carry its own track; a picture or a sound alone has nothing to switch off.
-        if not any(item.media.video or (item.media.image and item.media.sound) for item in items):
-            return "the items have only one of picture and sound"
-    elif condition == "shuffled" and any(len(set(group)) < 2 for group in _groups(items).values()):
+    if condition in ("frames_only", "sound_only") and len(task.senses) == 1:
+        return f"the task is about {task.senses[0]} alone"
+    if condition == "shuffled" and any(len(set(group)) < 2 for group in _groups(items).values()):
         return "there is no other media of the same kind to swap with"
     return ""
 
@@ -58,8 +56,8 @@ def requests(task: Task, items: Sequence[Item], condition: str, seed: int = 0) -
                 media,
                 item.prompt,
                 task.max_new_tokens,
-                use_video=condition != "sound_only",
-                use_audio=condition != "frames_only",
+                use_video=condition != "sound_only" and "picture" in task.senses,
+                use_audio=condition != "frames_only" and "sound" in task.senses,
                 zero_levels={"fine_only": (1,), "coarse_only": (0,)}.get(condition, ()),
             )
         )

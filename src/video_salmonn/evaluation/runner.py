@@ -85,6 +85,7 @@ def load(task: Task, data: Path, index: MediaIndex, *, limit: int | None, allow_
     identity = {
         "prompt": {"template": task.prompt.template, "version": task.prompt.version},
         "max_new_tokens": task.max_new_tokens,
+        "senses": list(task.senses),
         "annotations": {"file": file.name, "sha256": digest(file)},
         "items": len(items),
         "of": len(entries),
@@ -172,7 +173,7 @@ def run_condition(
     if batch_size < 1:
         raise ConfigError(f"batch size must be at least 1, not {batch_size}")
     shards = shards or Shards()
-    if condition != FULL and (reason := inapplicable(condition, loaded.items)):
+    if condition != FULL and (reason := inapplicable(condition, loaded.task, loaded.items)):
         raise ConfigError(f"task {loaded.task.id}: baseline {condition} does not apply: {reason}")
     file = predictions_file(out, loaded.task.id, condition)
     ids = [item.id for item in loaded.items]

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from video_salmonn.errors import EvaluationError
-from video_salmonn.metrics.coco_java import Meteor, corenlp_folder, meteor_of, missing_corenlp, ptb_tokenize, spice
+from video_salmonn.metrics.coco_java import corenlp_folder, meteor, meteor_of, missing_corenlp, ptb_tokenize, spice
 from video_salmonn.metrics.intervals import RESAMPLES, bootstrap, mean, mean_interval
 from video_salmonn.metrics.scored import Scored, require, same_length
 
@@ -80,9 +80,9 @@ def _cider(said: Sequence[str], known: Sequence[Sequence[str]], resamples: int, 
 
 
 def _meteor(said: Sequence[str], known: Sequence[Sequence[str]], resamples: int, seed: int) -> Scored:
-    with Meteor() as meteor:
-        statistics = [meteor.statistics(hypothesis, texts) for hypothesis, texts in zip(said, known)]
-        value, items = meteor.aggregate(statistics)
+    with meteor() as scorer:
+        statistics = [scorer.statistics(hypothesis, texts) for hypothesis, texts in zip(said, known)]
+        value, items = scorer.aggregate(statistics)
     low, high = bootstrap(np.array(statistics), meteor_of, resamples=resamples, seed=seed)
     return Scored(value, low, high, tuple(items))
 

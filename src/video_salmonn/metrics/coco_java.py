@@ -9,12 +9,15 @@ a test holds it against the jar.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,12 +78,15 @@ def ptb_tokenize(texts: Sequence[str]) -> list[str]:
 
 
 class Meteor:
-    """METEOR 1.5 (English) in its own process. Use as a context manager; texts are tokenised by the caller."""
+    """METEOR 1.5 (English) in its own process; texts are tokenised by the caller. :func:`meteor` shares one.
+
+    It takes seconds to start (it reads its paraphrase table) and little time afterwards.
+    """
 
     def __init__(self) -> None:
         jar = _package() / "meteor" / "meteor-1.5.jar"
         # The jar's log goes to a file: nobody reads a pipe, and a full one would stop the process.
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
             [_java(), "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"],
             stdin=subprocess.PIPE,
@@ -89,12 +95,16 @@ class Meteor:
             cwd=jar.parent,
         )
 
-    def __enter__(self) -> Meteor:
-        return self
+    @property
+    def alive(self) -> bool:
+        """Whether the process still answers."""
+        return self._process.poll() is None
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the process."""
         if self._process.stdin:
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
         self._process.kill()
         self._process.wait()
         if self._process.stdout:
@@ -130,6 +140,27 @@ class Meteor:
         self._send("EVAL ||| " + " ||| ".join(" ".join(map(str, row)) for row in statistics))
         items = [float(self._read()) for _ in statistics]
         return float(self._read()), items
+
+
+_shared: Meteor | None = None
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def meteor() -> Iterator[Meteor]:
+    """The process' one METEOR, started on first use, for one caller at a time; it ends with the interpreter."""
+    global _shared
+    with _lock:
+        if _shared is None or not _shared.alive:
+            _shared = Meteor()
+            atexit.register(_shared.close)
+        try:
+            yield _shared
+        except BaseException:
+            # A dialogue that broke off leaves answers nobody reads: the next caller gets a new process.
+            _shared.close()
+            _shared = None
+            raise
 
 
 def meteor_of(sums: np.ndarray) -> np.ndarray:

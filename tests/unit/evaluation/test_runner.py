@@ -236,12 +236,19 @@ def test_baselines_ask_what_they_say(data):
     assert requests(this.task, this.items, "shuffled") == requests(this.task, this.items, "shuffled")
 
 
+def test_tasks_about_pictures_alone_are_asked_without_sound(data):
+    this = loaded(data, "nextqa")
+    assert {(r.use_video, r.use_audio) for r in requests(this.task, this.items, "full")} == {(True, False)}
+    this = loaded(data, "avm")
+    assert {(r.use_video, r.use_audio) for r in requests(this.task, this.items, "full")} == {(True, True)}
+
+
 def test_baselines_that_say_nothing_are_left_out_with_the_reason(data, tmp_path):
     entry = run(data, tmp_path / "out", "gqa", baselines=parse_baselines("all"))["tasks"]["gqa"]
     assert set(entry["baselines"]) == {"no_media"}
-    assert "only one of picture and sound" in entry["skipped"]["frames_only"]
+    assert "about picture alone" in entry["skipped"]["frames_only"]
     assert "no other media" in entry["skipped"]["shuffled"]
-    assert inapplicable("no_media", loaded(data).items) == ""
+    assert inapplicable("no_media", task("avm"), loaded(data).items) == ""
     with pytest.raises(ConfigError, match="'noise'"):
         parse_baselines("no_media,noise")
     with pytest.raises(ConfigError, match="does not apply"):

@@ -5,7 +5,7 @@ import pytest
 
 from video_salmonn.errors import EvaluationError, MissingPartError
 from video_salmonn.metrics.caption import caption_scores
-from video_salmonn.metrics.coco_java import CORENLP_JARS, Meteor, meteor_of, ptb_tokenize
+from video_salmonn.metrics.coco_java import CORENLP_JARS, meteor, meteor_of, ptb_tokenize
 
 pytest.importorskip("pycocoevalcap")
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no Java runtime on this machine")
@@ -61,14 +61,14 @@ def test_cider_equals_the_library():
 
 @needs_java
 def test_meteor_hand_worked_and_equal_to_the_jar():
-    with Meteor() as meteor:
-        rows = [meteor.statistics(*pair) for pair in zip(ptb_tokenize(PREDICTIONS), map(ptb_tokenize, REFERENCES))]
-        value, items = meteor.aggregate(rows)
-        empty = meteor.aggregate([meteor.statistics("", ["a dog"])])[0]
-        same = meteor.aggregate([meteor.statistics("a dog runs", ["a dog runs"])])[0]
-        mixed = meteor.aggregate([rows[2], rows[0], rows[1]])[0]
-        odd = meteor.aggregate([meteor.statistics("a dog ||| runs", ["a dog runs ||| fast"])])[0]
-        short = meteor.aggregate([meteor.statistics("the cat", ["the cat sat"])])[0]
+    with meteor() as jar:
+        rows = [jar.statistics(*pair) for pair in zip(ptb_tokenize(PREDICTIONS), map(ptb_tokenize, REFERENCES))]
+        value, items = jar.aggregate(rows)
+        empty = jar.aggregate([jar.statistics("", ["a dog"])])[0]
+        same = jar.aggregate([jar.statistics("a dog runs", ["a dog runs"])])[0]
+        mixed = jar.aggregate([rows[2], rows[0], rows[1]])[0]
+        odd = jar.aggregate([jar.statistics("a dog ||| runs", ["a dog runs ||| fast"])])[0]
+        short = jar.aggregate([jar.statistics("the cat", ["the cat sat"])])[0]
     assert meteor_of(np.array(rows)) == pytest.approx(items, abs=1e-6)
     assert meteor_of(np.array(rows).sum(0, keepdims=True))[0] == pytest.approx(value, abs=1e-6)
     assert (empty, same) == (0.0, 1.0)
@@ -99,6 +99,16 @@ def test_order_of_items_does_not_matter():
     ]
     assert a.to_dict() == b.to_dict()
     assert [a.items[i] for i in order] == list(b.items)
+
+
+@needs_java
+def test_a_broken_meteor_is_reported_and_replaced():
+    with pytest.raises(EvaluationError, match="METEOR's process ended early"), meteor() as jar:
+        jar._process.kill()
+        jar._process.wait()
+        jar.statistics("a", ["a"])
+    with meteor() as jar:
+        assert jar.alive
 
 
 def test_missing_java_names_the_remedy(monkeypatch):

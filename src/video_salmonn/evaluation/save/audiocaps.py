@@ -50,4 +50,5 @@ TASK = Task(
     read=read,
     annotations="AudioCaps project (cdjkim/audiocaps): dataset/test.csv, saved as audiocaps/test.csv",
     media="YouTube clips the AudioCaps project lists; name each sound youtube_id.wav (availability shrinks over time)",
+    senses=("sound",),
 )

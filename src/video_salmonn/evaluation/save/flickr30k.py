@@ -28,5 +28,6 @@ TASK = Task(
     read=read,
     annotations=SAVE_FILES,
     media="Flickr30k images (University of Illinois Urbana-Champaign)",
+    senses=("picture",),
     expected=1000,
 )

@@ -27,5 +27,6 @@ TASK = Task(
     read=read,
     annotations=SAVE_FILES,
     media="GQA project (Stanford University): images",
+    senses=("picture",),
     expected=12577,
 )

@@ -37,5 +37,6 @@ TASK = Task(
     read=read,
     annotations="LibriSpeech corpus (Open Speech and Language Resources, number 12): archive test-clean",
     media="the same archive",
+    senses=("sound",),
     expected=2620,
 )

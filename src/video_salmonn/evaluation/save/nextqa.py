@@ -31,5 +31,6 @@ TASK = Task(
     read=read,
     annotations=SAVE_FILES,
     media="NExT-QA project (National University of Singapore): videos, from VidOR",
+    senses=("picture",),
     expected=1000,
 )

@@ -18,6 +18,7 @@ from video_salmonn.evaluation.save.locate import Finder, Located, MediaIndex, lo
 from video_salmonn.metrics.choice import option_lines
 
 Kind = Literal["speech", "caption", "dialogue", "vqa", "short", "choice", "yes_no", "source"]
+Sense = Literal["picture", "sound"]
 SAVE_FILES = "SAVEBench folder of the video-SALMONN release (bytedance/SALMONN, branch videosalmonn)"
 
 
@@ -58,6 +59,8 @@ class Task:
         read: annotation file -> entries.
         annotations: where the annotations come from.
         media: where the media come from (a data set and its project).
+        senses: what the task is about. A video of a task about pictures alone is shown without its sound, as the
+            release does where an annotation names an mp4 and no wav.
         expected: number of entries of the published file, None where it depends on availability.
     """
 
@@ -71,6 +74,7 @@ class Task:
     read: Callable[[Path], list[Entry]]
     annotations: str
     media: str
+    senses: tuple[Sense, ...] = ("picture", "sound")
     expected: int | None = None
 
     def find_annotations(self, data: Path) -> Path | None:

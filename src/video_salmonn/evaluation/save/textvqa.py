@@ -28,5 +28,6 @@ TASK = Task(
     read=read,
     annotations=SAVE_FILES,
     media="TextVQA project (training and validation images, from Open Images)",
+    senses=("picture",),
     expected=5000,
 )
