@@ -86,7 +86,9 @@ def test_command_line_with_the_tiny_model(tmp_path):
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert set(found["tasks"]["ego4d_qa"]["baselines"]) == {"no_media", "frames_only", "sound_only"}
-    assert "shuffled" in found["tasks"]["ego4d_qa"]["skipped"], "the fixture has one clip, so there is none to swap with"
+    assert "shuffled" in found["tasks"]["ego4d_qa"]["skipped"], (
+        "the fixture has one clip, so there is none to swap with"
+    )
     line = read_predictions(tmp_path / "out/predictions/ego4d_qa.jsonl")[0]
     assert line.media[0]["heard"]["status"] == "used"
     assert CliRunner().invoke(app, ["eval", "report", str(tmp_path / "out")]).exit_code == 0
