@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import typer
 
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
+from video_salmonn.errors import CheckpointError
 
 
 @reports_errors
@@ -20,8 +22,17 @@ def command(
     from video_salmonn.model.cost import info
     from video_salmonn.model.presets import preset
 
-    folder = Path(model)
-    config = VideoSalmonnConfig.from_pretrained(model) if (folder / "config.json").is_file() else preset(model)
+    file = Path(model) / "config.json"
+    if file.is_file():
+        try:
+            kind = json.loads(file.read_text("utf-8")).get("model_type")
+            if kind != VideoSalmonnConfig.model_type:
+                raise CheckpointError(f"{file}: describes a {kind!r} model", remedy="give a video-salmonn directory")
+            config = VideoSalmonnConfig.from_pretrained(model)
+        except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{file}: cannot be read ({error})", remedy="export the model again") from error
+    else:
+        config = preset(model)
     account = info(config, clip)
     if as_json:
         emit_json(account)

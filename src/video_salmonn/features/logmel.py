@@ -44,10 +44,15 @@ def log_mel(waveform: torch.Tensor, bins: int = 80, *, pad_to: int | None = None
 
     Returns:
         ``(B, bins, n // 160)`` float32: log10 power, floored at 8 below the item's maximum, scaled by (x + 4) / 4.
+
+    Raises:
+        ValueError: the sound is too short for one window.
     """
     waveform = waveform.float()
     if pad_to is not None:
         waveform = F.pad(waveform[:, :pad_to], (0, max(0, pad_to - waveform.shape[1])))
+    if waveform.shape[-1] <= N_FFT // 2:  # the first window reflects half of itself
+        raise ValueError(f"{waveform.shape[-1]} samples are too few for log-mel, at least {N_FFT // 2 + 1} are needed")
     window = torch.hann_window(N_FFT, device=waveform.device)
     spectrum = torch.stft(waveform, N_FFT, HOP, window=window, return_complex=True)
     power = spectrum[..., :-1].abs().square()
