@@ -95,6 +95,7 @@ class SoundTrack:
         self.first: float | None = None
         self.gaps: list[tuple[float, float]] = []
         self.dropped = 0.0
+        self.overtaken = False
         self.not_finite = 0
         self.low = np.inf
         self.high = -np.inf
@@ -175,6 +176,7 @@ class SoundTrack:
     def take(self, until: int | None = None) -> np.ndarray:
         """Remove and return the samples up to index ``until`` (all if None), float32 of shape ``(n,)``."""
         wanted = self._filled if until is None else until
+        self.overtaken = self.overtaken or wanted > self._filled
         until = min(wanted, self._filled)
         joined = np.concatenate(self._chunks) if self._chunks else np.zeros(0, np.float32)
         count = max(0, until - self._base)

@@ -152,7 +152,11 @@ def _warnings(feed: Feed, options: MediaOptions, prefix: str, complete: bool) ->
                 f"{missing:.2f} s of sound are missing in {len(audio.gaps)} gaps at {where}; filled with silence"
             )
         if audio.dropped > 0.02:
-            found.append(f"{audio.dropped:.2f} s of sound overlapped what came before and were dropped")
+            lost = f"{audio.dropped:.2f} s of sound "
+            if audio.overtaken:
+                found.append(lost + "came after their piece had been handed out and were dropped; load_clip keeps them")
+            else:
+                found.append(lost + "overlapped what came before and were dropped")
         if audio.not_finite:
             found.append(f"{audio.not_finite} sound samples were NaN or infinite; replaced by silence")
         found += audio.notes
