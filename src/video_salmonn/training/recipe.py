@@ -158,7 +158,10 @@ def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except OmegaConfBaseException as error:
         first = str(error).splitlines()[0]
-        raise ConfigError(f"{path or 'recipe'}: {first}", remedy="see recipes/*.yaml for every key") from error
+        key = getattr(error, "full_key", None) or getattr(error, "key", None)
+        raise ConfigError(
+            f"{path or 'recipe'}: {f'{key}: ' if key else ''}{first}", remedy="see recipes/*.yaml for every key"
+        ) from error
     except Exception as error:
         if isinstance(error, ConfigError):
             raise
