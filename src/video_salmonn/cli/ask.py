@@ -114,3 +114,8 @@ def _answer_released(
         emit_json(results)
     else:
         stdout.print(f"{len(results)} answers in {out}", markup=False)
+    failed = [result for result in results if "error" in result]
+    for result in failed:
+        stderr.print(f"not answered: {result['error']['message']}", style="yellow", markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)

@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from video_salmonn.errors import ManifestError
+from video_salmonn.errors import ContextError, ManifestError, MediaError
+from video_salmonn.inference.options import checked
 
 if TYPE_CHECKING:
     from video_salmonn.inference.engine import VideoSalmonn
@@ -65,28 +66,46 @@ def _media(item: dict[str, Any], folder: Path) -> Any:
 
 
 def answer_file(engine: VideoSalmonn, path: Path, out: Path, **options: Any) -> list[dict[str, Any]]:
-    """Answer every item and write the result file, atomically.
+    """Answer every item and write the result file after each of them, atomically.
+
+    An item whose media cannot be used gets an empty ``gen_answer`` and an ``error``; the others are answered.
 
     Returns:
         one entry an item: ``id``, ``conversation`` (the question), ``task``, ``ref_answer``, ``gen_answer`` as the
-        released code writes them, and ``report``, the account of what was seen and heard.
+        released code writes them, and ``report``, the account of what was seen and heard (or ``error``).
+
+    Raises:
+        ManifestError: the file is not in the released format, or the result cannot be written.
+        ConfigError: an option is impossible.
     """
-    results = []
-    for item in read_items(path):
+    items = read_items(path)
+    checked(options)
+    results: list[dict[str, Any]] = []
+    for item in items:
         question = _question(item)
-        answer = engine.ask([_media(item, path.parent)], question, **options)
-        results.append(
-            {
-                "id": item["image_name"],
-                "conversation": question,
-                "task": item.get("task", "audiovisual"),
-                "ref_answer": _reference(item),
-                "gen_answer": answer.text,
-                "report": answer.report,
-            }
-        )
-    handle, name = tempfile.mkstemp(dir=out.parent, suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(results, stream, ensure_ascii=False, indent=2)
-    Path(name).replace(out)
+        entry = {
+            "id": item["image_name"],
+            "conversation": question,
+            "task": item.get("task", "audiovisual"),
+            "ref_answer": _reference(item),
+            "gen_answer": "",
+        }
+        try:
+            answer = engine.ask([_media(item, path.parent)], question, **options)
+            entry |= {"gen_answer": answer.text, "report": answer.report}
+        except (MediaError, ContextError) as error:
+            entry |= {"error": error.to_dict()}
+        results.append(entry)
+        _write(results, out)
     return results
+
+
+def _write(results: list[dict[str, Any]], out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=out.parent, suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(results, stream, ensure_ascii=False, indent=2)
+        Path(name).replace(out)
+    except OSError as error:
+        raise ManifestError(f"{out}: cannot be written ({error.strerror})", remedy="give another --out") from error

@@ -19,6 +19,7 @@ class Abandoned(StoppingCriteria):
         self.left = left
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        """True for every row once the listener left."""
         return torch.full((input_ids.shape[0],), self.left.is_set(), dtype=torch.bool, device=input_ids.device)
 
 

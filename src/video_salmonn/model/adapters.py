@@ -5,6 +5,7 @@ Adapters live inside the language model's modules, so a checkpoint saves and loa
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,9 @@ def lora_config(values: dict[str, Any]) -> LoraConfig:
 
 def inject(language_model: nn.Module, values: dict[str, Any], name: str = "default") -> None:
     """Put a fresh adapter into the language model (its other weights are frozen by this)."""
-    inject_adapter_in_model(lora_config(values), language_model, adapter_name=name)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are meant
+        inject_adapter_in_model(lora_config(values), language_model, adapter_name=name)
 
 
 def fresh(module: nn.Module) -> list[tuple[LoraLayer, str]]:
@@ -66,6 +69,11 @@ def lora_layers(module: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
 def names(module: nn.Module) -> list[str]:
     """Names of the adapters that are in."""
     return sorted({name for _, layer in lora_layers(module) for name in layer.lora_A})
+
+
+def active(module: nn.Module) -> list[str]:
+    """Names of the adapters in use."""
+    return sorted({name for _, layer in lora_layers(module) for name in layer.active_adapters if name in layer.lora_A})
 
 
 def _need(module: nn.Module, name: str) -> None:

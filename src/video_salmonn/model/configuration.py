@@ -55,7 +55,8 @@ class VideoSalmonnConfig(PreTrainedConfig):
         media: how media become encoder inputs; see ``MEDIA_DEFAULTS`` for keys and meaning.
         prompt: ``vicuna`` | ``llama2`` | ``chat`` (the tokenizer's own chat template).
         media_token_id: id that stands for one media token in ``input_ids``; user text never becomes this id.
-        lora: None, or ``{"r", "alpha", "dropout", "targets"}``.
+        lora: None, or ``{"r", "alpha", "dropout", "targets"}``: the adapter called ``default``.
+        adapters: further adapters by name, each as ``lora``; they are in the checkpoint, and off until activated.
         diversity_form, diversity_weight: the diversity loss, and its λ (0 for none).
         generation: defaults of this model's generation (``num_beams``, ``repetition_penalty``, …).
     """
@@ -76,6 +77,7 @@ class VideoSalmonnConfig(PreTrainedConfig):
         prompt: str = "vicuna",
         media_token_id: int = 0,
         lora: dict | None = None,
+        adapters: dict[str, dict] | None = None,
         diversity_form: str = "released",
         diversity_weight: float = 0.0,
         generation: dict | None = None,
@@ -95,6 +97,7 @@ class VideoSalmonnConfig(PreTrainedConfig):
         self.prompt = prompt
         self.media_token_id = media_token_id
         self.lora = lora
+        self.adapters = dict(adapters or {})
         self.diversity_form = diversity_form
         self.diversity_weight = diversity_weight
         self.generation = dict(generation or {})

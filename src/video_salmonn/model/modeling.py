@@ -9,11 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+    GenerationConfig,
+    PreTrainedModel,
+)
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import ModelOutput
 
@@ -63,6 +71,10 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         if config.lora:
             adapters.inject(self.language_model, config.lora)
+        for name, values in config.adapters.items():
+            adapters.inject(self.language_model, values, name)
+        if config.lora and config.adapters:
+            adapters.activate(self.language_model, "default")
         self.tower.requires_grad_(False)
         self.post_init()
         self.generation_config = GenerationConfig.from_model_config(config.text_config)
@@ -104,6 +116,40 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def get_decoder(self) -> nn.Module:
         """The language model without its head."""
         return self.language_model.get_decoder()
+
+    # --------------------------------------------------------------------------------------------- adapters
+
+    def add_lora(self, name: str, values: dict[str, Any], path: Path | None = None) -> None:
+        """Add an adapter, from a safetensors file or a new one that does nothing; it is saved with the model.
+
+        Which adapters are active stays as it is (the first one becomes active): choose with ``adapters.activate``.
+
+        Args:
+            name: of the adapter; ``default`` is the one of the model's own configuration.
+            values: ``r``, ``alpha``, ``dropout``, ``targets``.
+            path: file written by :func:`adapters.save`.
+
+        Raises:
+            ConfigError: the name is taken. CheckpointError: the file does not fit.
+        """
+        if name in adapters.names(self.language_model):
+            raise ConfigError(f"there is an adapter {name!r} already", remedy="choose another name")
+        active = adapters.active(self.language_model)
+        if path is None:
+            adapters.inject(self.language_model, values, name)
+        else:
+            adapters.load(self.language_model, path, values, name)
+        adapters.activate(self.language_model, *(active or [name]))
+        if name == "default":
+            self.config.lora = dict(values)
+        else:
+            self.config.adapters = {**self.config.adapters, name: dict(values)}
+
+    def merge_lora(self) -> int:
+        """Fold the active adapters into the weights and remove all; returns how many layers were folded."""
+        merged = adapters.merge(self.language_model)
+        self.config.lora, self.config.adapters = None, {}
+        return merged
 
     # ------------------------------------------------------------------------------------------------ media
 
@@ -255,8 +301,9 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         loss, diversity = output.loss, None
         if connected is not None and (labels is not None or media_features is not None):
             diversity = connected.mean_diversity(self.config.diversity_form, self.connector.config.attend_padding)
-            if self.config.diversity_weight and loss is not None:
-                loss = loss + self.config.diversity_weight * diversity.to(loss.dtype)
+            if self.config.diversity_weight and loss is not None and labels is not None:
+                share = _share_of_step(labels, kwargs.get("num_items_in_batch"))
+                loss = loss + self.config.diversity_weight * share * diversity.to(loss.dtype)
         return VideoSalmonnOutput(
             loss=loss,
             logits=output.logits,
@@ -315,6 +362,17 @@ def _pair(ids: torch.Tensor | None, mask: torch.Tensor | None) -> tuple[torch.Te
     return ids, torch.ones_like(ids) if mask is None else mask
 
 
+def _share_of_step(labels: torch.Tensor, num_items: Any) -> torch.Tensor | float:
+    """This batch's share of an optimiser step's labels: 1, unless a trainer sums the losses of several batches.
+
+    transformers' Trainer divides by the labels of the whole step (``num_items_in_batch``) and adds up; λ times the
+    diversity loss has to take part in that, or accumulating over n batches would make λ n times as large.
+    """
+    if num_items is None:
+        return 1.0
+    return (labels[:, 1:] != -100).sum() / num_items
+
+
 def _instructions(
     ids: torch.Tensor | None, mask: torch.Tensor | None, items: int
 ) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
@@ -325,6 +383,6 @@ def _instructions(
     return list(zip(ids, mask))
 
 
-AutoModel.register(VideoSalmonnConfig, VideoSalmonnForConditionalGeneration, exist_ok=True)
-AutoModelForCausalLM.register(VideoSalmonnConfig, VideoSalmonnForConditionalGeneration, exist_ok=True)
+for auto in (AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM):
+    auto.register(VideoSalmonnConfig, VideoSalmonnForConditionalGeneration, exist_ok=True)
 __all__ = ["VideoSalmonnForConditionalGeneration", "VideoSalmonnOutput", "diversity_loss"]

@@ -229,7 +229,16 @@ def apply_profile(config: VideoSalmonnConfig, profile: str) -> VideoSalmonnConfi
         raise ConfigError(f"profile {profile!r} is unknown", remedy="the only profile is: released")
     values = {
         name: getattr(config, name)
-        for name in ("vision", "instruction_qformer", "speech", "audio", "lora", "media_token_id", "diversity_form")
+        for name in (
+            "vision",
+            "instruction_qformer",
+            "speech",
+            "audio",
+            "lora",
+            "adapters",
+            "media_token_id",
+            "diversity_form",
+        )
     }
     released: dict[str, Any] = {"attend_padding": True, "trim_padding": False, "mask_direction": "future"}
     if config.connector.get("mask_direction") == "none":

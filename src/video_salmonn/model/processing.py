@@ -11,6 +11,7 @@ from transformers.processing_utils import MultiModalData
 
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.encoders.chunking import Segments, cut
+from video_salmonn.errors import ConfigError
 from video_salmonn.features.fbank import beats_fbank
 from video_salmonn.features.frames import prepare_frames
 from video_salmonn.features.logmel import log_mel
@@ -278,6 +279,43 @@ class VideoSalmonnProcessor(ProcessorMixin):
             features.pop("labels")
         return BatchFeature({name: value for name, value in features.items() if value is not None})
 
+    def apply_chat_template(
+        self,
+        conversation: Any,
+        chat_template: str | None = None,
+        *,
+        tokenize: bool = False,
+        return_dict: bool = False,
+        add_generation_prompt: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """transformers' form: messages whose media parts bring their own sources, as pipelines and servers send them.
+
+        Args:
+            conversation: messages, or a list of them. A media part is ``{"type": "video" | "audio" | "image"}`` with
+                its source under that name, ``url`` or ``path``.
+            chat_template: not used: the model's own prompt form is.
+            tokenize: make ids; else the prompt's text, with ``<media>`` where media go.
+            return_dict: all tensors, as :meth:`__call__` makes them; else ``input_ids``.
+            add_generation_prompt: leave the prompt open for an answer; False keeps the last answer, for training.
+            **kwargs: ignored, but for decoding options in ``processor_kwargs``.
+        """
+        messages = list(conversation)
+        batch = [messages] if messages and isinstance(messages[0], Mapping) else [list(row) for row in messages]
+        media = [[source for message in row for source in _sources(message)] for row in batch]
+        if not tokenize:
+            texts = []
+            for row, own in zip(batch, media):
+                turns = prompt.parse(row, len(own))
+                pieces = prompt.build_pieces(
+                    self.config.prompt, turns, self.tokenizer, open_answer=add_generation_prompt
+                )
+                texts.append("".join("<media>" if piece.kind == "media" else piece.text for piece in pieces))
+            return texts[0] if batch and batch[0] is messages else texts
+        options = {k: v for k, v in (kwargs.get("processor_kwargs") or {}).items() if k in ("start", "end")}
+        made = self(batch, media, with_labels=not add_generation_prompt, **options)
+        return made if return_dict else made["input_ids"]
+
     @property
     def pad_id(self) -> int:
         """Id that fills short rows (masked everywhere)."""
@@ -309,6 +347,19 @@ def question_of(conversation: Conversation) -> str:
             texts = (part if isinstance(part, str) else part.get("text", "") for part in content)
             return " ".join(text for text in texts if text)
     return ""
+
+
+def _sources(message: Mapping[str, Any]) -> list[Any]:
+    """Sources of a message's media parts, in order."""
+    content = message.get("content", "")
+    found = []
+    for part in [] if isinstance(content, str) else content:
+        if isinstance(part, Mapping) and part.get("type") in prompt.MEDIA_TYPES:
+            source = next((part[name] for name in (part["type"], "url", "path") if part.get(name) is not None), None)
+            if source is None:
+                raise ConfigError(f"a {part['type']} part brings no source", remedy="put it under url or path")
+            found.append(source)
+    return found
 
 
 def pad_rows(rows: Sequence[prompt.Rendered], pad_id: int, *, left: bool) -> dict[str, torch.Tensor]:
