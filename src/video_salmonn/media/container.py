@@ -27,6 +27,8 @@ FORMATS = (
 )
 """Demuxers that read everything from the one file they are given. Playlists and device inputs are not among them."""
 
+GUESSED = ("mp3", "aac", "amr", "loas", "mpegvideo", "h264", "hevc", "ac3", "eac3", "dts", "mjpeg")
+"""Formats without a duration in their header. What FFmpeg tells for them it guesses from the bit rate: not used."""
 DECODING_ERRORS = (av.error.FFmpegError, OSError, ValueError, MemoryError, OverflowError)
 """What PyAV raises for damaged or impossible data."""
 
@@ -362,7 +364,7 @@ def _describe(stream: Any, zero: float) -> dict[str, Any]:
     context = stream.codec_context
     start = None if stream.start_time is None else float(stream.start_time * stream.time_base) - zero
     end = None
-    if stream.duration is not None and stream.duration > 0:
+    if stream.duration is not None and stream.duration > 0 and stream.container.format.name not in GUESSED:
         end = (start or 0.0) + float(stream.duration * stream.time_base)
     kind = _kind(stream)
     told: dict[str, Any] = {

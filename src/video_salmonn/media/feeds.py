@@ -10,16 +10,13 @@ import numpy as np
 from video_salmonn.errors import MediaError
 from video_salmonn.media import image as pictures
 from video_salmonn.media.audio import SoundTrack
-from video_salmonn.media.container import DECODING_ERRORS, Container, Track
+from video_salmonn.media.container import DECODING_ERRORS, GUESSED, Container, Track
 from video_salmonn.media.options import MediaOptions
 from video_salmonn.media.sampling import ReleasedSampler, UniformSampler, parse_frame_times
 from video_salmonn.media.source import ArraySound, ArrayVideo, Opened
 from video_salmonn.media.video import FrameConverter, VideoTrack
 
 Sample = tuple[float, np.ndarray]
-
-_GUESSED = ("mp3", "aac", "amr", "loas", "mpegvideo", "h264", "hevc", "ac3", "eac3", "dts", "mjpeg")
-"""Formats without a duration in their header: FFmpeg would guess it from the bit rate; packets are counted instead."""
 
 _SEEK_FROM = 10.0
 _PREROLL = 1.0
@@ -113,7 +110,7 @@ class ContainerFeed(Feed):
             self.container.close()
             raise
         self.streams, self.notes = self.container.streams, self.container.notes
-        self.duration = self.container.duration
+        self.duration = None if self.container.format in GUESSED else self.container.duration
 
     def _choose(self, options: MediaOptions, video: bool, audio: bool) -> None:
         wanted: list[tuple[Literal["video", "audio"], bool, int | None]] = [
@@ -199,7 +196,7 @@ class ContainerFeed(Feed):
 
     def measure(self) -> float:
         """The header's duration; where the format has none, the packets are read (not decoded) to find it."""
-        if self.duration is not None and self.container.format not in _GUESSED:
+        if self.duration is not None:
             return self.duration
         length = self.container.scan()
         self.container.reopen()

@@ -182,7 +182,10 @@ def _wrong_end(feed: Feed, options: MediaOptions) -> list[str]:
     ends = [track.end for track in (feed.video, feed.audio) if track is not None and track.end > 0]
     if feed.duration is None or feed.is_picture or not ends:
         return found
-    expected = feed.duration - start if stop is None else min(stop, feed.duration - start)
+    claims = [stream.get("end") for stream in feed.streams if stream["chosen"]]
+    known = [end for end in claims if end is not None]
+    claimed: float = max(known) if known and len(known) == len(claims) else feed.duration
+    expected = claimed - start if stop is None else min(stop, claimed - start)
     if feed.video is not None and feed.video.frames_cut_at is not None:
         return found
     slack = max(0.5, 0.02 * expected)

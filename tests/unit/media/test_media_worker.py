@@ -92,7 +92,7 @@ def test_a_hang_is_ended(made):
 @pytest.mark.skipif(not os.path.exists("/proc"), reason="address space limits are Linux's")
 def test_a_greedy_file_is_ended(made):
     huge = MediaOptions(frame_size=(8192, 8192), limits=Limits(max_memory=1 << 40))
-    with Worker(memory=2 << 30, timeout=60) as worker:
+    with Worker(memory=3 << 29, timeout=60) as worker:
         with pytest.raises(MediaError, match=r"not enough memory|process died"):
             worker.load(made("a.mp4"), options=huge)
         assert len(worker.load(made("a.mp4"), options=SMALL).frames) == 8
