@@ -203,6 +203,13 @@ def load_language_model(dtype: torch.dtype = torch.float32, home: Path | None = 
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval(), AutoTokenizer.from_pretrained(folder)
 
 
+def load_token_embeddings(home: Path | None = None) -> torch.Tensor:
+    """SmolLM2's token embeddings ``(49152, 576)``, fp32, without loading the model."""
+    with safe_open(part_directory("smollm2-135m", home) / _WEIGHTS, framework="pt") as stored:
+        embeddings: torch.Tensor = stored.get_tensor("model.embed_tokens.weight")
+    return embeddings
+
+
 def load_whisper(dtype: torch.dtype = torch.float32, home: Path | None = None) -> tuple[Any, Any, Any]:
     """``(WhisperForConditionalGeneration, tokenizer, feature extractor)``, whole: its decoder serves the baselines."""
     from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from video_salmonn.data.embedded.recipes import recipe_key
+from video_salmonn.data.embedded.keys import MediaKeys
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.data.mixing import Mixed, MixingConfig, Pools, has_sight, has_sound, mix
@@ -61,6 +61,7 @@ class StoredFeatures:
 
     def __init__(self, store: FeatureStore, picture_frames: int, steps_per_frame: int = 25) -> None:
         self.store = store
+        self.keys = MediaKeys(store.folder)
         self.picture_frames = picture_frames
         self.steps_per_frame = steps_per_frame
 
@@ -79,16 +80,16 @@ class StoredFeatures:
             rows = []
             for index, slide in enumerate(slides):
                 end = slides[index + 1]["at"] if index + 1 < len(slides) else recipe["length"]
-                key = recipe_key(slide["file"], root)
+                key = self.keys.key(slide["file"], root)
                 shown = round(end * 2) - round(slide["at"] * 2)
                 rows.append(self._get(item, f"{key}.visual")[:1].expand(shown, -1, -1))
             return MediaFeatures(visual=torch.cat(rows)[:frames])
-        visual = self._get(item, f"{recipe_key(recipe, root)}.visual")
+        visual = self._get(item, f"{self.keys.key(recipe, root)}.visual")
         return MediaFeatures(visual=visual, still_frames=self.picture_frames if "image" in item.media else 0)
 
     def sound(self, item: Item) -> MediaFeatures:
         """Speech and sound-event features, the latter repeated over their frame's steps."""
-        key = recipe_key(item.media["audio"], Path(item.extra["_root"]))
+        key = self.keys.key(item.media["audio"], Path(item.extra["_root"]))
         speech, audio = self._get(item, f"{key}.speech"), self._get(item, f"{key}.audio")
         steps = audio.repeat_interleave(self.steps_per_frame, dim=0)
         return MediaFeatures(speech=speech, audio=steps, sound_frames=audio.shape[0])

@@ -10,7 +10,6 @@ Everything random in step n follows from (seed, n): a run that stops and goes on
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import time
@@ -21,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -30,6 +27,7 @@ from video_salmonn.connector import MultiResolutionCausalQFormer
 from video_salmonn.data.feature_batch import ClipFeatures, augment_sound, collate
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.training.run_state import load_prefixed, log_line, read_run, read_weights, save_run
 
 
 @dataclass(frozen=True)
@@ -119,9 +117,25 @@ class CtcHead(nn.Module):
         return texts
 
 
-def load_clip(store: FeatureStore, key: str) -> ClipFeatures:
-    """The speech and sound-event features of one sound."""
-    return ClipFeatures(speech=store[f"{key}.speech"].float(), audio=store[f"{key}.audio"].float())
+@torch.no_grad()
+def spread_positions(connector: MultiResolutionCausalQFormer, amplitude: float = 0.5) -> None:
+    """Start a new connector's position table from sinusoids of 4 to 500 slots.
+
+    BERT's start (normal, 0.02) disappears beside the normalised features, so queries cannot tell early from late until
+    the table has grown; alignment is what CTC has to find first. Only for connectors trained from scratch.
+    """
+    rows, width = connector.positions.shape
+    place = torch.arange(rows)[:, None]
+    wavelength = torch.logspace(math.log10(4), math.log10(500), width // 2)[None]
+    angle = 2 * math.pi * place / wavelength
+    table = torch.cat([angle.sin(), angle.cos()], dim=1)[:, :width]
+    connector.positions.copy_(amplitude * (table - table.mean(dim=1, keepdim=True)))
+
+
+def load_clip(store: FeatureStore, key: str, *, with_audio: bool = True) -> ClipFeatures:
+    """The speech features of one sound, and its sound-event features unless the connector has no branch for them."""
+    audio = store[f"{key}.audio"].float() if with_audio else None
+    return ClipFeatures(speech=store[f"{key}.speech"].float(), audio=audio)
 
 
 def batches(lengths: Sequence[int], batch: int, seed: int, step: int) -> Iterator[list[int]]:
@@ -206,6 +220,9 @@ class Warmup:
         repeats = sum(a == b for a, b in pairwise(columns))
         return len(columns) + repeats <= outputs * 0.88  # the pace may be raised by 12 %
 
+    def _load(self, key: str) -> ClipFeatures:
+        return load_clip(self.store, key, with_audio=self.connector.config.audio_dim is not None)
+
     def _forward(self, clips: Sequence[ClipFeatures]) -> tuple[torch.Tensor, torch.Tensor]:
         batch = collate(clips).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -223,7 +240,7 @@ class Warmup:
         self.connector.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        clips = [load_clip(self.store, self.train_set[index][0]) for index in indices]
+        clips = [self._load(self.train_set[index][0]) for index in indices]
         if self.config.augment:
             clips = [augment_sound(clip, rng) for clip in clips]
         log_probabilities, mask = self._forward(clips)
@@ -256,27 +273,16 @@ class Warmup:
         texts = [""] * len(utterances)
         for start in range(0, len(order), batch):
             group = order[start : start + batch]
-            decoded = self.head.decode(*self._forward([load_clip(self.store, utterances[i].key) for i in group]))
+            decoded = self.head.decode(*self._forward([self._load(utterances[i].key) for i in group]))
             for index, text in zip(group, decoded):
                 texts[index] = text
         return texts
 
     def save(self) -> None:
         """Write weights, optimiser and step; an interruption leaves the previous save usable."""
-        weights = {f"connector.{name}": value.cpu() for name, value in self.connector.state_dict().items()}
-        weights |= {f"head.{name}": value.cpu() for name, value in self.head.state_dict().items()}
-        target = self.out / f"weights-{self.step}.safetensors"
-        partial = self.out / "weights.partial"
-        save_file(weights, partial, {"step": str(self.step)})
-        partial.replace(target)
-        partial = self.out / "state.partial"
-        torch.save(
-            {"optimizer": self.optimizer.state_dict(), "step": self.step, "config": asdict(self.config)}, partial
-        )
-        partial.replace(self.out / "state.pt")  # it names its weights, so it comes after them
-        for old in self.out.glob("weights-*.safetensors"):
-            if old != target:
-                old.unlink()
+        weights = {f"connector.{name}": value for name, value in self.connector.state_dict().items()}
+        weights |= {f"head.{name}": value for name, value in self.head.state_dict().items()}
+        save_run(self.out, self.step, weights, self.optimizer, asdict(self.config))
 
     def resume(self) -> bool:
         """Go on from ``out``; False where nothing was saved.
@@ -284,27 +290,21 @@ class Warmup:
         Raises:
             CheckpointError: the saved weights are missing or of another shape.
         """
-        path = self.out / "state.pt"
-        if not path.is_file():
+        saved = read_run(self.out)
+        if saved is None:
             return False
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.load(self.out / f"weights-{state['step']}.safetensors")
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        self.step, weights, optimizer = saved
+        self._take(weights)
+        self.optimizer.load_state_dict(optimizer)
         return True
 
     def load(self, path: Path) -> None:
-        """Take the connector's and the head's weights from a checkpoint of this class.
+        """Start from the weights of another run's checkpoint. Raises CheckpointError where they do not fit."""
+        self._take(read_weights(path))
 
-        Raises:
-            CheckpointError: missing, damaged or of another shape.
-        """
-        try:
-            weights = load_file(path)
-            for name, module in (("connector.", self.connector), ("head.", self.head)):
-                module.load_state_dict({k.removeprefix(name): v for k, v in weights.items() if k.startswith(name)})
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(f"{path}: cannot be loaded into this connector ({error})") from error
+    def _take(self, weights: dict[str, torch.Tensor]) -> None:
+        load_prefixed(self.connector, weights, "connector.")
+        load_prefixed(self.head, weights, "head.")
 
     def run(
         self,
@@ -338,8 +338,7 @@ class Warmup:
                 line |= {"step": self.step} | validate()
                 began = time.monotonic()
             if line:
-                with (self.out / "metrics.jsonl").open("a") as stream:
-                    stream.write(json.dumps(line) + "\n")
+                log_line(self.out, line)
                 report(line)
             if stop:
                 return

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from video_salmonn.checkpoints.embedded import load_efficientnet, load_whisper_encoder, load_yamnet
+from video_salmonn.data.embedded.keys import key_name, write_keys
 from video_salmonn.data.embedded.recipes import Recipe, recipe_key
 from video_salmonn.data.embedded.render import read_frames, read_picture, render_sound
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
@@ -98,12 +99,14 @@ def encode(
     store = FeatureStore(folder)
     wanted: dict[str, Job] = {}
     counts = {"done": 0, "already": 0, "failed": 0}
+    keys: dict[str, str] = {}
     for job in jobs:
-        key = recipe_key(job.recipe, root)
+        key = keys[key_name(job.recipe)] = recipe_key(job.recipe, root)
         if f"{key}.{'speech' if job.kind == 'sound' else 'visual'}" in store:
             counts["already"] += 1
         else:
             wanted.setdefault(f"{key}.{job.kind}", job)
+    write_keys(folder, keys)
     if not wanted:
         return counts
     encoders = FrozenEncoders(home, dtype)

@@ -1,0 +1,45 @@
+"""``video-salmonn warmup``: align the embedded default's connector with its language model's words, by CTC."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from video_salmonn.cli.output import reports_errors, stdout
+
+
+def _report(line: dict[str, Any]) -> None:
+    stdout.print(json.dumps(line, ensure_ascii=False), soft_wrap=True, markup=False)
+
+
+@reports_errors
+def command(
+    manifests: Path = typer.Option(..., "--manifests", help="Folder written by: data build-embedded."),
+    features: Path = typer.Option(..., "--features", help="Folder written by: data encode-embedded."),
+    out: Path = typer.Option(..., "--out", help="The run's folder; a run that is there goes on."),
+    start: Path = typer.Option(None, "--start", help="Another warm-up's folder or weights file."),
+    speech_only: bool = typer.Option(False, "--speech-only", help="Speech branch only: a third of the cost."),
+    steps: int = typer.Option(2400, "--steps"),
+    batch: int = typer.Option(8, "--batch"),
+    rate: float = typer.Option(1e-3, "--rate", help="Peak learning rate."),
+    seed: int = typer.Option(0, "--seed"),
+    device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),
+    threads: int = typer.Option(0, "--threads", help="Of torch on the CPU; 0 leaves its default."),
+) -> None:
+    """Train the connector by CTC against the language model's token embeddings; the language model does not run.
+
+    Prints one line of JSON per report. OUT/export/connector.safetensors is what a recipe's ``init`` takes. SIGTERM and
+    Ctrl-C save and leave; the same command goes on.
+    """
+    import torch
+
+    from video_salmonn.training.embedded import warm_up
+    from video_salmonn.training.warmup import WarmupConfig
+
+    if threads:
+        torch.set_num_threads(threads)
+    config = WarmupConfig(steps=steps, batch=batch, rate=rate, rise=min(80, steps), seed=seed, validate_every=200)
+    warm_up(manifests, features, out, config, start=start, speech_only=speech_only, device=device, report=_report)

@@ -1,0 +1,59 @@
+"""Which key a recipe's features have in a store: from the store's own list, or from the media files themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from video_salmonn.data.embedded.recipes import Recipe, recipe_key
+from video_salmonn.errors import CheckpointError
+
+KEYS = "keys.json"
+
+
+def key_name(recipe: Recipe) -> str:
+    """How a recipe is written in a store's list of keys."""
+    return recipe if isinstance(recipe, str) else json.dumps(recipe, sort_keys=True, ensure_ascii=False)
+
+
+def read_keys(folder: Path) -> dict[str, str]:
+    """A feature store's list of recipes and keys. Raises CheckpointError where it is damaged."""
+    path = folder / KEYS
+    if not path.is_file():
+        return {}
+    try:
+        keys: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: not JSON ({error.msg})", remedy="delete this file and encode again") from error
+    return keys
+
+
+def write_keys(folder: Path, keys: dict[str, str]) -> None:
+    """Add to a feature store's list, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{KEYS}.partial"
+    partial.write_text(json.dumps(read_keys(folder) | keys, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+    partial.replace(folder / KEYS)
+
+
+class MediaKeys:
+    """Keys of recipes, remembered.
+
+    With the store's list, features can be used on a machine that does not have the media.
+
+    Args:
+        folder: the feature store's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._listed = read_keys(folder)
+        self._found: dict[tuple[str, Path], str] = {}
+
+    def key(self, recipe: Recipe, root: Path) -> str:
+        """The recipe's key; its paths are relative to ``root``, the manifest's folder."""
+        name = key_name(recipe)
+        if name in self._listed:
+            return self._listed[name]
+        if (name, root) not in self._found:
+            self._found[name, root] = recipe_key(recipe, root)
+        return self._found[name, root]

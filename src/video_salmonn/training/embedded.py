@@ -1,0 +1,178 @@
+"""The embedded default's warm-up, from manifests and cached features to a connector that ``train`` starts from."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoTokenizer
+
+from video_salmonn.checkpoints.assemble import CONNECTOR_FILE
+from video_salmonn.checkpoints.embedded import load_token_embeddings, part_directory
+from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
+from video_salmonn.data.embedded.keys import MediaKeys
+from video_salmonn.data.feature_store import FeatureStore
+from video_salmonn.data.manifest import Item, read_manifest
+from video_salmonn.errors import CheckpointError
+from video_salmonn.metrics.wer import wer
+from video_salmonn.model.presets import embedded
+from video_salmonn.training.grow import grow
+from video_salmonn.training.run_state import load_prefixed, read_run, read_weights
+from video_salmonn.training.warmup import CtcHead, Utterance, Warmup, WarmupConfig, spread_positions
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class Stop:
+    """Becomes true at SIGTERM or SIGINT, so that a run can save and leave. A second signal acts as usual."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.asked
+
+
+def transcripts(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utterance]:
+    """The transcription items that are sound alone, as utterances."""
+    return [
+        Utterance(keys.key(item.media["audio"], root), item.answer)
+        for item in items
+        if item.task == "transcribe" and set(item.media) == {"audio"}
+    ]
+
+
+def new_connector(seed: int, *, speech_only: bool = False) -> MultiResolutionCausalQFormer:
+    """A fresh connector of the embedded preset, made for training: spread positions, no dropout.
+
+    Masks and pace changes on the features do what dropout would; without it attention takes torch's fused path.
+
+    Args:
+        seed: of its weights.
+        speech_only: without the other branches: a third of the cost, to be grown later.
+    """
+    values = embedded().connector_config.to_dict() | {"dropout": 0.0}
+    if speech_only:
+        values |= {"visual_dim": None, "audio_dim": None}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        connector = MultiResolutionCausalQFormer(ConnectorConfig.from_dict(values))
+        spread_positions(connector)
+    return connector
+
+
+def is_speech_only(weights: dict[str, torch.Tensor]) -> bool:
+    """Whether a warm-up's weights are of a speech-only connector."""
+    return "connector.audio_projection.weight" not in weights
+
+
+def warmed_up(path: Path) -> dict[str, torch.Tensor]:
+    """Weights of a warm-up.
+
+    Args:
+        path: the run's folder, or a weights file.
+
+    Raises:
+        CheckpointError: nothing is there, or it is damaged.
+    """
+    if not path.is_dir():
+        return read_weights(path)
+    saved = read_run(path)
+    if saved is None:
+        raise CheckpointError(f"{path}: no run was saved here", remedy="give a warm-up's folder or its weights file")
+    return saved[1]
+
+
+def start_from(weights: dict[str, torch.Tensor], connector: MultiResolutionCausalQFormer) -> None:
+    """Fill a connector with a warm-up's weights; those of a speech-only one are grown into a full one.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    if is_speech_only(weights) and connector.config.audio_dim is not None:
+        small = new_connector(0, speech_only=True)
+        load_prefixed(small, weights, "connector.")
+        grow(small, connector)
+    else:
+        load_prefixed(connector, weights, "connector.")
+
+
+def export(path: Path, folder: Path, seed: int = 0) -> Path:
+    """Write a warm-up's connector, whole (grown if need be) and in bfloat16, as ``folder/connector.safetensors``.
+
+    Args:
+        path: the run's folder, or a weights file.
+        folder: created; a recipe's ``init``.
+        seed: of what a grown connector has besides the speech branch.
+    """
+    connector = new_connector(seed)
+    start_from(warmed_up(path), connector)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / CONNECTOR_FILE
+    save_file({name: value.detach().bfloat16() for name, value in connector.state_dict().items()}, target)
+    return target
+
+
+def word_error_rate(utterances: Sequence[Utterance], texts: Sequence[str]) -> float:
+    """WER of transcripts; an empty one counts as all words deleted."""
+    value = wer([u.text for u in utterances], list(texts), resamples=1).value
+    return float("nan") if value is None else round(value, 4)
+
+
+def warm_up(
+    manifests: Path,
+    store: Path,
+    out: Path,
+    config: WarmupConfig,
+    *,
+    start: Path | None = None,
+    speech_only: bool = False,
+    device: str = "cpu",
+    report: Report = print,
+) -> None:
+    """Run or go on with the CTC warm-up; validates on the dev speaker by greedy CTC WER; exports at the end.
+
+    Args:
+        manifests: folder with ``train.jsonl`` and ``dev.jsonl``.
+        store: feature store.
+        out: the run's folder; a run that is there goes on.
+        config: see :class:`WarmupConfig`.
+        start: another warm-up's folder or weights file to start from.
+        speech_only: see :func:`new_connector`.
+        device: where to train.
+        report: gets a summary of the data and every line of the metrics.
+    """
+    features, keys = FeatureStore(store), MediaKeys(store)
+    items = {name: list(read_manifest(manifests / f"{name}.jsonl")) for name in ("train", "dev")}
+    train = transcripts(items["train"], keys, manifests)
+    dev = [item for item in items["dev"] if item.id.startswith("transcribe/librispeech:")]
+    held_out = [u for u in transcripts(dev, keys, manifests) if f"{u.key}.speech" in features]
+    tokenizer = AutoTokenizer.from_pretrained(part_directory("smollm2-135m"))
+    head = CtcHead(load_token_embeddings(), [u.text for u in train], tokenizer)
+    connector = new_connector(config.seed, speech_only=speech_only)
+    if start is not None:
+        weights = warmed_up(start)
+        start_from(weights, connector)
+        load_prefixed(head, weights, "head.")
+    run = Warmup(connector, head, features, train, config, out, device)
+    hours = round(sum(run.lengths) / 50 / 3600, 2)
+    report({"utterances": len(run.train_set), "hours": hours, "skipped": run.skipped, "held_out": len(held_out)})
+    run.resume()
+
+    def validate() -> dict[str, float]:
+        return {"dev_wer": word_error_rate(held_out, run.transcribe(held_out))} if held_out else {}
+
+    run.run(validate, Stop(), report)
+    export(out, out / "export", config.seed)

@@ -1,0 +1,149 @@
+"""The CTC warm-up at tiny scale: it learns, resumes exactly, decodes as CTC does, leaves out what cannot be aligned."""
+
+import json
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
+from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
+from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.training.run_state import read_run
+from video_salmonn.training.warmup import (
+    CtcHead,
+    Utterance,
+    Warmup,
+    WarmupConfig,
+    batches,
+    learning_rate,
+    spread_positions,
+)
+
+WORDS = ["red", "green", "blue", "stone", "river", "cloud"]
+
+
+class WordTokenizer:
+    """One token a word; ids 10, 11, …"""
+
+    def __call__(self, text, add_special_tokens):
+        assert not add_special_tokens and text.startswith(" ")
+        return SimpleNamespace(input_ids=[10 + WORDS.index(word) for word in text.split()])
+
+    def decode(self, ids):
+        return "".join(" " + WORDS[i - 10] for i in ids)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    """Utterances whose features are noisy one-hot codes of their words, ten steps a word."""
+    folder = tmp_path_factory.mktemp("features")
+    rng, generator = random.Random(0), torch.Generator().manual_seed(0)
+    codes = torch.randn(len(WORDS), 16, generator=generator) * 2
+    utterances = []
+    with FeatureWriter(folder) as writer:
+        for index in range(24):
+            words = rng.sample(WORDS, 3)
+            steps = torch.zeros(75, 16)
+            for place, word in enumerate(words):
+                steps[5 + 22 * place : 20 + 22 * place] = codes[WORDS.index(word)]
+            writer.put(f"u{index}.speech", steps + 0.1 * torch.randn(75, 16, generator=generator))
+            writer.put(f"u{index}.audio", torch.zeros(3, 8))
+            utterances.append(Utterance(f"u{index}", " ".join(words)))
+    return FeatureStore(folder), utterances
+
+
+def make(setting, out, **changes):
+    store, utterances = setting
+    torch.manual_seed(0)
+    config = ConnectorConfig(
+        hidden_size=32, num_attention_heads=4, intermediate_size=64, num_hidden_layers=1, visual_dim=None,
+        speech_dim=16, audio_dim=8, llm_dim=24, dropout=0.0,
+    )  # fmt: skip
+    connector = MultiResolutionCausalQFormer(config)
+    spread_positions(connector)
+    embeddings = torch.randn(20, 24, generator=torch.Generator().manual_seed(1))
+    head = CtcHead(embeddings, [u.text for u in utterances], WordTokenizer())
+    settings = {"steps": 120, "batch": 8, "rate": 5e-3, "rise": 10, "augment": False, "save_every": 40} | changes
+    return Warmup(connector, head, store, utterances, WarmupConfig(**settings), out)
+
+
+def test_it_learns_to_transcribe(setting, tmp_path):
+    warmup = make(setting, tmp_path)
+    assert warmup.skipped == 0
+    lines = []
+    warmup.run(lambda: {"words": 1.0}, report=lines.append)
+    texts = warmup.transcribe(setting[1])
+    assert sum(a == u.text for a, u in zip(texts, setting[1])) >= 20
+    written = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert written == lines and written[-1]["step"] == 120
+    assert written[0]["loss"] > 2 * written[-1]["loss"]
+    assert any("words" in line for line in written)
+
+
+def test_stop_and_resume_gives_the_same_losses(setting, tmp_path):
+    whole = make(setting, tmp_path / "a", steps=12, augment=True)
+    plan = batches(whole.lengths, 8, 0, 0)
+    expected = [whole.train_step(next(plan)) for _ in range(6)]
+
+    first = make(setting, tmp_path / "b", steps=12, augment=True)
+    first.run(should_stop=lambda: first.step == 3)
+    assert read_run(tmp_path / "b")[0] == 3
+    again = make(setting, tmp_path / "b", steps=12, augment=True)
+    again.connector.positions.data.zero_()  # resume must bring the weights back
+    assert again.resume() and again.step == 3
+    plan = batches(again.lengths, 8, 0, again.step)
+    assert [again.train_step(next(plan)) for _ in range(3)] == pytest.approx(expected[3:], abs=0)
+
+
+def test_batches_continue_anywhere_and_cover_an_epoch():
+    lengths = [random.Random(1).randrange(50) for _ in range(100)]
+    plan = batches(lengths, 8, 3, 0)
+    stream = [next(plan) for _ in range(30)]
+    for step in (1, 11, 12, 13, 29):
+        assert next(batches(lengths, 8, 3, step)) == stream[step]
+    epoch = [index for group in stream[:12] for index in group]
+    assert len(epoch) == len(set(epoch)) == 96
+
+
+def test_rate_rises_and_falls():
+    config = WarmupConfig(steps=100, rise=10, rate=1.0)
+    rates = [learning_rate(config, step) for step in range(100)]
+    assert (
+        rates[0] == 0.1 and max(rates) == rates[10] == pytest.approx(1.0) and rates[-1] == pytest.approx(0.05, abs=0.01)
+    )
+
+
+def test_decode_merges_repeats_and_drops_blanks(setting):
+    head = CtcHead(torch.eye(20), ["red green", "green red"], WordTokenizer())
+    best = torch.tensor([[1, 1, 0, 1, 2, 2, 0, 2]])
+    scores = torch.nn.functional.one_hot(best, 3).float()
+    assert head.decode(scores, torch.ones(1, 8, dtype=torch.bool)) == ["red red green green"]
+    assert head.decode(scores, torch.tensor([[True] * 3 + [False] * 5])) == ["red"]
+    assert head.columns("blue") is None and head.columns("red green") == [1, 2]
+
+
+def test_too_long_transcripts_are_left_out(setting, tmp_path):
+    store, utterances = setting
+    long = Utterance("u0", " ".join(WORDS * 4))  # 24 tokens, 18 outputs
+    warmup = make((store, [*utterances, long, Utterance("none", "red")]), tmp_path)
+    assert warmup.skipped == 2
+
+
+def test_it_fails_clearly(setting, tmp_path):
+    with pytest.raises(ConfigError, match="no utterance"):
+        make((setting[0], [Utterance("none", "red")]), tmp_path)
+    with pytest.raises(ConfigError):
+        WarmupConfig(steps=0)
+    warmup = make(setting, tmp_path)
+    warmup.save()
+    (tmp_path / "weights-0.safetensors").write_bytes(b"broken")
+    with pytest.raises(CheckpointError, match="weights-0"):
+        make(setting, tmp_path).resume()
+    (tmp_path / "state.pt").write_bytes(b"broken")
+    with pytest.raises(CheckpointError, match=r"state\.pt"):
+        make(setting, tmp_path).resume()
+    warmup.connector.llm_projection.weight.data.fill_(float("nan"))
+    with pytest.raises(CheckpointError, match=r"step 0.*u"):
+        warmup.train_step([0, 1])

@@ -1,0 +1,98 @@
+"""``video-salmonn warmup`` at full width for a few steps: speech only, grown, exported, resumed."""
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from video_salmonn.checkpoints.assemble import trained_state
+from video_salmonn.checkpoints.embedded import PARTS
+from video_salmonn.checkpoints.parts import converted, locate
+from video_salmonn.cli.main import app
+from video_salmonn.data.embedded.keys import MediaKeys, key_name, read_keys, write_keys
+from video_salmonn.data.feature_store import FeatureWriter
+from video_salmonn.data.manifest import Item, write_manifest
+from video_salmonn.errors import CheckpointError, MediaError, MissingPartError
+from video_salmonn.training.embedded import new_connector, start_from, warmed_up
+
+
+def language_model_is_there():
+    part = PARTS["smollm2-135m"]
+    try:
+        return converted(part) is not None or all(locate(file) for file in part.files)
+    except MissingPartError:
+        return False
+
+
+def item(name, text, split):
+    turns = [{"role": "user", "content": "Write it down."}, {"role": "assistant", "content": text}]
+    return Item(name, {"audio": f"{name}.wav"}, turns, "transcribe", split=split)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Manifests and features, and no media at all: the store's list of keys stands in for them."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = torch.Generator().manual_seed(0)
+    train = [item(f"t{i}", text, "train") for i, text in enumerate(("a red boat", "a green boat", "the boat"))]
+    dev = [item("transcribe/librispeech:1", "a red boat", "dev")]
+    write_manifest(folder / "train.jsonl", train)
+    write_manifest(folder / "dev.jsonl", dev)
+    with FeatureWriter(folder / "features") as writer:
+        for entry in train + dev:
+            writer.put(f"{entry.id[-1]}k.speech", torch.randn(50, 512, generator=generator).half())
+            writer.put(f"{entry.id[-1]}k.audio", torch.randn(2, 1024, generator=generator).half())
+    write_keys(folder / "features", {entry.media["audio"]: f"{entry.id[-1]}k" for entry in train + dev})
+    return folder
+
+
+def run(data, out, *arguments):
+    base = ["warmup", "--manifests", str(data), "--features", str(data / "features"), "--out", str(out)]
+    result = CliRunner().invoke(app, [*base, "--batch", "2", *arguments])
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.mark.skipif(not language_model_is_there(), reason="smollm2-135m is not installed: video-salmonn setup")
+def test_speech_first_then_grown_then_exported(data, tmp_path):
+    lines = run(data, tmp_path / "speech", "--speech-only", "--steps", "2")
+    assert lines[0] == {"utterances": 3, "hours": 0.0, "skipped": 0, "held_out": 1}
+    assert lines[-1]["step"] == 2 and lines[-1]["dev_wer"] >= 0 and lines[-1]["loss"] > 0
+    lines = run(data, tmp_path / "speech", "--speech-only", "--steps", "3")
+    assert [line["step"] for line in lines[1:]] == [3]
+    run(data, tmp_path / "full", "--start", str(tmp_path / "speech"), "--steps", "1")
+    for name in ("speech", "full"):
+        state = trained_state(tmp_path / name / "export")
+        full = new_connector(0)
+        assert set(state) == {f"connector.{key}" for key in full.state_dict()}
+        assert state["connector.positions"].dtype == torch.bfloat16
+    sound = torch.randn(1, 50, 512), torch.zeros(1, 50, 1024)
+    small, grown = new_connector(0, speech_only=True), new_connector(0)
+    start_from(warmed_up(tmp_path / "speech"), small)
+    start_from(warmed_up(tmp_path / "speech"), grown)
+    with torch.no_grad():
+        wanted = small(None, sound[0]).tokens
+        torch.testing.assert_close(grown(None, *sound).tokens, wanted, rtol=0, atol=0.05 * float(wanted.std()))
+
+
+def test_warmed_up_fails_clearly(tmp_path):
+    with pytest.raises(CheckpointError, match="no run was saved here"):
+        warmed_up(tmp_path)
+    with pytest.raises(CheckpointError, match="not readable"):
+        warmed_up(tmp_path / "none.safetensors")
+
+
+def test_keys_are_taken_from_the_list_else_from_the_files(tmp_path):
+    recipe = {"layers": [{"file": "a.wav", "at": 1.0}]}
+    write_keys(tmp_path, {"b.wav": "one"})
+    write_keys(tmp_path, {key_name(recipe): "two"})
+    keys = MediaKeys(tmp_path)
+    assert keys.key("b.wav", tmp_path) == "one" and keys.key({**recipe}, tmp_path) == "two"
+    with pytest.raises(MediaError, match=r"a\.wav"):
+        keys.key("a.wav", tmp_path)
+    (tmp_path / "a.wav").write_bytes(b"x")
+    assert len(keys.key("a.wav", tmp_path)) == 24
+    (tmp_path / "keys.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"keys\.json"):
+        read_keys(tmp_path)
