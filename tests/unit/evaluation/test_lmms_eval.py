@@ -1,0 +1,126 @@
+"""The lmms-eval plugin. The suite runs without lmms-eval; with it installed, a two-row task runs end to end."""
+
+import importlib.util
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from video_salmonn.errors import ConfigError, MissingPartError
+
+ROOT = Path(__file__).parents[3]
+MINI = ROOT / "tests" / "fixtures" / "save-mini"
+HERE = importlib.util.find_spec("lmms_eval") is not None
+needs_lmms = pytest.mark.skipif(not HERE, reason="lmms-eval is not installed (it is no dependency)")
+
+
+def test_entry_point_names_something_that_exists():
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["lmms_eval.models"]
+    module, _, name = points["video_salmonn"].partition(":")
+    source = importlib.util.find_spec(module).origin
+    assert f"def {name}(" in Path(source).read_text()
+
+
+@pytest.mark.skipif(HERE, reason="lmms-eval is installed")
+def test_without_lmms_eval_the_error_says_what_to_install():
+    with pytest.raises(MissingPartError, match="lmms-eval is not installed") as caught:
+        importlib.import_module("video_salmonn.evaluation.lmms_eval")
+    assert "pip install" in caught.value.remedy
+
+
+@needs_lmms
+def test_messages_become_media_in_order_with_their_sounds():
+    from video_salmonn.evaluation.lmms_eval import read_messages
+
+    def part(kind, **more):
+        return {"type": kind, **more}
+
+    text = part("text", text="What is said?")
+    user = {"role": "user", "content": [part("video", url="a.mp4", start_time=1.0, end_time=3.0), text]}
+    assert read_messages([user]) == (
+        [{"role": "user", "content": "What is said?"}], ["a.mp4"], {"start": 1.0, "end": 3.0},
+    )  # fmt: skip
+    pair = {"role": "user", "content": [part("image", url="a.jpg"), part("audio", url="a.wav"), text]}
+    assert read_messages([pair])[1] == [("a.jpg", "a.wav")]
+    many = {"role": "user", "content": [part("image", url="a.jpg"), part("image", url="b.jpg"), part("audio", url="s")]}
+    assert read_messages([many])[1] == ["a.jpg", "b.jpg", "s"]
+    samples, rate = read_messages(
+        [{"role": "user", "content": [part("audio", url={"array": [0.0, 0.5], "sampling_rate": 8000}), text]}]
+    )[1][0]
+    assert rate == 8000 and samples.tolist() == [0.0, 0.5]
+    with pytest.raises(ConfigError, match="'smell'"):
+        read_messages([{"role": "user", "content": [part("smell", url="x")]}])
+
+
+@needs_lmms
+def test_generation_settings_and_stop_strings():
+    from video_salmonn.evaluation.lmms_eval import cut, generation_options
+
+    assert generation_options({"temperature": 0, "max_new_tokens": 5}) == {
+        "max_new_tokens": 5, "num_beams": 1, "do_sample": False,
+    }  # fmt: skip
+    assert generation_options({"temperature": 0.7, "top_p": 0.9})["do_sample"] is True
+    assert cut("one\n\ntwo", ["\n\n"]) == "one" and cut("one", None) == "one"
+
+
+@needs_lmms
+@pytest.mark.slow
+def test_two_rows_run_through_lmms_eval_and_the_sound_is_heard(tmp_path, monkeypatch):
+    from lmms_eval import evaluator
+    from lmms_eval.models import get_model
+    from lmms_eval.tasks import TaskManager
+
+    from video_salmonn.evaluation.lmms_eval import VideoSalmonnForLmmsEval
+
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    assert get_model("video_salmonn") is VideoSalmonnForLmmsEval, "found through the entry point"
+    model = VideoSalmonnForLmmsEval(pretrained="tiny", device="cpu")
+    clip = next(MINI.glob("how2/*.mp4"))
+    said = [
+        model.engine.ask(str(clip), "What is said?", max_new_tokens=4, num_beams=1, do_sample=False).text,
+        "nothing",
+    ]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"video": str(clip), "target": t}) + "\n" for t in said))
+    task = tmp_path / "tasks" / "two_rows.yaml"
+    task.parent.mkdir()
+    task.write_text(
+        "task: two_rows\ndataset_path: json\n"
+        f"dataset_kwargs:\n  data_files: {rows}\n"
+        "test_split: train\noutput_type: generate_until\n"
+        "doc_to_visual: !function rows.visual\ndoc_to_text: !function rows.text\n"
+        "doc_to_messages: !function rows.messages\n"
+        "doc_to_target: target\ngeneration_kwargs:\n  max_new_tokens: 4\n  temperature: 0\n"
+        "process_results: !function rows.results\n"
+        "metric_list:\n  - metric: acc\n    aggregation: mean\n    higher_is_better: true\n"
+    )
+    (task.parent / "rows.py").write_text(
+        "def visual(doc):\n    return [doc['video']]\n\n\ndef text(doc):\n    return 'What is said?'\n\n\n"
+        "def messages(doc):\n"
+        "    parts = [{'type': 'video', 'url': doc['video']}, {'type': 'text', 'text': text(doc)}]\n"
+        "    return [{'role': 'user', 'content': parts}]\n\n\n"
+        "def results(doc, got):\n    return {'acc': float(got[0] == doc['target'])}\n"
+    )
+    heard = []
+    ask = model.engine.ask
+
+    def listen(*args, **options):
+        answer = ask(*args, **options)
+        heard.append(answer.report["media"][0]["heard"]["status"])
+        return answer
+
+    model.engine.ask = listen
+    manager = TaskManager(include_path=str(task.parent), include_defaults=False)
+    found = evaluator.simple_evaluate(model=model, tasks=["two_rows"], task_manager=manager, batch_size=1)
+    assert found["results"]["two_rows"]["acc,none"] == 0.5
+    assert heard == ["used", "used"]
+
+
+@needs_lmms
+def test_unknown_model_arguments_are_refused():
+    from video_salmonn.evaluation.lmms_eval import VideoSalmonnForLmmsEval
+
+    with pytest.raises(ConfigError, match="max_frames"):
+        VideoSalmonnForLmmsEval(pretrained="tiny", max_frames=3)
