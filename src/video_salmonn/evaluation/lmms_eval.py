@@ -1,6 +1,6 @@
 """This package's model inside lmms-eval, with its sound: ``--model video_salmonn --model_args pretrained=DIR``.
 
-Registered by :mod:`video_salmonn.evaluation.lmms_manifest`; imported only when lmms-eval asks for it, and lmms-eval is no
+Registered by :mod:`video_salmonn.evaluation.lmms_manifest`; imported only when lmms-eval asks for it. lmms-eval is no
 dependency (its own requirements conflict with ours; docs/evaluation.md says how to install both).
 
 Decisions:
@@ -129,7 +129,7 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str,
                 sounds.append(sound_source(part["url"]))
             elif kind in ("image", "video"):
                 pictures.append(part["url"])
-                span = {"start": part.get("start_time"), "end": part.get("end_time")}
+                span: dict[str, Any] = {"start": part.get("start_time"), "end": part.get("end_time")}
                 times |= {name: value for name, value in span.items() if value is not None}
             else:
                 raise ConfigError(f"a message part of type {kind!r} cannot be shown or played")

@@ -1,5 +1,8 @@
-"""What lmms-eval's entry point loads. Apart from the model: lmms-eval reads entry points while its own modules are still
-being imported, when the model's base class may not exist yet, and would only log the failure."""
+"""What lmms-eval's entry point loads.
+
+Apart from the model: lmms-eval reads entry points while its own modules are still being imported, when the model's base
+class may not exist yet, and would only log the failure.
+"""
 
 from __future__ import annotations
 
