@@ -13,13 +13,14 @@ import argparse
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from statistics import median
 
 import torch
-from common import finish, interleaved, median_ratio
-from plain_connector import plain_connector
 from torch.utils.flop_counter import FlopCounterMode
 
+from common import finish, interleaved, median_ratio
+from plain_connector import plain_connector
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 
 SEED = 20240
@@ -73,8 +74,8 @@ def peak(name: str, device: str, dtype: torch.dtype) -> float:
         before = torch.cuda.memory_allocated()
         run()
         return (torch.cuda.max_memory_allocated() - before) / 1e6
-    with open("/proc/self/status") as status:
-        now = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+    status = Path("/proc/self/status").read_text().splitlines()
+    now = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
     run()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - now) * 1024 / 1e6
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import finish, interleaved, median_ratio
 from PIL import Image
 from transformers import WhisperFeatureExtractor
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
+from common import finish, interleaved, median_ratio
 from video_salmonn.features.fbank import fbank
 from video_salmonn.features.frames import CLIP_MEAN, CLIP_STD, prepare_frames
 from video_salmonn.features.logmel import log_mel

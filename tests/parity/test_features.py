@@ -156,9 +156,23 @@ def picture(height, width, seed=0, low=0, high=255):
 
 
 @pytest.mark.parametrize(("height", "width"), [(360, 640), (240, 320), (480, 272), (100, 90), (224, 224)])
+def test_resize_is_pils(height, width):
+    """On whole levels, the way frames are prepared on the CPU: to one level of 255, for hard edges too."""
+    pixels = picture(height, width)
+    theirs = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC)).astype(int)
+    ours = resize(torch.from_numpy(pixels).permute(2, 0, 1)[None], (224, 224))[0].permute(1, 2, 0).numpy()
+    difference = np.abs(ours - theirs)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.05
+    mean, std = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
+    prepared = prepare_frames(torch.from_numpy(pixels)[None])[0].permute(1, 2, 0)
+    torch.testing.assert_close(prepared, (torch.from_numpy(ours) / 255 - mean) / std, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(360, 640), (240, 320), (480, 272), (100, 90), (224, 224)])
 @pytest.mark.parametrize(("low", "high", "most", "mean"), [(50, 205, 1.1, 0.35), (0, 255, 32.0, 1.0)])
-def test_resize_is_pils(height, width, low, high, most, mean):
-    """PIL rounds, and cuts overshoot, between its two passes; nothing else may differ.
+def test_resize_in_floats_is_near(height, width, low, high, most, mean):
+    """Where floats are resized (on other devices): PIL rounds, and cuts overshoot, between its two passes.
 
     Where a hard black-and-white edge overshoots, its cut shows; away from the ends of the range only rounding does.
     """
