@@ -22,8 +22,8 @@ from video_salmonn.media.limits import Limits
 from video_salmonn.media.source import Opened
 
 FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,av1,obu,ivf,asf,flv,ogg,gif,"
-    "wav,w64,flac,mp3,aac,loas,amr,aiff,au,caf,ac3,eac3,ape,wv,tta,dts,mjpeg,nut,mxf,dv,rm,3gp,yuv4mpegpipe"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,av1,obu,ivf,asf,flv,ogg,"
+    "wav,w64,flac,mp3,aac,loas,amr,aiff,au,caf,ac3,eac3,ape,wv,tta,dts,mjpeg,nut,mxf,dv,rm,yuv4mpegpipe"
 )
 """Demuxers that read everything from the one file they are given. Playlists and device inputs are not among them."""
 
@@ -322,7 +322,8 @@ def _open(opened: Opened, limits: Limits) -> InputContainer:
             opened.name, f"points to other files ({error})", remedy="Pass the media file itself."
         ) from None
     except (av.error.FFmpegError, OSError, ValueError, MemoryError, EOFError) as error:
-        detail = _words(error)
+        # FFmpeg's word for a format that is not on the list is "Invalid argument".
+        detail = "of no format that is read here" if isinstance(error, av.error.ArgumentError) else _words(error)
         names, _ = _mp4_boxes(opened)
         if names and b"moov" not in names:
             detail = "its index (moov) is missing: the file was cut off or its recording was not finished"

@@ -34,6 +34,7 @@ class Feed:
         undecodable: codecs by kind that are there and that no decoder knows.
         duration: seconds the source claims to last, from its beginning; None if it does not say.
         options: how it is read.
+        partial: whether reading was ended on purpose after the first frames.
         is_picture: whether this is a single picture, which has no time of its own.
         broken: why reading stopped early, or "".
     """
@@ -48,6 +49,7 @@ class Feed:
         self.undecodable: dict[str, list[str]] = {"video": [], "audio": []}
         self.duration: float | None = None
         self.is_picture = False
+        self.partial = False
         self.options = options
         self._start = options.start or 0.0
 

@@ -65,8 +65,13 @@ def _taste(feed: Feed) -> None:
     tracks = [track for track in (feed.video, feed.audio) if track is not None]
     steps = feed.run(give_up=True)
     for _ in range(_FIRST_FRAMES):
-        if next(steps, None) is None or all(track.first is not None for track in tracks):
+        if next(steps, None) is None:
             break
+        if all(track.first is not None for track in tracks):
+            feed.partial = True
+            break
+    else:
+        feed.partial = True
     steps.close()
     if feed.video is not None:
         feed.video.finish()

@@ -55,7 +55,7 @@ def _seen(feed: Feed, options: MediaOptions) -> Seen:
         return Seen("absent", detail="the file holds cover art, which is no video" if covers else _none(feed, "video"))
     if not track.taken:
         status, detail = _why_nothing(feed, "video", options)
-        return Seen(status, detail=detail)
+        return Seen(status, 0.0 if status == "used" else None, detail=detail)
     if feed.is_picture:
         detail = "picture" if track.taken == 1 else f"picture and {track.taken - 1} crops of it"
         return Seen("used", 0.0, track.taken / parse_frame_times(options.frame_times)[1], track.taken, detail)
@@ -73,10 +73,15 @@ def _heard(feed: Feed, options: MediaOptions) -> Heard:
         return Heard("absent", detail=_none(feed, "sound"))
     if track.first is None or not track.samples:
         status, detail = _why_nothing(feed, "audio", options)
-        return Heard(status, detail=detail)
+        return Heard(status, _announced_start(feed) if status == "used" else None, detail=detail)
     if track.silent:
         return Heard("silent", track.first, track.end, track.silent)
     return Heard("used", track.first, track.end)
+
+
+def _announced_start(feed: Feed) -> float:
+    starts = [s["start"] for s in feed.streams if s["chosen"] and s["kind"] == "audio" and s["start"] is not None]
+    return max(0.0, starts[0] - (feed.options.start or 0.0)) if starts else 0.0
 
 
 def _none(feed: Feed, what: str) -> str:
@@ -98,6 +103,8 @@ def _why_nothing(feed: Feed, kind: str, options: MediaOptions) -> tuple[Status, 
         short = not (options.start or options.end) and kind == "audio"
         reason = "its sound is shorter than one sample at 16 kHz" if short else f"no {what} in the stretch asked for"
         return "absent", reason
+    if feed.partial and statistics is not None:
+        return "used", f"not decoded: the first {what} comes later in the file"
     if feed.broken:
         return "failed", f"no {what} could be read ({feed.broken})"
     return "failed", f"the stream is announced but holds no {what}"

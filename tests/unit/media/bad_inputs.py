@@ -102,7 +102,11 @@ def ffconcat(folder, made):
     return saved(folder, "script.mp4", f"ffconcat version 1.0\nfile '{made('a.mp4')}'\n".encode())
 
 
-@case("a binary playlist disguise: `ffconcat` with a zero byte", "MediaError", "not readable as media")
+@case(
+    "an ffconcat script with a zero byte in it, so that it does not look like text",
+    "MediaError",
+    "not readable as media: of no format that is read here",
+)
 def ffconcat_binary(folder, made):
     return saved(folder, "script.mp4", f"ffconcat version 1.0\nfile '{made('a.mp4')}'\n#\0\n".encode())
 

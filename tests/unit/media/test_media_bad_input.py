@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 
+import av
 import pytest
 from bad_inputs import CASES, DOCS, table
 
 from video_salmonn import errors
 from video_salmonn.media import load_clip, probe
+from video_salmonn.media.container import FORMATS
 from video_salmonn.media.source import source_name
 
 
@@ -52,6 +55,22 @@ def test_probing_bad_input_never_raises_anything_else(case, tmp_path, made):
     except errors.MediaError as error:
         assert error.remedy
     assert time.monotonic() - begun < case.seconds
+
+
+def test_no_allowed_format_opens_other_files():
+    pointing = (
+        "concat hls dash image2 image2pipe sdp rtsp rtp applehttp lavfi webm_dash_manifest imf tedcaptions vobsub"
+    )
+    assert not set(FORMATS.split(",")) & set(pointing.split())
+
+
+def test_a_script_that_ffmpeg_would_follow_is_not_followed(made, tmp_path):
+    """FFmpeg opens what an ffconcat script names, whatever ``io_open`` says; the list of formats stops it."""
+    script = f"ffconcat version 1.0\nfile '{made('a.mp4')}'\n#\0\n".encode()
+    with av.open(io.BytesIO(script), container_options={"safe": "0"}) as container:
+        assert container.format.name == "concat"
+    with pytest.raises(errors.MediaError, match="of no format that is read here"):
+        load_clip(script)
 
 
 def test_the_table_in_the_docs_is_this_one():

@@ -123,6 +123,14 @@ def test_a_picture_that_changes_size_keeps_the_first_size(made, tmp_path):
     assert any("changes size" in w for w in clip.report.warnings)
 
 
+def test_probe_does_not_wait_for_sound_that_comes_late(made):
+    path = made("verylate.mp4", seconds=60, audio_at=40.0, sound=click(4, 44_100, [1.0]))
+    report = probe(path)
+    assert report.heard.status == "used" and report.heard.start == pytest.approx(40.0, abs=0.1)
+    assert report.heard.end == pytest.approx(44.0, abs=0.1) and "not decoded" in report.heard.detail
+    assert load_clip(path, options=SMALL).report.heard.start == pytest.approx(report.heard.start, abs=0.1)
+
+
 def test_two_sound_tracks(tmp_path):
     path = tmp_path / "two.mkv"
     write(path, acodec="flac", rate=16_000, second_audio=48_000, sound=click(4, 16_000, [1.0]))
