@@ -1,6 +1,6 @@
 """What `make demo` runs: several questions about one real clip, answered by the embedded model.
 
-    python examples/demo.py [CLIP] [QUESTION …]
+python examples/demo.py [CLIP] [QUESTION …]
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ does (D:497-504): bicubic without antialiasing or clamping. Both ignore the aspe
 def resize(frames: torch.Tensor, size: tuple[int, int], how: Resize = "bicubic") -> torch.Tensor:
     """(T, 3, H, W), float in [0, 1] or uint8 -> (T, 3, *size) of the same kind.
 
-    Whole levels (uint8) are for ``bicubic`` on the CPU: torch then computes as PIL does, to one level of 255, and many
-    times faster than in floats.
+    Whole levels (uint8) are for ``bicubic`` on the CPU: torch then rounds as PIL does, and is many times faster than in
+    floats. Both are within two levels of 255 of PIL, except where the overshoot of a hard edge is cut to the range.
     """
     if tuple(frames.shape[-2:]) == size:
         return frames
