@@ -81,8 +81,10 @@ def run_save(
         seed=seed,
         judge=_judge(judge_url, judge_model),
     )
-    shards = Shards.from_environment()
-    engine = OwnModel(shared.load_engine(model, device, dtype, profile), num_beams=num_beams or 1, profile=profile)
+    device = shared.choose_device(device)
+    shards = Shards.from_environment(device)
+    loaded = shared.load_engine(model, shards.device(device), dtype, profile)
+    engine = OwnModel(loaded, num_beams=num_beams or 1, profile=profile)
     with _Bar(shards.first and not as_json) as progress:
         results = evaluate(engine, wanted, data, out, options, shards=shards, progress=progress)
     if not shards.first:

@@ -72,9 +72,9 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         from video_salmonn.evaluation.shards import Shards
         from video_salmonn.inference.engine import VideoSalmonn
 
-        shards = Shards.from_environment()
+        shards = Shards.from_environment(device or "auto")
         self._rank, self._world_size = shards.rank, shards.count
-        chosen = device or (f"cuda:{shards.rank}" if torch.cuda.is_available() else "cpu")
+        chosen = device or (f"cuda:{shards.local}" if torch.cuda.is_available() else "cpu")
         self._device = torch.device(chosen)
         self.engine = VideoSalmonn.load(pretrained, device=self._device, dtype=dtype, profile=profile)
         self.long = long

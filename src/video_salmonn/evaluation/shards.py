@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from video_salmonn.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True)
 class Shards:
@@ -14,20 +16,41 @@ class Shards:
     Attributes:
         rank: this process, from 0.
         count: how many there are.
+        local: this process' place on its machine, which decides its GPU.
     """
 
     rank: int = 0
     count: int = 1
+    local: int = 0
 
     @classmethod
-    def from_environment(cls) -> Shards:
-        """As started: alone, or one of a group that Accelerate joins."""
-        if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+    def from_environment(cls, device: str = "auto") -> Shards:
+        """As started: alone, or one of a group that Accelerate joins.
+
+        Args:
+            device: where the model will run. On the CPU Accelerate must be told so, or it silently makes every
+                process a group of its own.
+
+        Raises:
+            ConfigError: if the group is not as large as the launcher said: each process would do all the work.
+        """
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if started <= 1:
             return cls()
+        import torch
         from accelerate import PartialState
 
-        state = PartialState()
-        return cls(state.process_index, state.num_processes)
+        state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+        if state.num_processes != started:
+            raise ConfigError(
+                f"{started} processes were started, but they form a group of {state.num_processes}",
+                remedy="start them with torchrun, or with accelerate launch and the right kind of device",
+            )
+        return cls(state.process_index, state.num_processes, state.local_process_index)
+
+    def device(self, wanted: str) -> str:
+        """The device of this process: of several, each takes its own GPU where ``cuda`` is wanted."""
+        return f"cuda:{self.local}" if self.count > 1 and wanted == "cuda" else wanted
 
     @property
     def first(self) -> bool:

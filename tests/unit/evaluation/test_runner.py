@@ -134,27 +134,28 @@ def test_sigkill_loses_no_answer(data, tmp_path):
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole") and len(rest.asked) == 1
 
 
+def test_each_process_takes_its_own_gpu():
+    assert Shards(3, 4, 1).device("cuda") == "cuda:1" and Shards(3, 4, 1).device("cpu") == "cpu"
+    assert Shards().device("cuda") == "cuda" and Shards(0, 2, 0).device("cuda:1") == "cuda:1"
+
+
 @pytest.mark.slow
 @pytest.mark.distributed
 @pytest.mark.xdist_group("distributed")
-def test_two_processes_of_torchrun_give_the_same_files(data, tmp_path):
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from pathlib import Path\nfrom engines import RuleEngine\n"
-        "from accelerate import PartialState\nPartialState(cpu=True)\n"
-        "from video_salmonn.evaluation.benchmark import evaluate\n"
-        "from video_salmonn.evaluation.save import tasks\nfrom video_salmonn.evaluation.shards import Shards\n"
-        "shards = Shards.from_environment()\nassert shards.count == 2\n"
-        "evaluate(RuleEngine(), tasks('avm,gqa'), Path(sys.argv[1]), Path(sys.argv[2]), shards=shards)\n"
-    )
+def test_two_processes_of_torchrun_give_the_same_files(tmp_path):
+    mini = Path(__file__).parents[2] / "fixtures" / "save-mini"
+    words = ["eval", "save", "--data", mini, "--tasks", "avm,gqa,lrs2", "--model", "tiny", "--device", "cpu", "--out"]
+    code = "from video_salmonn.cli.main import run\nrun()\n"
     script = tmp_path / "script.py"
     script.write_text(code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, data, tmp_path / "two"], capture_output=True, check=False, env=env, timeout=180)
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
-    run(data, tmp_path / "one", "avm,gqa")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script]
+    for start, out in (([sys.executable, script], "one"), (command, "two")):
+        done = subprocess.run([*start, *words, tmp_path / out], capture_output=True, check=False, env=env, timeout=240)
+        assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    results = [json.loads((tmp_path / out / "results.json").read_text())["tasks"] for out in ("one", "two")]
+    assert results[0]["lrs2"]["metrics"] == results[1]["lrs2"]["metrics"]
 
 
 def test_broken_media_fail_alone_count_as_wrong_and_are_listed(data, tmp_path):
