@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "setup": "Install the pretrained parts of the embedded default and convert them.",
     "eval": "Run SAVE, score predictions, write reports.",
     "info": "Sizes of a preset or model: parameters, media tokens, FLOPs, bytes.",
+    "inspect": "A page or picture of what a model saw and heard of a clip, and what its answer rested on.",
     "probe": "What is in a media file, and what of it would be seen and heard.",
     "verify": "Run this package's modules on golden files and compare.",
 }

@@ -25,7 +25,9 @@ stderr = Console(stderr=True, highlight=False)
 
 def emit_json(value: Any) -> None:
     """Print ``value`` as the command's one JSON value (NaN is refused: it is no JSON)."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    # File names need not be valid Unicode; what is not becomes a JSON escape.
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
     sys.stdout.flush()
 
 

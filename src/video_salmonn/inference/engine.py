@@ -40,13 +40,14 @@ DEFAULT_NEW_TOKENS = 128
 STAGES = ("load", "decode", "features", "encode", "connect", "prefill", "generate", "total")
 
 
-class _FirstToken(LogitsProcessor):
+class FirstToken(LogitsProcessor):
     """Notes when the first logits were there: the end of the prefill."""
 
     def __init__(self) -> None:
         self.at: float | None = None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores as they are."""
         if self.at is None:
             self.at = perf_counter()
         return scores
@@ -282,7 +283,7 @@ class VideoSalmonn:
         )
         device = self.model.device
         embeds = [row.media_embeds for row in rows if row.media_embeds is not None]
-        first = _FirstToken()
+        first = FirstToken()
         start = perf_counter()
         with _seeded(options.get("seed"), device):
             output = self.model.generate(

@@ -1,0 +1,106 @@
+"""``video-salmonn inspect``: a page or a picture of what a model makes of a clip."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from video_salmonn.cli import options as shared
+from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from video_salmonn.inference.timeline import Timeline
+
+_PAGE = (".html", ".htm")
+
+
+@reports_errors
+def command(
+    media: str = typer.Argument(..., help="A video, sound or picture file, or an https URL."),
+    out: Path = typer.Option(..., "--out", help="What to write: a page (.html) or a picture (.png)."),
+    sound: str = shared.SOUND,
+    model: str = shared.MODEL,
+    question: str | None = typer.Option(
+        None, "--question", help="Ask it, also with sound, picture and all media taken away."
+    ),
+    no_audio: bool = shared.NO_AUDIO,
+    no_video: bool = shared.NO_VIDEO,
+    start: float = shared.START,
+    end: float = shared.END,
+    max_new_tokens: int = shared.NEW_TOKENS,
+    long: str = typer.Option("error", "--long", help="Media beyond the context: error, or coarse (longer windows)."),
+    profile: str = shared.PROFILE,
+    scale: float = typer.Option(1.0, "--scale", min=0.5, max=4.0, help="Size of a picture; 1 is 1300 pixels wide."),
+    device: str = shared.DEVICE,
+    dtype: str = shared.DTYPE,
+    as_json: bool = shared.JSON,
+) -> None:
+    """Draw frames, sound, windows and media tokens on one time axis, and say what an answer rested on."""
+    kind = _kind_of(out, [name for name in (media, sound) if name is not None])
+    from video_salmonn.evaluation.predictions import write_atomic
+    from video_salmonn.inference.timeline import inspect_media
+
+    engine = shared.load_engine(model, device, dtype, profile)
+    timeline = inspect_media(
+        engine,
+        media,
+        sound=sound,
+        question=question,
+        max_new_tokens=max_new_tokens,
+        long=long,
+        no_audio=no_audio,
+        no_video=no_video,
+        start=start,
+        end=end,
+    )
+    data = _drawn(timeline, kind, scale)
+    try:
+        write_atomic(out, data)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be written ({error.strerror})", remedy="choose another --out") from error
+    if as_json:
+        emit_json({"out": str(out), "bytes": len(data)} | timeline.to_dict())
+    else:
+        _tell(timeline, out, len(data))
+
+
+def _kind_of(out: Path, sources: list[str]) -> str:
+    """``html`` or ``png``, checked before any work is done."""
+    suffix = out.suffix.lower()
+    if suffix not in (*_PAGE, ".png"):
+        raise ConfigError(f"--out {out}: unknown kind of file", remedy="end its name in .html or .png")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder", remedy="give the name of a file")
+    folder = out.parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise ConfigError(f"--out {out}: {folder} is no folder one can write to", remedy="make it, or choose another")
+    if any(Path(source).exists() and out.exists() and out.samefile(source) for source in sources):
+        raise ConfigError(f"--out {out} is the media file itself", remedy="give another name")
+    return "html" if suffix in _PAGE else "png"
+
+
+def _drawn(timeline: Timeline, kind: str, scale: float) -> bytes:
+    if kind == "html":
+        from video_salmonn.inference.timeline_html import to_html
+
+        return to_html(timeline).encode()
+    from video_salmonn.inference.timeline_picture import to_png
+
+    return to_png(timeline, scale)
+
+
+def _tell(timeline: Timeline, out: Path, size: int) -> None:
+    from video_salmonn.inference import timeline_text as words
+    from video_salmonn.inference.scene import readable
+
+    stdout.print(readable(words.headline(timeline)), markup=False, soft_wrap=True)
+    if timeline.comparison is not None:
+        stdout.print(f"answer: {readable(timeline.comparison.answer)}", markup=False, soft_wrap=True)
+        stdout.print(timeline.comparison.finding, markup=False, soft_wrap=True)
+    stdout.print(f"wrote {readable(str(out))} ({size / 1024:.0f} KiB)", markup=False, soft_wrap=True)
+    for sentence in words.warnings(timeline):
+        stderr.print(f"warning: {readable(sentence)}", markup=False, soft_wrap=True)

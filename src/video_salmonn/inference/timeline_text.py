@@ -1,0 +1,148 @@
+"""The words and numbers beside the drawing, as plain strings: the page and the picture say the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from video_salmonn.inference.engine import STAGES
+from video_salmonn.inference.scene import number
+from video_salmonn.inference.timeline import Timeline
+from video_salmonn.types import Heard, Seen
+
+COSINE_NOTE = (
+    "A cosine of 1: two outputs point the same way, that is, say the same. Window against window (query by query, "
+    "mean over the queries; padding left out): bright squares are stretches of the clip that look and sound alike to "
+    "the model, edges are where it notices a change; each of these maps has a scale of its own. Query against query "
+    "(same window, mean over the windows): bright off the diagonal means that queries repeat each other, which the "
+    "diversity loss works against. The windows of the timeline have the colour of their own mean, on that second "
+    "scale."
+)
+ANSWER_NOTE = (
+    "Log-probability: how likely the full answer, token by token, is to the model under each condition (natural "
+    "logarithm, mean over the answer’s tokens; 0 is certain). A changed answer shows that what was taken away took "
+    "part in it; it does not show that the answer was right."
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Seconds of a stage."""
+
+    name: str
+    seconds: float
+
+
+def headline(timeline: Timeline) -> str:
+    """The clip in one line."""
+    seen, heard = timeline.report.seen, timeline.report.heard
+    frames = (
+        f"{seen.frames} frame{'s' if seen.frames != 1 else ''} seen" if seen.status == "used" else _fate("seen", seen)
+    )
+    sound = f"sound heard {_span(heard)}" if heard.status == "used" else _fate("heard", heard)
+    tokens = f"{timeline.tokens.given} media tokens"
+    return " · ".join((_length(timeline), frames, sound, tokens, f"model {timeline.model}"))
+
+
+def _length(timeline: Timeline) -> str:
+    still = 0 if timeline.sight is None else timeline.sight.still_frames
+    if still:
+        return f"a picture, shown for {still * timeline.frame_seconds:g} s"
+    return f"{timeline.report.duration:.2f} s"
+
+
+def fates(timeline: Timeline) -> list[tuple[str, str]]:
+    """What was seen, heard and cut."""
+    report = timeline.report
+    seen, heard = report.seen, report.heard
+    frames = f", {seen.frames} frame{'s' if seen.frames != 1 else ''}" if seen.status == "used" else ""
+    rows = [
+        ("seen", f"{seen.status}{_gap(_span(seen))}{frames}" + _detail(seen.detail)),
+        ("heard", f"{heard.status}{_gap(_span(heard))}" + _detail(heard.detail)),
+        (
+            "length",
+            _length(timeline) + (f", from {timeline.offset:g} s of the file" if timeline.offset else ""),
+        ),
+    ]
+    rows += [("cut", sentence) for sentence in report.cuts] or [("cut", "nothing")]
+    return rows
+
+
+def warnings(timeline: Timeline) -> list[str]:
+    """What a reader must not overlook."""
+    return [*timeline.report.warnings, *timeline.warnings]
+
+
+def streams(timeline: Timeline) -> list[tuple[bool, str, str, str]]:
+    """(chosen, stream, codec, details) of every stream of the container."""
+    rows = []
+    for stream in timeline.report.streams:
+        where = f" of {stream['source']}" if stream.get("source") else ""
+        name = f"#{stream.get('index', '–')} {stream.get('kind', '')}{where}"
+        rows.append((bool(stream.get("chosen")), name, str(stream.get("codec") or "–"), _stream_details(stream)))
+    return rows
+
+
+def _stream_details(stream: dict[str, Any]) -> str:
+    parts = []
+    if "width" in stream:
+        parts.append(f"{stream['width']}×{stream['height']}")
+        if stream.get("frame_rate"):
+            parts.append(f"{stream['frame_rate']:.4g} frames/s")
+    if "sample_rate" in stream:
+        parts += [f"{stream['sample_rate']} Hz", str(stream.get("layout") or f"{stream['channels']} channels")]
+    if stream.get("language") and stream["language"] != "und":
+        parts.append(str(stream["language"]))
+    if stream.get("decodable") is False and stream.get("kind") in ("video", "audio"):
+        parts.append("cannot be decoded")
+    return ", ".join(parts)
+
+
+def stages(timeline: Timeline) -> list[Stage]:
+    """Seconds by stage in their order; stages that did not run are left out."""
+    extra = ("comparison", "thumbnails")
+    names = [n for n in STAGES if n != "total"]
+    rows = [Stage(n, timeline.seconds[n]) for n in (*names, *extra) if timeline.seconds.get(n, 0) > 0]
+    return [*rows, Stage("total", timeline.seconds["total"])]
+
+
+def time_note(timeline: Timeline) -> str:
+    """What the total counts."""
+    if timeline.comparison is None:
+        return "The total goes from decoding to the media tokens. Loading the model and the thumbnails are not counted."
+    return (
+        "The total is that of one question, as ask counts it: without loading the model, and without the comparison "
+        "and the thumbnails, which only this page needs."
+    )
+
+
+def answers(timeline: Timeline) -> list[tuple[str, str, str, str, str]]:
+    """(condition, media tokens, log-probability, verdict, answer) of every condition."""
+    if timeline.comparison is None:
+        return []
+    rows = []
+    for condition in timeline.comparison.conditions:
+        likely = "–" if condition.log_probability is None else number(condition.log_probability)
+        verdict = "" if condition.name == "full" else "same" if condition.same else "different"
+        rows.append((condition.title, str(condition.media_tokens), likely, verdict, condition.answer or "(empty)"))
+    return rows
+
+
+def _span(fate: Seen | Heard) -> str:
+    if fate.start is None or fate.end is None or fate.status not in ("used", "silent"):
+        return ""
+    return f"{fate.start:.2f}–{fate.end:.2f} s"
+
+
+def _gap(text: str) -> str:
+    return f", {text}" if text else ""
+
+
+def _detail(text: str) -> str:
+    return f" ({text})" if text else ""
+
+
+def _fate(verb: str, fate: Seen | Heard) -> str:
+    if fate.status == "silent":
+        return "sound track silent"
+    return f"nothing {verb} ({fate.status})"
