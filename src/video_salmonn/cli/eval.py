@@ -153,6 +153,27 @@ def build_mini(
         stdout.print(f"{marker['items']} items in {out}", soft_wrap=True)
 
 
+@save.command("export-lmms")
+@reports_errors
+def export_lmms(
+    data: Path = typer.Option(..., "--data", help="Folder with annotation files and media."),
+    out: Path = typer.Option(..., "--out", help="Folder for lmms-eval's --include_path."),
+    tasks: str = _TASKS,
+    limit: int | None = typer.Option(None, "--limit", help="Only N items a task, spread evenly over its file."),
+    allow_missing: bool = typer.Option(False, "--allow-missing", help="Leave out items whose media are missing."),
+    as_json: bool = _JSON,
+) -> None:
+    """Write SAVE as task files of lmms-eval, for any model it knows (tasks save_gqa, save_how2 …)."""
+    from video_salmonn.evaluation.lmms_tasks import export
+    from video_salmonn.evaluation.save import tasks as tasks_of
+
+    written = export(tasks_of(tasks), data, out, limit=limit, allow_missing=allow_missing)
+    if as_json:
+        emit_json([str(file) for file in written])
+    else:
+        stdout.print("\n".join(str(file) for file in written), soft_wrap=True, markup=False)
+
+
 @command.command("score")
 @reports_errors
 def score_predictions(

@@ -96,8 +96,8 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         self, context: str, to_messages: Any, generation: Mapping[str, Any], doc_id: Any, task: str, split: str
     ) -> str:
         messages = to_messages(self.task_dict[task][split][doc_id])
-        conversation, media, times = read_messages(messages)
-        options = generation_options(generation) | times | {"long": self.long}
+        conversation, media, wanted = read_messages(messages)
+        options = generation_options(generation) | wanted | {"long": self.long}
         try:
             answer = self.engine.ask(media, conversation, **options)
         except (MediaError, ContextError) as error:
@@ -108,16 +108,17 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         return cut(answer.text, generation.get("until"))
 
 
-def read_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, str]], list[Any], dict[str, float]]:
+def read_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, str]], list[Any], dict[str, Any]]:
     """A task's messages as the engine takes them.
 
     Returns:
-        (conversation with texts only, media in order, start and end of a single video).
+        (conversation with texts only, media in order, options: start and end of a single video, ``no_audio`` if a
+        part says ``silent``).
     """
     conversation: list[dict[str, str]] = []
     pictures: list[Any] = []
     sounds: list[Any] = []
-    times: dict[str, float] = {}
+    options: dict[str, Any] = {}
     for message in messages:
         texts = []
         content = message["content"]
@@ -130,14 +131,16 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str,
             elif kind in ("image", "video"):
                 pictures.append(part["url"])
                 span: dict[str, Any] = {"start": part.get("start_time"), "end": part.get("end_time")}
-                times |= {name: value for name, value in span.items() if value is not None}
+                options |= {name: value for name, value in span.items() if value is not None}
+                if part.get("silent"):
+                    options["no_audio"] = True
             else:
                 raise ConfigError(f"a message part of type {kind!r} cannot be shown or played")
         conversation.append({"role": message["role"], "content": "\n".join(text for text in texts if text.strip())})
-    if times and len(pictures) > 1:
+    if options.keys() & {"start", "end"} and len(pictures) > 1:
         raise ConfigError("start and end times can go with one video only")
     media = list(zip(pictures, sounds)) if len(pictures) == len(sounds) else [*pictures, *sounds]
-    return conversation, media, times
+    return conversation, media, options
 
 
 def sound_source(value: Any) -> Any:

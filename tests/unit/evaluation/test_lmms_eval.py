@@ -118,6 +118,50 @@ def test_two_rows_run_through_lmms_eval_and_the_sound_is_heard(tmp_path, monkeyp
     assert heard == ["used", "used"]
 
 
+def test_exported_documents_score_as_the_harness_does(tmp_path):
+    from video_salmonn.evaluation import lmms_tasks
+    from video_salmonn.evaluation.save import task
+
+    files = lmms_tasks.export([task("avm"), task("nextqa")], MINI, tmp_path, limit=None, allow_missing=False)
+    assert [file.name for file in files] == ["save_avm.yaml", "save_nextqa.yaml"]
+    doc = json.loads((tmp_path / "save_avm.jsonl").read_text())
+    video, sound, text = lmms_tasks.doc_to_messages(doc)[0]["content"]
+    assert Path(video["url"]).is_file() and Path(sound["url"]).is_file() and "yes or no" in text["text"]
+    assert video["silent"] is False
+    silent = json.loads((tmp_path / "save_nextqa.jsonl").read_text())
+    assert lmms_tasks.doc_to_messages(silent)[0]["content"][0]["silent"] is True
+    right = lmms_tasks.process_results(doc, [doc["target"]])["accuracy"]
+    wrong = lmms_tasks.process_results(doc | {"id": "other"}, ["perhaps"])["accuracy"]
+    assert lmms_tasks.aggregate_accuracy([right, wrong]) == 0.5
+
+
+@needs_lmms
+@pytest.mark.slow
+def test_save_runs_through_lmms_eval(tmp_path, monkeypatch):
+    from lmms_eval import evaluator
+    from lmms_eval.tasks import TaskManager
+
+    from video_salmonn.evaluation.benchmark import Options, evaluate
+    from video_salmonn.evaluation.lmms_eval import VideoSalmonnForLmmsEval
+    from video_salmonn.evaluation.lmms_tasks import export
+    from video_salmonn.evaluation.own_model import OwnModel
+    from video_salmonn.evaluation.save import tasks
+
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    export(tasks("avm,lrs2,nextqa"), MINI, tmp_path / "tasks", limit=None, allow_missing=False)
+    model = VideoSalmonnForLmmsEval(pretrained="tiny", device="cpu")
+    manager = TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False)
+    names = ["save_avm", "save_lrs2", "save_nextqa"]
+    found = evaluator.simple_evaluate(model=model, tasks=names, task_manager=manager, batch_size=1)["results"]
+    ours = evaluate(OwnModel(model.engine), tasks("avm,lrs2,nextqa"), MINI, tmp_path / "out", Options(resamples=1))[
+        "tasks"
+    ]
+    assert found["save_lrs2"]["wer,none"] == ours["lrs2"]["metrics"]["wer"]["value"]
+    assert found["save_avm"]["accuracy,none"] == ours["avm"]["metrics"]["accuracy"]["value"]
+    assert found["save_nextqa"]["accuracy,none"] == ours["nextqa"]["metrics"]["accuracy"]["value"]
+
+
 @needs_lmms
 def test_unknown_model_arguments_are_refused():
     from video_salmonn.evaluation.lmms_eval import VideoSalmonnForLmmsEval
