@@ -71,7 +71,8 @@ def fbank(waveform: torch.Tensor, bins: int = BINS) -> torch.Tensor:
     frames = frames - frames.mean(dim=-1, keepdim=True)
     previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
     frames = (frames - PRE_EMPHASIS * previous) * povey_window().to(frames.device)
-    power = torch.fft.rfft(frames, N_FFT).abs().square()
+    spectrum = torch.fft.rfft(frames, N_FFT)
+    power = spectrum.real.square() + spectrum.imag.square()
     return (power @ mel_banks(bins).to(frames.device)).clamp(min=EPSILON).log()
 
 

@@ -55,7 +55,8 @@ def log_mel(waveform: torch.Tensor, bins: int = 80, *, pad_to: int | None = None
         raise ValueError(f"{waveform.shape[-1]} samples are too few for log-mel, at least {N_FFT // 2 + 1} are needed")
     window = torch.hann_window(N_FFT, device=waveform.device)
     spectrum = torch.stft(waveform, N_FFT, HOP, window=window, return_complex=True)
-    power = spectrum[..., :-1].abs().square()
+    spectrum = spectrum[..., :-1]
+    power = spectrum.real.square() + spectrum.imag.square()  # abs() takes a root only to have it squared
     mel = mel_filters(bins).to(waveform.device).T @ power
     logged = mel.clamp(min=1e-10).log10()
     floor = logged.amax(dim=(1, 2), keepdim=True) - 8.0
