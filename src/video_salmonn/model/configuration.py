@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -86,7 +87,8 @@ class VideoSalmonnConfig(PreTrainedConfig):
         if isinstance(text_config, dict):
             values = dict(text_config)
             text_config = CONFIG_MAPPING[values.pop("model_type", "llama")](**values)
-        self.text_config = text_config if text_config is not None else CONFIG_MAPPING["llama"]()
+        # a copy: transformers resets what it finds here (the choice of attention among it), also under another model
+        self.text_config = copy.deepcopy(text_config) if text_config is not None else CONFIG_MAPPING["llama"]()
         self.vision = vision
         self.instruction_qformer = instruction_qformer
         self.speech = speech

@@ -7,6 +7,7 @@ to transformers' generation, so penalties count generated tokens only, as releas
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -311,6 +312,19 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             language_loss=output.loss,
             diversity_loss=diversity,
         )
+
+    def _get_logits_processor(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' processors, with the repetition penalty on every row of a batch.
+
+        It leaves the left padding of the prompt out of the penalty, also where there is no prompt among the ids (we
+        generate from embeddings): there it would leave out as many *generated* tokens of the shorter rows.
+        """
+        given = kwargs.get("model_kwargs")
+        if given is not None and "inputs_embeds" in given and kwargs["generation_config"].guidance_scale is None:
+            kwargs["model_kwargs"] = {name: value for name, value in given.items() if name != "attention_mask"}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Passing `repetition_penalty`")  # new tokens only, as released
+            return super()._get_logits_processor(*args, **kwargs)
 
     @torch.no_grad()
     def generate(
