@@ -201,6 +201,7 @@ def test_conclusion(same, expected, words):
     conditions = [Condition(n, "a", n == "full" or n in same, 3, -1.0 if n != "no_sound" else -2.0) for n in names]
     rests_on, finding = conclude(conditions, "picture")
     assert rests_on == expected and words in finding
+    assert ("only just" in finding) == (expected == "picture")  # it costs the answer nothing; the sound costs 1
     if not same:
         assert "less likely without the sound" in finding and "−2.00" in finding
 

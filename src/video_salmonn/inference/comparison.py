@@ -217,7 +217,8 @@ def conclude(conditions: Sequence[Condition], only: Literal["sound", "picture"])
             f"rests on what was seen or heard."
         )
     if "no_sound" not in found:
-        return only, f"The answer changes without its media. Only the {only} was in use, so it rested on the {only}."
+        lead = f"The answer changes without its media. Only the {only} was in use, so it rested on the {only}"
+        return only, lead + _firmly(found["full"], found["no_media"])
     sound, picture = found["no_sound"], found["no_picture"]
     if sound.same and picture.same:
         return "either", (
@@ -225,29 +226,39 @@ def conclude(conditions: Sequence[Condition], only: Literal["sound", "picture"])
             "media tokens are set to zero or left out: either of the two was enough for these words."
         )
     if not sound.same and not picture.same:
-        return "both", (
-            "The answer changes without the sound, and it changes without the picture: its words depend on both. "
-            + _costlier(found["full"], sound, picture)
-        ).strip()
-    needed, spared = ("sound", "picture") if picture.same else ("picture", "sound")
-    return ("sound" if needed == "sound" else "picture"), (
+        lead = "The answer changes without the sound, and it changes without the picture: its words depend on both"
+        return "both", lead + _costlier(found["full"], sound, picture)
+    needed: Literal["sound", "picture"] = "sound" if picture.same else "picture"
+    spared, without = ("picture", sound) if needed == "sound" else ("sound", picture)
+    lead = (
         f"The answer changes when the {needed} is taken away and stays the same, word for word, when the {spared} is: "
-        f"for this question it rested on the {needed}."
+        f"of the two, it rested on the {needed}"
     )
+    return needed, lead + _firmly(found["full"], without)
+
+
+def _firmly(full: Condition, without: Condition) -> str:
+    """End of a sentence: whether the full answer also becomes less likely, or only just lost to another."""
+    if full.log_probability is None or without.log_probability is None:
+        return "."
+    figures = f"{number(full.log_probability)} to {number(without.log_probability)} a token"
+    if full.log_probability - without.log_probability < WORTH_A_WORD:
+        return f", but only just: the full answer stays about as likely without it (log-probability {figures})."
+    return f" (log-probability of the full answer: from {figures})."
 
 
 def _costlier(full: Condition, sound: Condition, picture: Condition) -> str:
-    """Which of the two the full answer misses more, where the difference is worth a word."""
+    """End of a sentence: which of the two the full answer misses more, where the difference is worth a word."""
     likely = (full.log_probability, sound.log_probability, picture.log_probability)
     if None in likely:
-        return ""
+        return "."
     whole, deaf, blind = (float(value) for value in likely if value is not None)
     figures = (
         f"(mean log-probability a token: everything {number(whole)}, without sound {number(deaf)}, "
         f"without picture {number(blind)})"
     )
-    if max(abs(whole - deaf), abs(whole - blind)) < WORTH_A_WORD:
-        return f"Yet the full answer stays about as likely without either {figures}."
+    if max(whole - deaf, whole - blind) < WORTH_A_WORD:
+        return f", but only just: the full answer stays about as likely without either {figures}."
     if abs(deaf - blind) < WORTH_A_WORD:
-        return f"It is about as likely without the one as without the other {figures}."
-    return f"It is less likely without the {'sound' if deaf < blind else 'picture'} {figures}."
+        return f". It is about as likely without the one as without the other {figures}."
+    return f". It is less likely without the {'sound' if deaf < blind else 'picture'} {figures}."

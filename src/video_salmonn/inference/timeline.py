@@ -428,7 +428,7 @@ def _notes(engine: VideoSalmonn, sight: Sight | None, question: str | None) -> t
         notes.append(
             f"Thumbnails keep the picture’s proportions; the vision encoder is given {width} × {height} pixels."
         )
-    if engine.model.config.depends_on_question:
+    if sight is not None and engine.model.config.depends_on_question:
         notes.append(
             "This model reads the pictures in the light of the question"
             + (", which was not given here." if question is None else ".")

@@ -302,6 +302,10 @@ def cosine_scene(timeline: Timeline) -> Scene:
 def _windows_map(scene: Scene, level: LevelView, left: float, top: float, side: float) -> None:
     """Window against window on the time axis; a colour scale of its own, since these cosines lie close together."""
     end = int(level.real.sum()) * level.seconds
+    if len(level.windows_map) == 1:
+        scene.add(Rect(left, top, side, side, "panel"))
+        scene.add(Text(left + side / 2, top + side / 2, "one window: nothing to compare", 12, "muted", "middle"))
+        return
     low = min(float(level.windows_map.min()), 1 - 1e-4)
     nearest = "" if level.neighbours is None else f"; next window {number(level.neighbours, 4)}"
     scene.add(Text(left - 34, top - 12, f"window against window{nearest}", 11, "muted"))
