@@ -208,12 +208,23 @@ def score_predictions(
 @command.command("report")
 @reports_errors
 def write_report(
-    out: Path = typer.Argument(..., help="Folder of an evaluation (the --out of eval save)."), as_json: bool = _JSON
+    out: Path = typer.Argument(..., help="Folder of an evaluation (the --out of eval save)."),
+    data: Path | None = typer.Option(None, "--data", help="With --model: draw the timelines of best and worst items."),
+    model: str | None = typer.Option(None, "--model", help="The model that was evaluated."),
+    device: str = shared.DEVICE,
+    as_json: bool = _JSON,
 ) -> None:
     """Write OUT/report.md and OUT/report.html: results beside published numbers, baselines, items, settings."""
     from video_salmonn.evaluation.report import report
 
-    markdown, page = report(out)
+    if (data is None) != (model is None):
+        raise ConfigError("timelines need both --data and --model")
+    draw = None
+    if data is not None and model is not None:
+        from video_salmonn.evaluation.timelines import Timelines
+
+        draw = Timelines(shared.load_engine(model, device, None, None), data, out).draw
+    markdown, page = report(out, draw)
     if as_json:
         emit_json({"markdown": str(markdown), "html": str(page)})
     else:

@@ -7,18 +7,20 @@ another model, other prompts and unreleased scoring.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from video_salmonn.evaluation.benchmark import read_results
 from video_salmonn.evaluation.item import Prediction
 from video_salmonn.evaluation.predictions import read_predictions, write_atomic
-from video_salmonn.evaluation.report_blocks import Bars, Block, Section, Table
+from video_salmonn.evaluation.report_blocks import Bars, Block, Link, Section, Table
 from video_salmonn.evaluation.report_html import to_html
 from video_salmonn.evaluation.runner import predictions_file
 from video_salmonn.evaluation.save import task as task_of
 from video_salmonn.evaluation.save.published import PUBLISHED
+
+Draw = Callable[[str, str], str]
 
 PUBLISHED_NOTE = (
     "Published: 13B model of the paper, measured by its authors (Sun et al., ICML 2024); not measured here, and their "
@@ -31,14 +33,18 @@ NOT_COMPARABLE = (
 )
 
 
-def report(out: Path) -> tuple[Path, Path]:
+def report(out: Path, draw: Draw | None = None) -> tuple[Path, Path]:
     """Write ``OUT/report.md`` and ``OUT/report.html``; returns their paths.
+
+    Args:
+        out: the folder of an evaluation.
+        draw: draws the timeline of an item of a task, and returns its path relative to ``out`` or "".
 
     Raises:
         EvaluationError: if ``OUT`` holds no results, or they do not fit its predictions.
     """
     results = read_results(out)
-    sections = build(out, results)
+    sections = build(out, results, draw)
     title = f"Evaluation of {results.get('model', {}).get('name', 'a model')}"
     markdown, page = out / "report.md", out / "report.html"
     write_atomic(markdown, to_markdown(title, sections).encode())
@@ -46,13 +52,13 @@ def report(out: Path) -> tuple[Path, Path]:
     return markdown, page
 
 
-def build(out: Path, results: dict[str, Any]) -> list[Section]:
+def build(out: Path, results: dict[str, Any], draw: Draw | None = None) -> list[Section]:
     """The report's content."""
     note = PUBLISHED_NOTE if results.get("benchmark") == "SAVE" else NOT_COMPARABLE.format(results.get("benchmark"))
     sections = [Section("Results", [_overview(results), note])]
     for name, entry in results["tasks"].items():
         sections.append(
-            Section(entry.get("title", name), _task(out, name, entry, save=results.get("benchmark") == "SAVE"))
+            Section(entry.get("title", name), _task(out, name, entry, draw, save=results.get("benchmark") == "SAVE"))
         )
     sections.append(Section("Settings", [_settings(results)]))
     return sections
@@ -69,7 +75,7 @@ def _overview(results: dict[str, Any]) -> Table:
     return Table(("task", "metric", "measured (95 % interval)", "items", "published"), rows)
 
 
-def _task(out: Path, name: str, entry: dict[str, Any], *, save: bool) -> list[Block]:
+def _task(out: Path, name: str, entry: dict[str, Any], draw: Draw | None, *, save: bool) -> list[Block]:
     blocks: list[Block] = []
     main = next(iter(task_of(name).metrics))
     main = main if entry["metrics"].get(main, {}).get("value") is not None else _first_value(entry["metrics"])
@@ -99,7 +105,7 @@ def _task(out: Path, name: str, entry: dict[str, Any], *, save: bool) -> list[Bl
     if entry.get("failed"):
         rows = [(f["id"], f["error"]) for f in entry["failed"]]
         blocks += ["Items that could not be asked (they count as wrong):", Table(("item", "reason"), rows)]
-    blocks += _extremes(out, name, main)
+    blocks += _extremes(out, name, main, draw)
     return blocks
 
 
@@ -114,7 +120,7 @@ def _first_value(metrics: dict[str, Any]) -> str:
     return next((name for name, scored in metrics.items() if scored.get("value") is not None), "")
 
 
-def _extremes(out: Path, name: str, metric: str, count: int = 3) -> list[Block]:
+def _extremes(out: Path, name: str, metric: str, draw: Draw | None, count: int = 3) -> list[Block]:
     """The best and the worst items by the main metric, with what was seen and heard."""
     file = out / "scores" / f"{name}.json"
     if not metric or not file.is_file():
@@ -132,6 +138,7 @@ def _extremes(out: Path, name: str, metric: str, count: int = 3) -> list[Block]:
             f"{label} items by {metric}:",
             Table(("item", metric, "answer", "reference", "seen and heard"), rows),
         ]
+        blocks += [Link(f"timeline of {item}", page) for item, _ in some if draw and (page := draw(name, item))]
     return blocks
 
 
@@ -197,6 +204,8 @@ def to_markdown(title: str, sections: Sequence[Section]) -> str:
         for block in section.blocks:
             if isinstance(block, str):
                 lines += [_escape(block), ""]
+            elif isinstance(block, Link):
+                lines += [f"[{_escape(block.label)}]({block.href})", ""]
             elif isinstance(block, Table):
                 lines += [*_markdown_table(block), ""]
     return "\n".join(lines)

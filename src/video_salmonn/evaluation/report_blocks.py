@@ -22,8 +22,16 @@ class Bars:
     bars: Sequence[tuple[str, float, float | None, float | None]]
 
 
-Block = str | Table | Bars
-"""A paragraph, a table or a figure."""
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link to a file beside the report."""
+
+    label: str
+    href: str
+
+
+Block = str | Table | Bars | Link
+"""A paragraph, a table, a figure or a link."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from video_salmonn.evaluation.report_blocks import Bars, Section, Table
+from video_salmonn.evaluation.report_blocks import Bars, Link, Section, Table
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b;background:#fff}
@@ -28,6 +28,8 @@ def to_html(title: str, sections: Sequence[Section]) -> str:
                 body.append(_table(block))
             elif isinstance(block, Bars):
                 body.append(_figure(block))
+            elif isinstance(block, Link):
+                body.append(f'<p><a href="{escape(block.href)}">{escape(block.label)}</a></p>')
             else:
                 body.append(f"<p>{escape(block)}</p>")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'

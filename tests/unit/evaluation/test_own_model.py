@@ -94,6 +94,31 @@ def test_command_line_with_the_tiny_model(tmp_path):
     assert CliRunner().invoke(app, ["eval", "report", str(tmp_path / "out")]).exit_code == 0
 
 
+def test_report_links_timelines_of_best_and_worst_items(model, tmp_path):
+    import shutil
+
+    from video_salmonn.errors import EvaluationError
+    from video_salmonn.evaluation.report import report
+    from video_salmonn.evaluation.timelines import Timelines
+
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(MINI, data)
+    (data / "save-mini.json").unlink()
+    file = next(data.glob("ego4d_qa/*.json"))
+    items = json.loads(file.read_text())
+    file.write_text(json.dumps(items * 2))
+    evaluate(model, tasks("ego4d_qa"), data, out, Options(resamples=5))
+    scores = out / "scores/ego4d_qa.json"
+    told = json.loads(scores.read_text())
+    scores.write_text(json.dumps(told | {"metrics": {"accuracy": [1.0, 0.0]}}))
+    markdown, page = report(out, Timelines(model.engine, data, out).draw)
+    pages = sorted(p.relative_to(out).as_posix() for p in (out / "timelines").rglob("*.html"))
+    assert len(pages) == 2 and "<svg" in (out / pages[0]).read_text()
+    assert all(name in markdown.read_text() and name in page.read_text() for name in pages)
+    with pytest.raises(EvaluationError, match="has no item 'x'"):
+        Timelines(model.engine, data, out).draw("ego4d_qa", "x")
+
+
 def test_a_level_the_model_does_not_have_is_refused(model):
     with pytest.raises(ConfigError):
         ask(model, Media(video=next(MINI.glob("how2/*.mp4"))), zero_levels=(7,))
