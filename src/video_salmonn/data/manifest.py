@@ -8,7 +8,8 @@
 
 ``media`` holds any of ``video``, ``audio`` and ``image``. Each is a path relative to the manifest's folder, or, where
 an item is composed of several files, a recipe (an object) that a renderer turns into sound or pictures, so that
-composed data costs no disk. ``weight`` (default 1) multiplies the item's loss.
+composed data costs no disk. A video brings its own sound; with ``"audio": null`` it is shown without. ``weight``
+(default 1) multiplies the item's loss.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def _check(value: Any, fail: Any) -> Item:
     if not isinstance(media, dict) or not any(media.get(stream) for stream in STREAMS):
         fail(f"media must name at least one of {', '.join(STREAMS)}")
     for stream in STREAMS:
-        if not isinstance(media.get(stream, ""), (str, dict)):
+        silenced = stream == "audio" and media.get(stream, "") is None
+        if not silenced and not isinstance(media.get(stream, ""), (str, dict)):
             fail(f"media.{stream} must be a path or a recipe object")
     start, end = media.get("start", 0), media.get("end")
     if not isinstance(start, (int, float)) or start < 0 or (end is not None and not end > start):

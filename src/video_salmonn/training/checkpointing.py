@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import platform
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE, read_tensors, trained_state
@@ -64,17 +66,28 @@ def write_folder(target: Path, write: Any) -> None:
         write(work)
         work.chmod(0o755)
         old = target.with_name(f".{target.name}-old")
+        shutil.rmtree(old, ignore_errors=True)
         if target.exists():
             target.replace(old)
         work.replace(target)
         shutil.rmtree(old, ignore_errors=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # a full disk is any of these, by who writes
         raise CheckpointError(
             f"{target}: cannot be written ({error}); earlier checkpoints are whole",
             remedy="free space on the disk and resume",
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def sweep(run: Path) -> None:
+    """Remove half-written folders that a killed run left; a best checkpoint caught in between is put back."""
+    for left in (run / "checkpoints").glob(".*"):
+        whole = left.with_name(left.name.removeprefix(".").removesuffix("-old"))
+        if left.name.endswith("-old") and not whole.exists():
+            left.replace(whole)
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def save_checkpoint(
@@ -110,8 +123,11 @@ def save_checkpoint(
     write_folder(target, write)
     if name is None:
         pointer = run / "checkpoints" / f".{LAST}.partial"
-        pointer.write_text(target.name)
-        pointer.replace(run / "checkpoints" / LAST)
+        try:
+            pointer.write_text(target.name)
+            pointer.replace(run / "checkpoints" / LAST)
+        except OSError as error:
+            raise CheckpointError(f"{pointer}: cannot be written ({error})", remedy="free space and resume") from error
         folders = sorted(run.glob("checkpoints/step-*"), key=lambda p: int(p.name.split("-")[1]))
         for old in folders[: -max(keep, 1)]:
             shutil.rmtree(old, ignore_errors=True)
@@ -155,10 +171,16 @@ def load_trained(model: VideoSalmonnForConditionalGeneration, folder: Path) -> l
 def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     """Load the optimiser's state. Raises CheckpointError where it is missing or does not fit."""
     path = folder / "optimizer.pt"
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: the optimiser cannot be restored ({error})") from error
+    except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path}: the optimiser cannot be restored ({error})",
+            remedy="use the recipe the checkpoint was trained with, or start anew from its weights: --set init=FOLDER",
+        ) from error
+    for group, own in zip(optimizer.param_groups, settings):
+        group.update(own)  # rates and decay are the recipe's, which may have changed since
 
 
 def read_state(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from video_salmonn.data.embedded.keys import MediaKeys
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.data.mixing import Mixed, MixingConfig, Pools, has_sight, has_sound, mix
-from video_salmonn.errors import ManifestError, MediaError
+from video_salmonn.errors import EmptyMediaError, ManifestError, MediaError
 from video_salmonn.inference.media_store import MediaStore
 from video_salmonn.model.inputs import MediaFeatures
 
@@ -29,6 +29,7 @@ class Example:
         conversation: turns.
         weight: multiplies its loss.
         rule: how it was mixed.
+        task: of the item.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Example:
     conversation: list[dict[str, str]]
     weight: float
     rule: str
+    task: str = ""
 
 
 class FeatureSource(Protocol):
@@ -119,13 +121,6 @@ class LiveFeatures:
         return self._get(item, "audio", use_video=False)
 
 
-@dataclass
-class Broken:
-    """Items that could not be used, by id."""
-
-    reasons: dict[str, str] = field(default_factory=dict)
-
-
 def read_items(paths: Sequence[str]) -> list[Item]:
     """Items of several manifests; a video without a stated sound brings its own.
 
@@ -166,13 +161,23 @@ class ExampleMaker:
         """One example. Raises MediaError where its media cannot be used."""
         item = self.items[index]
         rng = random.Random(f"{self.seed}/{epoch}/{index}")
-        return self.assemble(item, mix(item, self.pools, self.mixing, rng))
+        return self._with_what_is_there(item, mix(item, self.pools, self.mixing, rng))
 
     def plain(self, index: int) -> Example:
         """The item as it is, without mixing (validation)."""
         item = self.items[index]
         sight, sound = (item if has_sight(item) else None), (item if has_sound(item) else None)
-        return self.assemble(item, Mixed(sight, sound, list(item.conversation), "as it is"))
+        return self._with_what_is_there(item, Mixed(sight, sound, list(item.conversation), "as it is"))
+
+    def _with_what_is_there(self, item: Item, mixed: Mixed) -> Example:
+        """A video that was thought to bring its own sound and has none is shown alone, with its own question."""
+        try:
+            return self.assemble(item, mixed)
+        except EmptyMediaError:
+            own = "video" in item.media and item.media.get("audio") == item.media["video"]
+            if mixed.sound is not item or not own:
+                raise
+            return self.assemble(item, Mixed(mixed.sight, None, list(item.conversation), "no sound track"))
 
     def assemble(self, item: Item, mixed: Mixed) -> Example:
         """Join the features that a mixed example is made of."""
@@ -184,7 +189,7 @@ class ExampleMaker:
             if sight is not None:
                 still = sound.sound_frames if sight.still_frames else 0
                 features = replace(sound, visual=sight.visual, still_frames=still)
-        return Example(item.id, features, mixed.conversation, item.weight, mixed.rule)
+        return Example(item.id, features, mixed.conversation, item.weight, mixed.rule, item.task)
 
 
 def batch_plan(count: int, batch: int, seed: int, step: int) -> tuple[int, list[int]]:

@@ -25,6 +25,7 @@ class DataRecipe:
         on_broken: ``skip`` (counted and named) or ``raise`` where an item's media cannot be used.
         validation_items: at most so many items are validated on.
         validation_samples: answers generated and kept with each validation.
+        workers: threads that decode and encode the next step's items ahead; 0 for none.
     """
 
     train: list[str] = field(default_factory=list)
@@ -34,6 +35,7 @@ class DataRecipe:
     on_broken: str = "skip"
     validation_items: int = 64
     validation_samples: int = 4
+    workers: int = 1
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Recipe:
         diversity_weight: λ.
         log_every, validate_every, save_every: steps between these; 0 for never.
         keep: checkpoints kept besides the best.
+        tensorboard: write scalars for TensorBoard into the output folder as well.
         data: what is trained on.
         mixing: unpaired audio-visual mixing.
         optim: how weights move.
@@ -101,6 +104,7 @@ class Recipe:
     validate_every: int = 0
     save_every: int = 100
     keep: int = 2
+    tensorboard: bool = False
     data: DataRecipe = field(default_factory=DataRecipe)
     mixing: MixingConfig = field(default_factory=MixingConfig)
     optim: OptimRecipe = field(default_factory=OptimRecipe)
@@ -119,6 +123,7 @@ class Recipe:
             ),
             (self.precision in ("no", "bf16", "fp16"), "precision", "must be no, bf16 or fp16"),
             (self.data.on_broken in ("skip", "raise"), "data.on_broken", "must be skip or raise"),
+            (self.data.workers >= 0, "data.workers", "must not be negative"),
             (self.diversity_form in ("released", "paper"), "diversity_form", "must be released or paper"),
             (self.diversity_weight >= 0, "diversity_weight", "must not be negative"),
             (self.optim.rate > 0, "optim.rate", "must be positive"),

@@ -11,67 +11,35 @@ Decisions:
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
 from torch.nn import functional as F
 
-from video_salmonn.errors import ContextError, MediaError, TrainingError
+from video_salmonn.errors import ConfigError, TrainingError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.prompt import IGNORED
 from video_salmonn.training import checkpointing
-from video_salmonn.training.batching import Batch, Prepared, collate, prepare
-from video_salmonn.training.examples import Example, ExampleMaker, batch_plan
+from video_salmonn.training.batching import Batch, Prepared, collate
+from video_salmonn.training.examples import ExampleMaker
+from video_salmonn.training.loading import Loader
+from video_salmonn.training.logbook import Logbook
+from video_salmonn.training.optimisation import parameter_groups, rate_share, select_trainable
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.validation import validate
 
 Report = Callable[[dict[str, Any]], None]
-
-
-def select_trainable(model: VideoSalmonnForConditionalGeneration, wanted: Sequence[str]) -> dict[str, int]:
-    """Train the parameters whose name holds one of ``wanted``; freeze all others. Returns numbers by part."""
-    counts: Counter[str] = Counter()
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(part in name for part in wanted))
-        if parameter.requires_grad:
-            counts[next(part for part in wanted if part in name)] += parameter.numel()
-    if not counts:
-        raise TrainingError(f"trainable {list(wanted)} names no parameter", remedy="for example: connector, lora_")
-    return dict(counts)
-
-
-def parameter_groups(model: torch.nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """AdamW groups: by rate, matrices with weight decay and vectors without."""
-    groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        rate = next((r for part, r in recipe.optim.rates.items() if part in name), recipe.optim.rate)
-        groups.setdefault((rate, parameter.ndim >= 2), []).append(parameter)
-    return [
-        {"params": params, "lr": rate, "peak": rate, "weight_decay": recipe.optim.weight_decay if decays else 0.0}
-        for (rate, decays), params in groups.items()
-    ]
-
-
-def rate_share(recipe: Recipe, step: int) -> float:
-    """Share of the peak rate at a step (from 0): linear rise, cosine to ``min_rate``."""
-    optim = recipe.optim
-    if step < optim.warmup_steps:
-        return (step + 1) / optim.warmup_steps
-    progress = (step - optim.warmup_steps) / max(1, recipe.max_steps - optim.warmup_steps)
-    return optim.min_rate + (1 - optim.min_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 class Trainer:
@@ -110,34 +78,21 @@ class Trainer:
         )
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.plain: VideoSalmonnForConditionalGeneration = self.accelerator.unwrap_model(self.model)
+        engine = self.accelerator
+        self.loader = Loader(recipe, maker, processor, self.context, engine.process_index, engine.num_processes)
+        self.logbook: Logbook | None = None
         self.out = Path(recipe.output)
         self.step = 0
         self.best: float | None = None
         self.rules: Counter[str] = Counter()
         self.broken: dict[str, str] = {}
+        self.waited = 0.0
+        self.asked = False
+        """This process was told to stop."""
         self.stop = False
+        """All processes know that one was told to stop, and do so after the same step."""
 
     # ------------------------------------------------------------------------------------------------- steps
-
-    def examples(self, step: int) -> list[Prepared]:
-        """This process's examples of a step; items that cannot be used are counted, named and left out.
-
-        Raises:
-            MediaError, ContextError: where the recipe says ``on_broken: raise``.
-        """
-        epoch, indices = batch_plan(len(self.maker.items), self.recipe.batch_size, self.recipe.seed, step)
-        mine = indices[self.accelerator.process_index :: self.accelerator.num_processes]
-        rows = []
-        for index in mine:
-            try:
-                example = self.maker.make(index, epoch)
-                rows.append(prepare(example, self.processor, self.context))
-                self.rules[example.rule] += 1
-            except (MediaError, ContextError) as error:
-                if self.recipe.data.on_broken == "raise":
-                    raise
-                self.broken[self.maker.items[index].id] = str(error)
-        return sorted(rows, key=lambda row: row.length)  # neighbours of like length share a pass: little padding
 
     def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """(weighted sum of token cross entropies, diversity loss) of a batch, both with gradient."""
@@ -166,19 +121,25 @@ class Trainer:
         """
         recipe, accelerator = self.recipe, self.accelerator
         self.model.train()
-        seed = hash((recipe.seed, self.step, accelerator.process_index)) & 0x7FFFFFFF
-        torch.manual_seed(seed)
+        torch.manual_seed(dropout_seed(recipe.seed, self.step, accelerator.process_index))
         share = rate_share(recipe, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
-        rows = self.examples(self.step)
-        counts = torch.tensor(
-            [sum(row.answer_tokens * row.example.weight for row in rows), float(len(rows))], device=accelerator.device
-        )
-        tokens, items = accelerator.reduce(counts, "sum").tolist()
+        began = time.perf_counter()
+        loaded = self.loader.load(self.step, more=self.step + 1 < recipe.max_steps)
+        self.waited += time.perf_counter() - began
+        rows = loaded.rows
+        self.broken |= loaded.broken
+        self.rules.update(row.example.rule for row in rows)
+        own = [sum(row.answer_tokens * row.example.weight for row in rows), len(rows), self.asked]
+        counts = torch.tensor(own, dtype=torch.float32, device=accelerator.device)
+        tokens, items, stops = accelerator.reduce(counts, "sum").tolist()
+        self.stop = self.stop or stops > 0
         if not items or not tokens:
-            names = list(self.broken)[:5]
-            raise TrainingError(f"no item of step {self.step + 1} can be used; broken items: {names}")
+            raise TrainingError(
+                f"no item of step {self.step + 1} can be used; broken: {_first(self.broken)}",
+                remedy="check the data: video-salmonn data validate MANIFEST --decode",
+            )
         micro = [rows[i : i + recipe.micro_batch] for i in range(0, len(rows), recipe.micro_batch)]
         rounds = max(gather_object([len(micro)])) if accelerator.num_processes > 1 else len(micro)
         sums = torch.zeros(2, device=accelerator.device)
@@ -200,9 +161,12 @@ class Trainer:
                     )
                 accelerator.backward(loss * accelerator.num_processes)  # data parallelism averages gradients
             sums += torch.stack([summed.detach(), diversity.detach() * share_of_batch * tokens])
-        norm = math.nan
-        if recipe.optim.clip:
-            norm = float(accelerator.clip_grad_norm_(self.model.parameters(), recipe.optim.clip))
+        norm = float(accelerator.clip_grad_norm_(self.model.parameters(), recipe.optim.clip or math.inf))
+        if not math.isfinite(norm) and accelerator.scaler is None:  # fp16's scaler leaves such a step out by itself
+            raise TrainingError(
+                f"the gradient of step {self.step + 1} is not finite; items {[row.example.id for row in rows]}",
+                remedy="lower the rate, or look at these items; the last checkpoint is from before",
+            )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -217,35 +181,40 @@ class Trainer:
 
     def _any_row(self) -> Prepared:
         """Some usable example, for a process that has none of its own in a step."""
-        for index in range(len(self.maker.items)):
-            try:
-                return prepare(self.maker.plain(index), self.processor, self.context)
-            except (MediaError, ContextError):
-                continue
-        raise TrainingError("no item of the data can be used", remedy="check the data with: data validate")
+        row = self.loader.any_row()
+        if row is None:
+            raise TrainingError("no item of the data can be used", remedy="check the data with: data validate")
+        return row
 
     # --------------------------------------------------------------------------------------------------- run
 
     def run(self, report: Report = lambda line: None) -> None:
         """Train to ``max_steps``; log, validate and save on the way; save and return when told to stop."""
         recipe = self.recipe
-        self.out.mkdir(parents=True, exist_ok=True)
+        if self.accelerator.is_main_process:
+            self.logbook = Logbook(self.out, self.step, recipe.tensorboard)
+            checkpointing.sweep(self.out)
         restore = self._catch_signals()
         window: list[dict[str, float]] = []
         began = time.perf_counter()
         try:
             while self.step < recipe.max_steps and not self.stop:
                 window.append(self.train_step())
-                last = self.step == recipe.max_steps
+                self.stop = self.stop or (self.asked and self.accelerator.num_processes == 1)
+                last = self.stop or self.step == recipe.max_steps
                 if (recipe.log_every and self.step % recipe.log_every == 0) or last:
                     self._log(window, (time.perf_counter() - began) / len(window), report)
                     window, began = [], time.perf_counter()
-                if recipe.validate_every and (self.step % recipe.validate_every == 0 or last):
+                due = recipe.validate_every and (self.step % recipe.validate_every == 0 or last)
+                if due and not self.stop:  # who stops a run wants it to end soon
                     self._validate(report)
                     began = time.perf_counter()
-                if (recipe.save_every and self.step % recipe.save_every == 0) or last or self.stop:
+                if (recipe.save_every and self.step % recipe.save_every == 0) or last:
                     self.save()
         finally:
+            self.loader.close()
+            if self.logbook is not None:
+                self.logbook.close()
             for number, handler in restore.items():
                 signal.signal(number, handler)
 
@@ -253,7 +222,7 @@ class Trainer:
         """SIGTERM and SIGINT end the run after the step at hand, with a checkpoint."""
 
         def ask_to_stop(number: int, frame: Any) -> None:
-            self.stop = True
+            self.asked = True
 
         try:
             return {n: signal.signal(n, ask_to_stop) for n in (signal.SIGTERM, signal.SIGINT)}
@@ -267,34 +236,32 @@ class Trainer:
             mean = values[-1] if key == "lr" else sum(values) / len(values)
             line[key] = mean if math.isfinite(mean) else None
         line["seconds"] = round(seconds, 4)
+        line["data_seconds"] = round(self.waited / len(window), 4)
+        self.waited = 0.0
+        if self.accelerator.num_processes > 1:
+            for others in gather_object([self.broken]):
+                self.broken |= others
         if self.broken:
             line["broken_items"] = len(self.broken)
-        self._write(line, report)
-
-    def _write(self, line: dict[str, Any], report: Report) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-        if self.broken:
-            text = "".join(f"{name}\t{reason}\n" for name, reason in self.broken.items())
-            (self.out / "broken.tsv").write_text(text, encoding="utf-8")
-        report(line)
+        if self.logbook is not None:
+            self.logbook.metrics(line)
+            if self.broken:
+                self.logbook.broken(self.broken)
+            report(line)
 
     def _validate(self, report: Report) -> None:
-        if self.validation is None or not self.accelerator.is_main_process:
-            self.accelerator.wait_for_everyone()
-            return
-        scores, samples = validate(
-            self.plain, self.processor, self.validation, self.recipe, self.accelerator.device, self.context
-        )
-        self._write({"step": self.step, **scores}, report)
-        with (self.out / "samples.jsonl").open("a", encoding="utf-8") as stream:
-            for sample in samples:
-                stream.write(json.dumps({"step": self.step, **sample}, ensure_ascii=False) + "\n")
-        if self.best is None or scores["validation_loss"] < self.best:
-            self.best = scores["validation_loss"]
-            self.save(checkpointing.BEST)
+        """Loss and answers on held-out items, by the main process while the others wait."""
+        if self.validation is not None and self.logbook is not None:
+            scores, samples = validate(
+                self.plain, self.processor, self.validation, self.recipe, self.accelerator.device, self.context
+            )
+            line = {"step": self.step, **scores}
+            self.logbook.metrics(line)
+            self.logbook.samples(self.step, samples)
+            report(line)
+            if self.best is None or scores["validation_loss"] < self.best:
+                self.best = scores["validation_loss"]
+                self.save(checkpointing.BEST)
         self.accelerator.wait_for_everyone()
 
     # ---------------------------------------------------------------------------------------- save and resume
@@ -303,7 +270,14 @@ class Trainer:
         """Write a checkpoint (by the main process)."""
         if not self.accelerator.is_main_process:
             return
-        state = {"step": self.step, "best": self.best, "processes": self.accelerator.num_processes}
+        scaler = self.accelerator.scaler
+        state = {
+            "step": self.step,
+            "best": self.best,
+            "processes": self.accelerator.num_processes,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "broken": self.broken,
+        }
         optimizer = None if name else self.optimizer
         checkpointing.save_checkpoint(
             self.out, self.plain, optimizer, state, self.recipe.to_dict(), self.recipe.keep, name
@@ -317,12 +291,16 @@ class Trainer:
         state = checkpointing.read_state(folder)
         checkpointing.load_trained(self.plain, folder)
         checkpointing.load_optimizer(self.optimizer, folder)
+        if self.accelerator.scaler is not None and state.get("scaler"):
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.best = int(state["step"]), state.get("best")
+        self.broken = dict(state.get("broken", {}))
         return True
 
     def dry_run(self) -> dict[str, Any]:
         """What would happen: parts that train, memory, steps; and one batch, loaded and run."""
-        rows = self.examples(0)
+        loaded = self.loader.load(0, more=False)
+        rows = loaded.rows or [self._any_row()]
         batch = collate(rows[: self.recipe.micro_batch], self.processor, self.accelerator.device, torch.float32)
         with torch.no_grad():
             summed, diversity = self.losses(batch)
@@ -341,16 +319,38 @@ class Trainer:
                 "loss": float(summed) / max(1, int((batch.labels != IGNORED).sum())),
                 "diversity_loss": float(diversity),
             },
-            "broken": self.broken,
+            "broken": loaded.broken,
             "disk_free": checkpointing.disk_free(self.out),
         }
 
 
+def dropout_seed(seed: int, step: int, rank: int) -> int:
+    """Seed of a process's dropout in a step: the same in every run, Python version and machine."""
+    return (seed * 1_000_003 + step) * 4099 + rank & 0x7FFF_FFFF_FFFF_FFFF
+
+
+def _first(reasons: dict[str, str], count: int = 3) -> str:
+    """The first few of the broken items, with their reasons."""
+    shown = "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:count])
+    return shown + (f"; and {len(reasons) - count} more" if len(reasons) > count else "") if reasons else "none"
+
+
 def build_accelerator(recipe: Recipe) -> Accelerator:
-    """Accelerate's engine for a recipe; processes and devices come from the launcher."""
-    # A rank whose batch lacks a modality leaves that branch of the connector without gradient.
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
-    return Accelerator(mixed_precision=recipe.precision, cpu=not torch.cuda.is_available(), kwargs_handlers=handlers)
+    """Accelerate's engine for a recipe; processes and devices come from the launcher.
+
+    Raises:
+        ConfigError: fp16 is asked for without a GPU.
+    """
+    gpu = torch.cuda.is_available()
+    if recipe.precision == "fp16" and not gpu:
+        raise ConfigError("recipe: precision fp16 needs a GPU", remedy="--set precision=bf16, or no")
+    handlers = [
+        # A rank whose batch lacks a modality leaves that branch of the connector without gradient.
+        DistributedDataParallelKwargs(find_unused_parameters=True),
+        # The others wait while the main process validates and saves.
+        InitProcessGroupKwargs(timeout=timedelta(hours=2)),
+    ]
+    return Accelerator(mixed_precision=recipe.precision, cpu=not gpu, kwargs_handlers=handlers)
 
 
-__all__ = ["Example", "Trainer", "build_accelerator", "parameter_groups", "rate_share", "select_trainable"]
+__all__ = ["Trainer", "build_accelerator", "parameter_groups", "rate_share", "select_trainable"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-from video_salmonn.errors import ContextError, MediaError
+from video_salmonn.errors import ContextError, EvaluationError, MediaError, MissingPartError, TrainingError
+from video_salmonn.metrics.text import normalise_answer
+from video_salmonn.metrics.wer import wer
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor, pad_rows
 from video_salmonn.model.prompt import IGNORED
@@ -15,11 +19,52 @@ from video_salmonn.training.batching import Prepared, collate, prepare
 from video_salmonn.training.examples import Example, ExampleMaker
 from video_salmonn.training.recipe import Recipe
 
+SPEECH_TASKS = ("transcribe", "asr", "avsr")
+"""Tasks whose names begin so are scored by word error rate; all others by exact answers."""
 
-def words(text: str) -> str:
-    """Lower-case words without punctuation."""
-    kept = "".join(c.lower() if c.isalnum() or c in " '" else " " for c in text)
-    return " ".join(kept.split())
+
+def score(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Metrics of generated answers: over all, and by task.
+
+    Args:
+        samples: ``{"task", "answer", "reference", …}`` each.
+
+    Returns:
+        ``validation_exact``, the share of answers that equal the reference but for case, punctuation and articles;
+        ``validation_wer`` over the speech tasks, where there are any and the ``eval`` extra is installed; ``tasks``:
+        for each task ``n``, ``exact`` and, for speech, ``wer``.
+    """
+    by_task: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for sample in samples:
+        by_task[sample["task"]].append(sample)
+    scores: dict[str, Any] = {"validation_exact": _exact(samples)} if samples else {}
+    speech = [sample for sample in samples if sample["task"].startswith(SPEECH_TASKS)]
+    overall = _wer(speech)
+    if overall is not None:
+        scores["validation_wer"] = overall
+    if samples:
+        scores["tasks"] = {}
+    for task, group in sorted(by_task.items()):
+        scores["tasks"][task] = {"n": len(group), "exact": _exact(group)}
+        rate = _wer(group) if task.startswith(SPEECH_TASKS) else None
+        if rate is not None:
+            scores["tasks"][task]["wer"] = rate
+    return scores
+
+
+def _exact(samples: Sequence[dict[str, Any]]) -> float:
+    right = [normalise_answer(s["answer"]) == normalise_answer(s["reference"]) for s in samples]
+    return sum(right) / len(right)
+
+
+def _wer(samples: Sequence[dict[str, Any]]) -> float | None:
+    """Word error rate, or None where it is not defined or its libraries are not installed."""
+    if not samples:
+        return None
+    try:
+        return wer([s["reference"] for s in samples], [s["answer"] for s in samples]).value
+    except (MissingPartError, EvaluationError):
+        return None
 
 
 @torch.inference_mode()
@@ -57,17 +102,21 @@ def validate(
     recipe: Recipe,
     device: torch.device,
     context: int,
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """(scores, samples) on the validation items: token loss, and exact answers among the generated samples."""
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(scores, samples) on the validation items: token loss on all of them, metrics of some generated answers.
+
+    ``validation_skipped`` counts items whose media could not be used, where there are any.
+    """
     was_training = model.training
     model.eval()
-    total, tokens, rows = 0.0, 0, []
+    total, tokens, skipped = 0.0, 0, 0
+    rows: list[Prepared] = []
     for index in range(min(len(maker.items), recipe.data.validation_items)):
         try:
             example = maker.plain(index)
             rows.append(prepare(example, processor, context))
         except (MediaError, ContextError):
-            continue
+            skipped += 1
     for start in range(0, len(rows), recipe.micro_batch):
         batch = collate(rows[start : start + recipe.micro_batch], processor, device, torch.float32)
         instruction = batch.instruction or (None, None)
@@ -86,10 +135,12 @@ def validate(
     stride = max(1, len(rows) // max(1, recipe.data.validation_samples))
     for row in rows[::stride][: recipe.data.validation_samples]:
         answer = generate_answer(model, processor, row.example, row, device)
-        samples.append({"id": row.example.id, "answer": answer, "reference": row.example.conversation[-1]["content"]})
-    scores = {"validation_loss": total / max(1, tokens), "validation_items": float(len(rows))}
-    if samples:
-        exact = [words(s["answer"]) == words(s["reference"]) for s in samples]
-        scores["validation_exact"] = sum(exact) / len(exact)
+        reference = row.example.conversation[-1]["content"]
+        samples.append({"id": row.example.id, "task": row.example.task, "answer": answer, "reference": reference})
     model.train(was_training)
-    return scores, samples
+    if not rows:
+        raise TrainingError("no validation item can be used", remedy="check data.validation with: data validate")
+    scores: dict[str, Any] = {"validation_loss": total / max(1, tokens), "validation_items": len(rows)}
+    if skipped:
+        scores["validation_skipped"] = skipped
+    return scores | score(samples), samples

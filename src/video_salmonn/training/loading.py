@@ -1,0 +1,107 @@
+"""The examples of a step, made ahead in threads while the step before is computed.
+
+Threads suffice: decoding, reading and the encoders' arithmetic all run outside Python's lock. Only media are prepared
+there; tokenising stays in the main thread, because tokenizers must not be shared between threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from video_salmonn.errors import ContextError, MediaError
+from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.training.batching import Prepared, prepare
+from video_salmonn.training.examples import Example, ExampleMaker, batch_plan
+from video_salmonn.training.recipe import Recipe
+
+Made = Callable[[], Example]
+
+
+@dataclass
+class Loaded:
+    """One process's share of a step.
+
+    Attributes:
+        rows: examples that can be used, short ones first: neighbours of like length share a pass with little padding.
+        broken: reasons by id of those that cannot.
+    """
+
+    rows: list[Prepared] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+class Loader:
+    """Loads the examples of optimiser steps.
+
+    Args:
+        recipe: sizes, seed, policy for broken items, number of threads.
+        maker: of examples.
+        processor: tokenises.
+        context: tokens that fit.
+        rank, world: this process, and how many there are.
+    """
+
+    def __init__(
+        self, recipe: Recipe, maker: ExampleMaker, processor: VideoSalmonnProcessor, context: int, rank: int, world: int
+    ) -> None:
+        self.recipe, self.maker, self.processor, self.context = recipe, maker, processor, context
+        self.rank, self.world = rank, world
+        self._threads = ThreadPoolExecutor(recipe.data.workers, "examples") if recipe.data.workers else None
+        self._ahead: tuple[int, list[Future[Example]]] | None = None
+
+    def load(self, step: int, *, more: bool = True) -> Loaded:
+        """This process's examples of a step; with ``more`` the next step's are begun.
+
+        Raises:
+            MediaError, ContextError: where the recipe says ``on_broken: raise``.
+        """
+        indices, makes = self._makes(step)
+        self._ahead = None
+        if more and self._threads is not None:
+            self._ahead = (step + 1, self._submit(step + 1))
+        loaded = Loaded()
+        for index, make in zip(indices, makes):
+            try:
+                loaded.rows.append(prepare(make(), self.processor, self.context))
+            except (MediaError, ContextError) as error:
+                if self.recipe.data.on_broken == "raise":
+                    raise
+                loaded.broken[self.maker.items[index].id] = str(error)
+        loaded.rows.sort(key=lambda row: row.length)
+        return loaded
+
+    def any_row(self) -> Prepared | None:
+        """Some usable example, for a process that has none of its own in a step; None where there is none at all."""
+        for index in range(len(self.maker.items)):
+            try:
+                return prepare(self.maker.plain(index), self.processor, self.context)
+            except (MediaError, ContextError):
+                continue
+        return None
+
+    def close(self) -> None:
+        """End the threads; what is being made is waited for, what is not begun is dropped."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _plan(self, step: int) -> tuple[int, list[int]]:
+        epoch, indices = batch_plan(len(self.maker.items), self.recipe.batch_size, self.recipe.seed, step)
+        return epoch, indices[self.rank :: self.world]
+
+    def _submit(self, step: int) -> list[Future[Example]]:
+        assert self._threads is not None
+        epoch, indices = self._plan(step)
+        return [self._threads.submit(self.maker.make, index, epoch) for index in indices]
+
+    def _makes(self, step: int) -> tuple[list[int], list[Made]]:
+        """Indices of a step, and what gives each example: begun before, or made on the spot."""
+        epoch, indices = self._plan(step)
+        if self._ahead is not None and self._ahead[0] == step:
+            return indices, [future.result for future in self._ahead[1]]
+        return indices, [_making(self.maker, index, epoch) for index in indices]
+
+
+def _making(maker: ExampleMaker, index: int, epoch: int) -> Made:
+    return lambda: maker.make(index, epoch)
