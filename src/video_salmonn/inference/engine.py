@@ -252,7 +252,7 @@ class VideoSalmonn:
             if mode == "error":
                 seconds = sum(frames) * config.frame_seconds
                 raise ContextError(
-                    f"media of {seconds:.0f} s, a question of {text_tokens} tokens and an answer of up to {new_tokens} "
+                    f"media of {seconds:g} s, a question of {text_tokens} tokens and an answer of up to {new_tokens} "
                     f"do not fit the context of {self.context} tokens",
                     remedy="ask about a stretch of it (start, end), or use long='segments' or long='coarse'",
                 )

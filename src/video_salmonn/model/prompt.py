@@ -96,7 +96,8 @@ def parse(conversation: str | Sequence[Mapping[str, Any]], media: int) -> list[T
         if places:
             raise ConfigError(f"{media} media items were given, the conversation has places for {places}")
         turns[first] = Turn("user", (*[None] * media, *turns[first].parts))
-    if not any(part and part.strip() for turn in turns if turn.role == "user" for part in turn.parts):
+    last = next(turn for turn in reversed(turns) if turn.role == "user")
+    if not any(part and part.strip() for part in last.parts):
         raise ConfigError("the question is empty", remedy="ask something")
     return turns
 
