@@ -232,6 +232,23 @@ def test_ten_bit_and_transparent_pictures(made):
     assert not clip.report.warnings  # it could be transparent but is not
 
 
+def test_high_dynamic_range_is_said_not_to_be_tone_mapped(tmp_path):
+    path = tmp_path / "hdr.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p10le"
+        stream.codec_context.color_trc = 16  # PQ
+        for index in range(4):
+            frame = av.VideoFrame.from_ndarray(numbered(index), "rgb24").reformat(format="yuv420p10le")
+            frame.pts, frame.time_base = index, Fraction(1, 2)
+            frame.color_trc = 16
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    clip = load_clip(path)
+    assert [number(f) for f in clip.frames.frames] == [0, 1, 2, 3]
+    assert clip.report.warnings == ["high dynamic range (PQ) is shown without tone mapping"]
+
+
 def test_transparent_parts_are_shown_on_white(tmp_path):
     path = tmp_path / "t.mov"
     with av.open(str(path), "w") as out:
