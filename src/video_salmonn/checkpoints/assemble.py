@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from video_salmonn.checkpoints.compact import expand
 from video_salmonn.checkpoints.embedded import part_directory
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.byte_tokenizer import byte_tokenizer
@@ -74,9 +75,9 @@ def trained_state(folder: Path) -> dict[str, torch.Tensor]:
     """Connector and adapter of a training run or of the shipped files, under the model's names; empty if not there."""
     state: dict[str, torch.Tensor] = {}
     if (folder / CONNECTOR_FILE).is_file():
-        state |= {f"connector.{name}": t for name, t in read_tensors(folder / CONNECTOR_FILE).items()}
+        state |= {f"connector.{name}": t for name, t in expand(read_tensors(folder / CONNECTOR_FILE)).items()}
     if (folder / LORA_FILE).is_file():
-        for name, tensor in read_tensors(folder / LORA_FILE).items():
+        for name, tensor in expand(read_tensors(folder / LORA_FILE)).items():
             place = name.removeprefix("base_model.model.")
             for half in ("lora_A", "lora_B"):
                 place = place.replace(f".{half}.weight", f".{half}.default.weight")
