@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+from training_runs import GRID, ROOT, entries, write
 
-ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.distributed, pytest.mark.xdist_group("distributed")]
 
 
-def train(out: Path, cache: Path, processes: int, steps: int, *extra: str) -> list[dict]:
+def command(out: Path, cache: Path, processes: int, steps: int, *extra: str) -> list[str]:
     changes = [
         f"output={out}",
         f"data.cache={cache}",
@@ -31,8 +34,12 @@ def train(out: Path, cache: Path, processes: int, steps: int, *extra: str) -> li
     launch = [sys.executable]
     if processes > 1:
         launch += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    return [*launch, "-m", "video_salmonn", "train", "recipes/tiny.yaml", *sets, *extra]
+
+
+def train(out: Path, cache: Path, processes: int, steps: int, *extra: str) -> list[dict]:
     done = subprocess.run(
-        [*launch, "-m", "video_salmonn", "train", "recipes/tiny.yaml", *sets, *extra],
+        command(out, cache, processes, steps, *extra),
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -41,6 +48,10 @@ def train(out: Path, cache: Path, processes: int, steps: int, *extra: str) -> li
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return read(out)
+
+
+def read(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -56,3 +67,65 @@ def test_two_processes_equal_one_and_resume_across_world_sizes(tmp_path: Path) -
     train(tmp_path / "mixed", cache, 2, 10)
     resumed = train(tmp_path / "mixed", cache, 1, 20, "--resume")
     assert [line["loss"] for line in resumed] == pytest.approx([line["loss"] for line in one], abs=1e-4)
+
+
+def sets(*changes: str) -> list[str]:
+    return [part for change in changes for part in ("--set", change)]
+
+
+def test_ranks_whose_items_have_other_modalities_do_not_hang_and_equal_one_process(tmp_path: Path) -> None:
+    rows = entries(24)
+    for number, row in enumerate(rows):
+        video = row["media"]["video"]
+        row["media"] = ({"video": video, "audio": None}, {"audio": video}, {"video": video})[number % 3]
+    manifest = write(tmp_path / "mixed.jsonl", rows)
+    # one item a rank and step, so that most steps pair ranks that lack different branches of the connector
+    more = sets(f"data.train=[{manifest}]", "batch_size=2", "micro_batch=1")
+    one = train(tmp_path / "one", tmp_path / "cache", 1, 12, *more)
+    two = train(tmp_path / "two", tmp_path / "cache", 2, 12, *more)
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], abs=1e-4)
+
+
+def launched(tmp_path: Path) -> tuple[subprocess.Popen, Path]:
+    """An endless run on two processes that has made some steps."""
+    more = sets("save_every=2", f"data.train=[{GRID / 'train.jsonl'}]")
+    process = subprocess.Popen(
+        command(tmp_path / "run", tmp_path / "cache", 2, 100_000, *more),
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = tmp_path / "run/metrics.jsonl"
+    for _ in range(1000):
+        if metrics.exists() and metrics.read_text().count("\n") >= 4:
+            break
+        time.sleep(0.2)
+    return process, tmp_path / "run"
+
+
+def test_a_rank_that_dies_ends_the_run_with_an_error(tmp_path: Path) -> None:
+    process, out = launched(tmp_path)
+    try:
+        worker = psutil.Process(process.pid).children()[1]
+        worker.send_signal(signal.SIGKILL)
+        _, stderr = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert "SIGKILL" in stderr or "-9" in stderr
+    last = (out / "checkpoints/last").read_text()
+    assert f"step-{json.loads((out / 'checkpoints' / last / 'state.json').read_text())['step']}" == last
+
+
+def test_sigterm_stops_all_processes_after_the_same_step(tmp_path: Path) -> None:
+    process, out = launched(tmp_path)
+    try:
+        for worker in psutil.Process(process.pid).children()[:1]:
+            worker.send_signal(signal.SIGTERM)  # only one of them is told
+        _, stderr = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 0, stderr[-3000:]
+    last = (out / "checkpoints/last").read_text()
+    assert last == f"step-{read(out)[-1]['step']}"

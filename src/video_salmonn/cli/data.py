@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
-from video_salmonn.errors import ConfigError
+from video_salmonn.errors import ConfigError, ManifestError
 
 command = typer.Typer(add_completion=False, no_args_is_help=True, help="Build, encode and check data sets.")
 
@@ -77,3 +77,62 @@ def encode_embedded(
         stdout.print(f"{counts['done']} encoded, {counts['already']} were there, {counts['failed']} failed")
     if counts["failed"]:
         raise typer.Exit(1)
+
+
+@command.command("validate")
+@reports_errors
+def validate(
+    manifest: Path = typer.Argument(..., help="A manifest: JSON lines."),
+    decode: bool = typer.Option(False, "--decode", help="Decode every file, each in a process of its own."),
+    workers: int = typer.Option(2, "--workers", min=1, help="Decoding processes."),
+    as_json: bool = _JSON,
+) -> None:
+    """Check every line and every file of a manifest. Exit code 1 if anything is wrong."""
+    from video_salmonn.data.checking import check_manifest
+
+    account = check_manifest(manifest, decode=decode, workers=workers)
+    if as_json:
+        emit_json(account.to_dict())
+    else:
+        for label, problems in (("error", account.problems), ("warning", account.warnings)):
+            for problem in problems:
+                file = f"{problem.file}: " if problem.file else ""
+                stdout.print(
+                    f"{label}: {manifest}, line {problem.line}: {file}{problem.reason}", markup=False, soft_wrap=True
+                )
+        length = f", {account.decoded} decoded ({account.seconds / 3600:.2f} h)" if decode else ""
+        stdout.print(f"{account.items} items, {account.files} files{length}, {len(account.problems)} errors")
+    if account.problems:
+        raise typer.Exit(1)
+
+
+@command.command("convert")
+@reports_errors
+def convert(
+    source: str = typer.Argument(..., help="A JSON file; for huggingface NAME[:SPLIT] or a saved folder."),
+    layout: str = typer.Option(..., "--format", help="released, llava or huggingface."),
+    out: Path = typer.Option(..., "--out", help="The manifest to write."),
+    media: Path | None = typer.Option(None, "--media", help="Folder that relative paths start from."),
+    task: str = typer.Option("answer", "--task", help="Task of items whose source names none."),
+    as_json: bool = _JSON,
+) -> None:
+    """Turn another format into a manifest."""
+    from video_salmonn.data.manifest import write_manifest
+    from video_salmonn.data.readers import Reader, read
+
+    reader = Reader(source, task, media)
+    count = write_manifest(out, read(reader, layout))
+    _tell_written(out, count, dict(reader.left_out), as_json)
+
+
+def _tell_written(out: Path, count: int, left_out: dict[str, int], as_json: bool) -> None:
+    """Say what was written and what was left out; no item at all is an error."""
+    if not count:
+        out.unlink(missing_ok=True)
+        raise ManifestError(f"{out}: no items could be made; left out: {left_out or 'nothing'}")
+    if as_json:
+        emit_json({"out": str(out), "items": count, "left_out": left_out})
+        return
+    stdout.print(f"{count} items in {out}", markup=False, soft_wrap=True)
+    for reason, number in left_out.items():
+        stdout.print(f"left out: {number} ({reason})", markup=False)

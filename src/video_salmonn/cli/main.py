@@ -14,6 +14,8 @@ COMMANDS: dict[str, str] = {
     "doctor": "Check this installation and say what to do about what is missing.",
     "data": "Build, encode and check data sets.",
     "train": "Train a stage from a recipe.",
+    "plot": "Draw the curves of a training run.",
+    "export": "Write a trained run as a model directory.",
     "warmup": "Align the embedded default's connector with its language model's words (CTC), before training.",
     "setup": "Install the pretrained parts of the embedded default and convert them.",
     "eval": "Run SAVE, score predictions, write reports.",

@@ -1,0 +1,31 @@
+"""``video-salmonn export RUN OUT``: a checkpoint of a run as a model directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from video_salmonn.cli.output import emit_json, reports_errors, stdout
+
+
+@reports_errors
+def command(
+    run: Path = typer.Argument(..., help="Output folder of a training run."),
+    out: Path = typer.Argument(..., help="Folder to write; must not exist yet."),
+    checkpoint: str = typer.Option("best", "--checkpoint", help="best, last or step-N."),
+    adapter_only: bool = typer.Option(False, "--adapter-only", help="Only the connector and the adapter."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
+) -> None:
+    """Write a trained model so that `video-salmonn ask --model OUT` and VideoSalmonn.load(OUT) take it."""
+    from transformers.utils import logging
+
+    from video_salmonn.training.exporting import export
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    account = export(run, out, which=checkpoint, adapter_only=adapter_only)
+    if as_json:
+        emit_json(account)
+    else:
+        stdout.print(f"step {account['step']} of {account['checkpoint']} in {out}", markup=False, soft_wrap=True)

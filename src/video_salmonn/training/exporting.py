@@ -1,0 +1,104 @@
+"""A run's checkpoint -> a model directory that anything can load, or its trained parts alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE
+from video_salmonn.errors import CheckpointError
+from video_salmonn.training import checkpointing
+from video_salmonn.training.recipe import Recipe
+from video_salmonn.training.stage import build_model
+
+RECORDS = ("recipe.json", "environment.json", "state.json")
+
+
+def find_checkpoint(run: Path, which: str = "best") -> Path:
+    """A checkpoint of a run.
+
+    Args:
+        run: folder of a run, or a checkpoint folder itself.
+        which: ``best`` (the newest where nothing was validated), ``last``, or ``step-N``.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+    """
+    if (run / "state.json").is_file():
+        return run
+    folder: Path | None = run / "checkpoints" / which
+    if which == "last" or (which == "best" and not (run / "checkpoints" / checkpointing.BEST).is_dir()):
+        folder = checkpointing.last_checkpoint(run)
+    if folder is None or not (folder / "state.json").is_file():
+        have = sorted(p.parent.name for p in run.glob("checkpoints/*/state.json"))
+        raise CheckpointError(f"{run}: no checkpoint {which!r}", remedy=f"there are: {', '.join(have) or 'none'}")
+    return folder
+
+
+def export(run: Path, out: Path, *, which: str = "best", adapter_only: bool = False) -> dict[str, Any]:
+    """Write what a run has learned.
+
+    Args:
+        run: folder of a run.
+        out: folder to write, whole or not at all; must not exist yet.
+        which: see :func:`find_checkpoint`.
+        adapter_only: only ``connector.safetensors`` and, if there is an adapter, ``lora.safetensors``, for
+            ``init`` of another recipe and for ``VideoSalmonn.load`` of the same preset.
+
+    Returns:
+        ``{"checkpoint", "step", "out", "files"}``.
+
+    Raises:
+        CheckpointError: no such checkpoint, or ``out`` exists, or (``adapter_only``) other parts were trained too.
+    """
+    folder = find_checkpoint(run, which)
+    if out.exists():
+        raise CheckpointError(f"{out}: already there", remedy="choose another folder")
+    if adapter_only and (folder / checkpointing.OTHER_FILE).is_file():
+        raise CheckpointError(
+            f"{folder}: more than connector and adapter was trained ({checkpointing.OTHER_FILE})",
+            remedy="export the whole model: leave --adapter-only out",
+        )
+    state = checkpointing.read_state(folder)
+    if adapter_only:
+        checkpointing.write_folder(out, lambda work: _copy(folder, work, (CONNECTOR_FILE, LORA_FILE, *RECORDS)))
+    else:
+        model, processor = build_model(read_recipe(folder))
+        checkpointing.load_trained(model, folder)
+
+        def write(work: Path) -> None:
+            model.save_pretrained(work)
+            processor.save_pretrained(work)
+            _copy(folder, work, RECORDS)
+
+        checkpointing.write_folder(out, write)
+    return {
+        "checkpoint": str(folder),
+        "step": int(state["step"]),
+        "out": str(out),
+        "files": sorted(p.name for p in out.iterdir()),
+    }
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe a checkpoint was made with. Raises CheckpointError where it cannot be read."""
+    path = folder / "recipe.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        recipe = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Recipe), values))
+    except (OSError, json.JSONDecodeError, OmegaConfBaseException) as error:
+        raise CheckpointError(f"{path}: not a recipe ({error})", remedy="use the version that trained it") from error
+    assert isinstance(recipe, Recipe)
+    recipe.init = None  # its weights are in the checkpoint
+    return recipe
+
+
+def _copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)

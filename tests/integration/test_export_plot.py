@@ -1,0 +1,85 @@
+"""A run becomes a model directory that gives the run's own answers, and a picture of its curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import recipe, run
+from typer.testing import CliRunner
+
+from video_salmonn.checkpoints.assemble import load_directory
+from video_salmonn.cli.main import app
+from video_salmonn.errors import CheckpointError
+from video_salmonn.training.exporting import export, find_checkpoint
+from video_salmonn.training.stage import build_model
+from video_salmonn.training.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    folder = tmp_path_factory.mktemp("trained")
+    more = ("save_every=2", "validate_every=2", "max_steps=4", "data.validation_samples=3")
+    return run(recipe(folder, folder / "cache", *more, "connector.levels=[[10,30]]"))[0]
+
+
+def test_an_exported_model_has_the_weights_of_its_checkpoint_and_answers(trained: Trainer, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["export", str(trained.out), str(tmp_path / "model"), "--checkpoint", "last", "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    account = json.loads(done.stdout)
+    assert account["step"] == 4 and {"config.json", "recipe.json"} <= set(account["files"])
+    model, processor = load_directory(tmp_path / "model")
+    own = trained.plain.state_dict()
+    loaded = model.state_dict()
+    assert set(loaded) == set(own)
+    assert all(torch.equal(loaded[name], own[name]) for name in own)
+    assert [level.frames for level in model.config.connector_config.levels] == [10]
+    assert len(processor.tokenizer) == len(trained.processor.tokenizer)
+
+    from video_salmonn import VideoSalmonn
+
+    engine = VideoSalmonn.load(str(tmp_path / "model"))
+    clip = Path(trained.maker.items[0].extra["_root"]) / trained.maker.items[0].media["video"]
+    answer = engine.ask(str(clip), "What words are spoken?", max_new_tokens=4)
+    assert answer.report["media"][0]["heard"]["status"] == "used"
+
+
+def test_the_adapter_alone_starts_another_run(trained: Trainer, tmp_path: Path) -> None:
+    whole = tmp_path / "adapter"
+    with pytest.raises(CheckpointError, match="more than connector and adapter"):
+        export(trained.out, whole, adapter_only=True)  # the tiny recipe trains the word embeddings too
+    assert not whole.exists()
+    (find_checkpoint(trained.out, "last") / "other.safetensors").rename(tmp_path / "other")
+    account = export(trained.out, whole, which="last", adapter_only=True)
+    (tmp_path / "other").rename(find_checkpoint(trained.out, "last") / "other.safetensors")
+    assert {"connector.safetensors", "lora.safetensors", "recipe.json"} <= set(account["files"])
+    start = recipe(tmp_path, tmp_path, f"init={whole}", "connector.levels=[[10,30]]")
+    model, _ = build_model(start)
+    own = trained.plain.state_dict()
+    moved = [n for n, t in model.state_dict().items() if n.startswith("connector.") or ".lora_" in n]
+    assert moved and all(torch.equal(model.state_dict()[name], own[name]) for name in moved)
+
+
+def test_what_cannot_be_exported_says_what_there_is(trained: Trainer, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint 'step-7'") as caught:
+        export(trained.out, tmp_path / "x", which="step-7")
+    assert "step-4" in caught.value.remedy and "best" in caught.value.remedy
+    with pytest.raises(CheckpointError, match="already there"):
+        export(trained.out, tmp_path)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        export(tmp_path, tmp_path / "y")
+
+
+def test_the_curves_are_drawn(trained: Trainer, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "curves.png"
+    done = CliRunner().invoke(app, ["plot", str(trained.out), "--out", str(out), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"out": str(out), "training": 4, "validation": 2}
+    assert out.read_bytes().startswith(b"\x89PNG") and out.stat().st_size > 10_000
+    assert CliRunner().invoke(app, ["plot", str(tmp_path)]).exit_code == 2
+    assert CliRunner().invoke(app, ["plot", str(trained.out), "--out", str(tmp_path / "x.nonsense")]).exit_code == 2
