@@ -99,6 +99,22 @@ INSTRUCT_LAYER = {
 }
 """Below ``Qformer.bert.encoder.layer.{i}.`` -> below ``encoder.layer.{i}.``; each has ``.weight`` and ``.bias``."""
 
+DELTA_ALIASES = {
+    "joint_Qformer.": "video_Qformer.",
+    "joint_query_tokens": "video_query_tokens",
+    "ln_joint.": "ln_video.",
+    "joint_frame_position_embedding.": "video_frame_position_embedding.",
+    "llama_proj_joint.": "llama_proj.",
+    "speech_Qformer.": "video_Qformer.",
+    "speech_query_tokens": "video_query_tokens",
+    "ln_speech.": "ln_video.",
+    "llama_proj_speech.": "llama_proj.",
+}
+"""Second names of shared modules in the delta checkpoint -> the first, under which they are placed."""
+
+LORA_PREFIX = "llama_model.base_model.model."
+"""Before the adapter's names in the delta checkpoint."""
+
 BUFFERS = ("position_ids", "relative_position_index", "inv_freq")
 """Last name parts of buffers that hold no learned numbers."""
 
@@ -109,18 +125,21 @@ class Placement:
 
     Attributes:
         state: this package's name -> tensor.
-        origin: this package's name -> released name(s) it came from.
+        origin: this package's name -> released name(s) it came from, as text.
+        inputs: this package's name -> the released names it is made of: placing these alone makes the tensor.
         dropped: released name -> why it has no place.
     """
 
     state: dict[str, torch.Tensor] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
 
-    def put(self, name: str, tensor: torch.Tensor, origin: str) -> None:
-        """Place one tensor."""
+    def put(self, name: str, tensor: torch.Tensor, origin: str, inputs: tuple[str, ...] = ()) -> None:
+        """Place one tensor; ``inputs`` where it is made of several."""
         self.state[name] = tensor
         self.origin[name] = origin
+        self.inputs[name] = inputs or (origin,)
 
 
 def released_levels(config: Mapping[str, Any]) -> tuple[tuple[str, Level], ...]:
@@ -239,18 +258,17 @@ def place_visual_tower(tensors: Mapping[str, torch.Tensor]) -> tuple[Placement, 
         elif name.startswith("visual_encoder.blocks."):
             layer, rest = parts[2], ".".join(parts[3:])
             if rest in ("attn.q_bias", "attn.v_bias"):
+                other = name[: -len("q_bias")] + ("v_bias" if rest == "attn.q_bias" else "q_bias")
+                if other not in tensors:
+                    raise CheckpointError(f"tensor {other!r} is missing")
+                if rest == "attn.q_bias":
+                    joined = torch.cat([tensor, torch.zeros_like(tensor), tensors[other]])
+                    ours = f"encoder.layers.{layer}.self_attn.qkv.bias"
+                    vision.put(ours, joined, f"{name}, 0, {other}", (name, other))
                 continue
             if rest not in VISION_BLOCK:
-                raise CheckpointError(f"tensor {name!r} has no place in EVA-ViT")
+                raise CheckpointError(f"tensor {name!r} {tuple(tensor.shape)} has no place in EVA-ViT")
             vision.put(f"encoder.layers.{layer}.{VISION_BLOCK[rest]}", tensor, name)
-            if rest == "attn.qkv.weight":
-                stem = f"visual_encoder.blocks.{layer}.attn"
-                for bias in ("q_bias", "v_bias"):
-                    if f"{stem}.{bias}" not in tensors:
-                        raise CheckpointError(f"tensor '{stem}.{bias}' is missing")
-                q_bias, v_bias = tensors[f"{stem}.q_bias"], tensors[f"{stem}.v_bias"]
-                joined = torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
-                vision.put(f"encoder.layers.{layer}.self_attn.qkv.bias", joined, f"{stem}.q_bias, 0, {stem}.v_bias")
         elif name == "query_tokens":
             qformer.put("query_tokens", tensor, name)
         elif name in INSTRUCT_EMBEDDINGS:
@@ -258,12 +276,12 @@ def place_visual_tower(tensors: Mapping[str, torch.Tensor]) -> tuple[Placement, 
         elif name.startswith("Qformer.bert.encoder.layer."):
             layer, rest, kind = parts[4], ".".join(parts[5:-1]), parts[-1]
             if rest not in INSTRUCT_LAYER:
-                raise CheckpointError(f"tensor {name!r} has no place in InstructBLIP's Q-Former")
+                raise CheckpointError(f"tensor {name!r} {tuple(tensor.shape)} has no place in InstructBLIP's Q-Former")
             qformer.put(f"qformer.encoder.layer.{layer}.{INSTRUCT_LAYER[rest]}.{kind}", tensor, name)
         elif parts[-1] in BUFFERS:
             qformer.dropped[name] = "a buffer without learned numbers"
         else:
-            raise CheckpointError(f"tensor {name!r} has no place in the visual tower")
+            raise CheckpointError(f"tensor {name!r} {tuple(tensor.shape)} has no place in the visual tower")
     return vision, qformer
 
 
@@ -282,9 +300,14 @@ def place_beats(tensors: Mapping[str, torch.Tensor]) -> Placement:
             gain = tensors.get(f"{stem}.weight_g")
             if gain is None:
                 raise CheckpointError(f"tensor '{stem}.weight_g' is missing")
+            if tuple(gain.shape) != (1, 1, tensor.shape[-1]):
+                raise CheckpointError(
+                    f"tensors '{stem}.weight_g' {tuple(gain.shape)} and {name!r} {tuple(tensor.shape)} do not fit"
+                )
             norm = tensor.double().pow(2).sum((0, 1), keepdim=True).sqrt()
             weight = (gain.double() * tensor.double() / norm).to(tensor.dtype)
-            placed.put("encoder.pos_conv.weight", weight, f"{stem}.weight_g · {stem}.weight_v")
+            inputs = (name, f"{stem}.weight_g")
+            placed.put("encoder.pos_conv.weight", weight, f"{stem}.weight_g · {stem}.weight_v", inputs)
         elif name == f"{stem}.bias":
             placed.put("encoder.pos_conv.bias", tensor, name)
         elif name == shared_bias:
@@ -295,6 +318,25 @@ def place_beats(tensors: Mapping[str, torch.Tensor]) -> Placement:
             placed.dropped[name] = f"equal to {shared_bias}, which all layers share"
         elif name != f"{stem}.weight_g":
             placed.put(name, tensor, name)
+    return placed
+
+
+def place_adapter(tensors: Mapping[str, torch.Tensor]) -> Placement:
+    """Sort ``llama_model.base_model.model.*.lora_{A,B}.default.weight`` into the language model's adapter ``default``.
+
+    Raises:
+        CheckpointError: a tensor is no half of an adapter.
+    """
+    placed = Placement()
+    for name, tensor in tensors.items():
+        if name.rsplit(".", 1)[-1] in BUFFERS:
+            placed.dropped[name] = "a buffer without learned numbers"
+        elif not name.startswith(LORA_PREFIX) or not name.endswith(
+            (".lora_A.default.weight", ".lora_B.default.weight")
+        ):
+            raise CheckpointError(f"tensor {name!r} {tuple(tensor.shape)} has no place in the LoRA adapter")
+        else:
+            placed.put(name.removeprefix(LORA_PREFIX), tensor, name)
     return placed
 
 

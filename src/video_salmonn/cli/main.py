@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 COMMANDS: dict[str, str] = {
     "ask": "Answer a question about a video, a sound or a picture.",
     "chat": "Ask several questions about one file; it is encoded once.",
+    "convert": "Make a model directory from the official files of the released 13B model.",
     "doctor": "Check this installation and say what to do about what is missing.",
     "data": "Build, encode and check data sets.",
     "train": "Train a stage from a recipe.",

@@ -1,0 +1,68 @@
+"""``CONVERSION.md``: what a converted model was made from, what was left out, and what was chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.version import __version__
+
+RECORD = "CONVERSION.md"
+
+
+def choices(config: VideoSalmonnConfig) -> list[str]:
+    """What the files do not tell, and how it was settled."""
+    connector, lora = config.connector_config, config.lora or {}
+    levels = ", ".join(f"{level.frames} frames with {level.queries} queries" for level in connector.levels)
+    shared = "one Q-Former for all levels" if connector.share_qformer else "a Q-Former for each level"
+    return [
+        f"windows of {levels}; {shared}",
+        f"block mask: a frame attends to the {connector.mask_direction} of its window",
+        f"attention heads: connector {connector.num_attention_heads}, vision {_heads(config.vision)}, InstructBLIP's "
+        f"Q-Former {_heads(config.instruction_qformer)}",
+        f"LoRA: rank {lora.get('r')}, alpha {lora.get('alpha')} (scale {lora.get('alpha', 0) / lora.get('r', 1):g}), "
+        f"on {', '.join(lora.get('targets', []))}",
+        f"prompt {config.prompt}; generation {config.generation}",
+        f"media {config.media}",
+        "the norm after the vision encoder has torch's epsilon, 1e-5",
+        "the language model's pad token is its end token",
+    ]
+
+
+def _heads(sizes: dict[str, Any] | None) -> Any:
+    return (sizes or {}).get("num_attention_heads")
+
+
+def record(report: dict[str, Any], config: VideoSalmonnConfig) -> str:
+    """The file's text."""
+    lines = [
+        "# Conversion",
+        "",
+        f"Made by `video-salmonn convert` {__version__} in {report['dtype']}. No tensor is random: each one of "
+        f"{report['tensors']['total']} comes from the files below, and each of theirs is in this model, equals "
+        "another, or is listed as left out.",
+        "",
+        "## Sources",
+        "",
+        "| file | bytes | tensors | SHA-256 |",
+        "|---|---|---|---|",
+    ]
+    for source in report["sources"]:
+        name = source["file"].rsplit("/", 1)[-1]
+        lines.append(f"| {name} | {source['bytes']} | {source['tensors']} | `{source['sha256']}` |")
+    lines += ["", "## Parts", "", "| part | tensors | parameters |", "|---|---|---|"]
+    lines += [f"| {part} | {report['tensors'][part]} | {count} |" for part, count in report["parameters"].items()]
+    lines += ["", "## Left out", ""]
+    for drop in report["dropped"]:
+        name = drop["file"].rsplit("/", 1)[-1]
+        shown = ", ".join(f"`{tensor}`" for tensor in drop["tensors"][:4])
+        more = f" and {drop['count'] - 4} more" if drop["count"] > 4 else ""
+        lines.append(f"- {drop['count']} of {name} ({drop['reason']}): {shown}{more}")
+    lines += [] if report["dropped"] else ["nothing"]
+    lines += ["", "## Second names, compared and equal", ""]
+    lines += [f"- `{alias['tensor']}` = `{alias['equals']}`" for alias in report["aliases"]] or ["none"]
+    lines += ["", "## Choices (what the files do not tell)", ""]
+    lines += [f"- {choice}" for choice in choices(config)]
+    lines += ["", "## Notes", ""]
+    lines += [f"- {note}" for note in report["notes"]] or ["none"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,93 @@
+"""``video-salmonn convert``: the official files of the released model to a model directory."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.errors import ConfigError
+
+
+class Dtype(StrEnum):
+    """Precisions of the written weights."""
+
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    float32 = "float32"
+
+
+@reports_errors
+def command(
+    delta: Path = typer.Option(..., help="The delta checkpoint: pytorch_model_4_5001.pt."),
+    beats: Path = typer.Option(..., help="BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt."),
+    whisper: Path = typer.Option(..., help="Folder of openai/whisper-large-v2."),
+    llm: Path = typer.Option(..., help="Folder of lmsys/vicuna-13b-v1.5."),
+    out: Path = typer.Option(..., help="Model directory to make."),
+    instructblip: Path = typer.Option(None, help="instruct_blip_vicuna13b_trimmed.pth."),
+    eva: Path = typer.Option(None, help="eva_vit_g.pth."),
+    instructblip_hf: Path = typer.Option(None, help="Folder of Salesforce/instructblip-vicuna-13b, in place of both."),
+    bert_tokenizer: Path = typer.Option(None, help="Folder of bert-base-uncased's tokenizer."),
+    dtype: Dtype = typer.Option(Dtype.float16, help="Of the written weights; the release computes in float16."),
+    settings: Path = typer.Option(None, help="JSON of what the files don't tell and is not as released (docs)."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Check names and shapes from headers; write nothing."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """Convert the released checkpoint and the five models it builds on; refuse anything that does not fit by name."""
+    from transformers.utils import logging
+
+    from video_salmonn.checkpoints.convert import convert
+    from video_salmonn.checkpoints.released import ReleasedFiles
+
+    logging.set_verbosity_error()
+    files = ReleasedFiles(
+        delta=delta,
+        beats=beats,
+        whisper=whisper,
+        llm=llm,
+        instructblip=instructblip,
+        eva=eva,
+        instructblip_hf=instructblip_hf,
+        bert_tokenizer=bert_tokenizer,
+    )
+    report = convert(
+        files,
+        out,
+        dtype=dtype.value,
+        settings=_settings(settings),
+        dry_run=dry_run,
+        progress=lambda line: stderr.print(line, style="dim", markup=False),
+    )
+    if as_json:
+        emit_json(report)
+        return
+    from rich.table import Table
+
+    table = Table("part", "tensors", "parameters")
+    for part, number in report["parameters"].items():
+        table.add_row(part, f"{report['tensors'][part]:,}", f"{number:,}")
+    stdout.print(table)
+    for drop in report["dropped"]:
+        stdout.print(f"left out: {drop['count']} of {drop['file']}: {drop['reason']}", markup=False, soft_wrap=True)
+    compared = "not compared yet" if dry_run else "compared and equal"
+    stdout.print(f"second names: {len(report['aliases'])}, {compared}")
+    for note in report["notes"]:
+        stdout.print(f"note: {note}", markup=False, soft_wrap=True)
+    size = f"{report['bytes'] / 1e9:.2f} GB"
+    stdout.print(f"would write {size}" if dry_run else f"{out}: {size} in {report['shards']} shards", markup=False)
+
+
+def _settings(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as JSON ({error})", remedy="see docs/released.md") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a JSON object is needed", remedy="see docs/released.md")
+    return values
