@@ -16,7 +16,7 @@ import torch
 from training_runs import ROOT, entries, recipe, run, write
 
 from video_salmonn.errors import ConfigError, MediaError, TrainingError
-from video_salmonn.training.stage import build_trainer
+from video_salmonn.training.stage import build_model, build_trainer
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +139,26 @@ def test_a_run_is_not_overwritten(tmp_path: Path, cache: Path) -> None:
     done = subprocess.run(command(tmp_path, cache, "--json"), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--resume" in json.loads(done.stdout)["error"]["remedy"]
+
+
+def test_fresh_parts_depend_on_the_seed_alone_and_a_fresh_adapter_does_nothing(tmp_path: Path, cache: Path) -> None:
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed * 7 + len(states))  # what was drawn before must not matter
+        model, _ = build_model(recipe(tmp_path, cache, f"seed={seed}", "fresh=[connector,lora]"))
+        states.append(model.state_dict())
+    moved = [
+        n for n in states[0] if n.startswith("connector.llm_projection.weight") or n.endswith("lora_A.default.weight")
+    ]
+    assert moved and all(torch.equal(states[0][n], states[1][n]) for n in moved)
+    assert not any(torch.equal(states[0][n], states[2][n]) for n in moved)
+    assert all(not t.any() for n, t in states[0].items() if ".lora_B." in n)
+
+
+def test_frozen_weights_in_bf16_train_and_what_is_trained_stays_fp32(tmp_path: Path, cache: Path) -> None:
+    more = ("precision=bf16", "frozen_precision=bf16", "trainable=[connector,lora_]", "max_steps=3", "save_every=0")
+    trainer, lines = run(recipe(tmp_path, cache, *more, "validate_every=3"))
+    kinds = {(p.requires_grad, p.dtype) for p in trainer.plain.language_model.parameters()}
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
+    plain = run(recipe(tmp_path / "plain", cache, "trainable=[connector,lora_]", "max_steps=3", "save_every=0"))[1]
+    assert [x["loss"] for x in lines if "loss" in x] == pytest.approx([x["loss"] for x in plain], abs=0.05)

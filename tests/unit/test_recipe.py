@@ -6,19 +6,51 @@ from pathlib import Path
 
 import pytest
 
+from video_salmonn.connector import ConnectorConfig
 from video_salmonn.errors import ConfigError
 from video_salmonn.training.recipe import Recipe, load_recipe
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted(FOLDER.rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.relative_to(FOLDER).as_posix())
 def test_every_shipped_recipe_is_whole(path: Path) -> None:
     load_recipe(path).check()
 
 
+def test_a_base_gives_what_a_recipe_leaves_open(tmp_path: Path) -> None:
+    (tmp_path / "low.yaml").write_text("max_steps: 9\nseed: 3\nconnector: {dropout: 0.2, mask_direction: past}\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/mid.yaml").write_text("base: ../low.yaml\nseed: 4\nconnector: {dropout: 0.0}\n")
+    (tmp_path / "more/top.yaml").write_text("base: mid.yaml\nbatch_size: 2\n")
+    recipe = load_recipe(tmp_path / "more/top.yaml", ["batch_size=1"])
+    assert (recipe.max_steps, recipe.seed, recipe.batch_size) == (9, 4, 1)
+    assert recipe.connector == {"dropout": 0.0, "mask_direction": "past"}
+    (tmp_path / "low.yaml").write_text("base: more/top.yaml\n")
+    with pytest.raises(ConfigError, match="leads back to itself"):
+        load_recipe(tmp_path / "low.yaml")
+    (tmp_path / "more/mid.yaml").write_text("base: none.yaml\n")
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read"):
+        load_recipe(tmp_path / "more/top.yaml")
+    (tmp_path / "more/mid.yaml").write_text("- 1\n")
+    with pytest.raises(ConfigError, match="no keys"):
+        load_recipe(tmp_path / "more/mid.yaml")
+
+
+def test_every_ablation_changes_what_its_name_says() -> None:
+    full = load_recipe(FOLDER / "paper-13b.yaml")
+    ablations = {path.stem: load_recipe(path) for path in FOLDER.glob("ablations/*.yaml")}
+    assert len(ablations) >= 10
+    for name, recipe in ablations.items():
+        changed = {key for key, value in recipe.to_dict().items() if value != full.to_dict()[key]}
+        assert "output" in changed and len(changed) == 2, (name, changed)
+        ConnectorConfig.from_dict(recipe.connector)  # every connector that an ablation asks for can be built
+    assert len({recipe.output for recipe in ablations.values()}) == len(ablations)
+
+
 def test_overrides_win_and_keep_their_types() -> None:
-    recipe = load_recipe(RECIPES[0], ["max_steps=7", "optim.rate=0.5", "mixing.swap=0.25", "output=/x"])
+    recipe = load_recipe(FOLDER / "tiny.yaml", ["max_steps=7", "optim.rate=0.5", "mixing.swap=0.25", "output=/x"])
     assert (recipe.max_steps, recipe.optim.rate, recipe.mixing.swap, recipe.output) == (7, 0.5, 0.25, "/x")
 
 
@@ -45,6 +77,9 @@ def test_unknown_keys_and_wrong_types_are_refused(change: str, names: str) -> No
         ("optim.warmup_steps=1000", "optim.warmup_steps"),
         ("validate_every=5", "data.validation"),
         ("diversity_weight=-1", "diversity_weight"),
+        ("fresh=[tower]", "fresh"),
+        ("frozen_precision=bf16", "frozen_precision"),
+        ("data.workers=-1", "data.workers"),
     ],
 )
 def test_contradictions_are_refused_naming_the_key(change: str, key: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from video_salmonn.data.mixing import MixingConfig
@@ -68,6 +68,7 @@ class Recipe:
     Attributes:
         model: ``tiny``, ``embedded``, or a model directory.
         init: folder with ``connector.safetensors`` and, if there is one, ``lora.safetensors`` to start from.
+        fresh: parts of the model that start anew, whatever its directory holds: ``connector``, ``lora``.
         connector: changes to the connector's configuration (the ablations), before anything is built.
         output: folder of the run.
         seed: of everything random.
@@ -75,6 +76,7 @@ class Recipe:
         batch_size: items a step, over all processes.
         micro_batch: items a forward pass; the rest is accumulated.
         precision: ``no`` (fp32), ``bf16`` or ``fp16``.
+        frozen_precision: ``no`` (fp32), or ``bf16``: hold the frozen weights of the language model in half the memory.
         gradient_checkpointing: recompute activations of the language model.
         trainable: prefixes (or parts of names) of parameters that are trained; all else is frozen.
         diversity_form: ``released`` or ``paper``.
@@ -89,6 +91,7 @@ class Recipe:
 
     model: str = "tiny"
     init: str | None = None
+    fresh: list[str] = field(default_factory=list)
     connector: dict[str, Any] = field(default_factory=dict)
     output: str = "runs/train"
     seed: int = 0
@@ -96,6 +99,7 @@ class Recipe:
     batch_size: int = 8
     micro_batch: int = 8
     precision: str = "no"
+    frozen_precision: str = "no"
     gradient_checkpointing: bool = False
     trainable: list[str] = field(default_factory=lambda: ["connector", "lora_"])
     diversity_form: str = "released"
@@ -122,6 +126,13 @@ class Recipe:
                 f"({self.batch_size}) must be divisible by the {processes} processes",
             ),
             (self.precision in ("no", "bf16", "fp16"), "precision", "must be no, bf16 or fp16"),
+            (self.frozen_precision in ("no", "bf16"), "frozen_precision", "must be no or bf16"),
+            (set(self.fresh) <= {"connector", "lora"}, "fresh", f"is {self.fresh}; it may hold connector and lora"),
+            (
+                self.frozen_precision == "no" or self.precision != "no",
+                "frozen_precision",
+                "bf16 needs precision bf16 or fp16",
+            ),
             (self.data.on_broken in ("skip", "raise"), "data.on_broken", "must be skip or raise"),
             (self.data.workers >= 0, "data.workers", "must not be negative"),
             (self.diversity_form in ("released", "paper"), "diversity_form", "must be released or paper"),
@@ -143,7 +154,8 @@ class Recipe:
 def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe:
     """A recipe from YAML and ``key=value`` overrides.
 
-    Paths in the recipe are relative to the working directory.
+    A recipe may name another one, relative to itself, under ``base``: it then holds only what differs. Other paths in a
+    recipe are relative to the working directory.
 
     Raises:
         ConfigError: unreadable, an unknown key, or a value of the wrong type; names the key.
@@ -152,7 +164,7 @@ def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe
     parts = [base]
     try:
         if path is not None:
-            parts.append(OmegaConf.load(path))
+            parts += _chain(path)
         if overrides:
             bad = [item for item in overrides if "=" not in item]
             if bad:
@@ -160,7 +172,7 @@ def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe
             parts.append(OmegaConf.from_dotlist(overrides))
         recipe = OmegaConf.to_object(OmegaConf.merge(*parts))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ConfigError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
     except OmegaConfBaseException as error:
         first = str(error).splitlines()[0]
         key = getattr(error, "full_key", None) or getattr(error, "key", None)
@@ -173,3 +185,19 @@ def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe
         raise ConfigError(f"{path}: not readable as YAML ({error})") from error
     assert isinstance(recipe, Recipe)
     return recipe
+
+
+def _chain(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
+    """A recipe's values after those of its base, its base's base, and so on."""
+    path = path.resolve()
+    if path in above:
+        raise ConfigError(f"{path}: base leads back to itself", remedy="remove one of the base keys")
+    values = OmegaConf.load(path)
+    if not isinstance(values, DictConfig):
+        raise ConfigError(f"{path}: no keys in it", remedy="see recipes/*.yaml")
+    base = values.pop("base", None)
+    if base is None:
+        return [values]
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base must be a file name, got {base!r}")
+    return [*_chain(path.parent / base, (*above, path)), values]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from video_salmonn.cache import Cache
@@ -11,6 +14,7 @@ from video_salmonn.checkpoints.assemble import build_tiny, load_model
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.errors import ConfigError
 from video_salmonn.inference.media_store import MediaStore
+from video_salmonn.model import adapters
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import tiny
@@ -36,12 +40,27 @@ def build_model(recipe: Recipe) -> tuple[VideoSalmonnForConditionalGeneration, V
         if recipe.connector:
             config = _changed(model.config, recipe)
             state = {n: t for n, t in model.state_dict().items() if not n.startswith("connector.")}
-            model = VideoSalmonnForConditionalGeneration.from_pretrained(None, config=config, state_dict=state)
+            with _seeded(recipe.seed):
+                model = VideoSalmonnForConditionalGeneration.from_pretrained(None, config=config, state_dict=state)
             processor = VideoSalmonnProcessor.from_config(config, processor.tokenizer, processor.qformer_tokenizer)
     model = model.float()
+    with _seeded(recipe.seed):
+        if "connector" in recipe.fresh:
+            model.connector.reset_parameters()
+        if "lora" in recipe.fresh:
+            layers = [layer for _, layer in adapters.lora_layers(model.language_model)]
+            adapters.reset([(layer, name) for layer in layers for name in layer.lora_A])
     if recipe.init:
         load_trained(model, Path(recipe.init))
     return model, processor
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """A block whose random weights depend on the recipe's seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def _changed(config: VideoSalmonnConfig, recipe: Recipe) -> VideoSalmonnConfig:

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
 from torch.nn import functional as F
 
@@ -70,6 +71,9 @@ class Trainer:
         model.config.diversity_form = recipe.diversity_form
         model.config.diversity_weight = recipe.diversity_weight
         self.trains = select_trainable(model, recipe.trainable)
+        if recipe.frozen_precision == "bf16":
+            for parameter in model.language_model.parameters():
+                parameter.data = parameter.data if parameter.requires_grad else parameter.data.bfloat16()
         if recipe.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         self.context = int(model.config.text_config.max_position_embeddings)
@@ -350,6 +354,7 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
         # The others wait while the main process validates and saves.
         InitProcessGroupKwargs(timeout=timedelta(hours=2)),
     ]
+    AcceleratorState._reset_state()  # one Python process may train several stages, each in its own precision
     return Accelerator(mixed_precision=recipe.precision, cpu=not gpu, kwargs_handlers=handlers)
 
 
