@@ -3,7 +3,7 @@
 Candidates run in turn, round by round, on the same file in the same process: on a shared machine only times of one run
 may be compared. Prints tables and ends with one line of JSON.
 
-    python benchmarks/bench_media.py [--rounds 5] [--seconds 60] [--hour 3600]
+    python benchmarks/bench_media.py [--rounds 5] [--seconds 30] [--hour 3600]
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def walk(path: str, end: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--hour", type=float, default=3600.0)
     parser.add_argument("--walk", help=argparse.SUPPRESS)
     parser.add_argument("--end", type=float, default=0.0, help=argparse.SUPPRESS)
