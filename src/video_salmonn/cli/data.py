@@ -125,6 +125,24 @@ def convert(
     _tell_written(out, count, dict(reader.left_out), as_json)
 
 
+@command.command("prepare")
+@reports_errors
+def prepare(
+    name: str = typer.Argument(..., help="librispeech, audiocaps, llava … (an unknown name lists them all)."),
+    folder: Path = typer.Argument(..., help="Folder that the data set was unpacked into."),
+    out: Path = typer.Option(..., "--out", help="The manifest to write."),
+    split: str = typer.Option("train", "--split", help="Part of the data set, as its makers name it."),
+    as_json: bool = _JSON,
+) -> None:
+    """Make a manifest of one of the paper's training sets. Nothing is copied or decoded."""
+    from video_salmonn.data.manifest import write_manifest
+    from video_salmonn.data.prepare import prepare as prepare_set
+
+    layout, items = prepare_set(name, folder, split)
+    count = write_manifest(out, items)
+    _tell_written(out, count, dict(layout.left_out), as_json)
+
+
 def _tell_written(out: Path, count: int, left_out: dict[str, int], as_json: bool) -> None:
     """Say what was written and what was left out; no item at all is an error."""
     if not count:
