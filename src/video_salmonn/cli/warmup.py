@@ -28,6 +28,9 @@ def command(
     seed: int = typer.Option(0, "--seed"),
     device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),
     threads: int = typer.Option(0, "--threads", help="Of torch on the CPU; 0 leaves its default."),
+    pack: Path = typer.Option(None, "--pack", help="Train nothing, write OUT's weights small into this file."),
+    measure: str = typer.Option("", "--measure", help="dev or test: train nothing, report OUT's (or START's) WER."),
+    whole: bool = typer.Option(False, "--whole", help="With --measure: of the full connector it grows to."),
 ) -> None:
     """Train the connector by CTC against the language model's token embeddings; the language model does not run.
 
@@ -36,10 +39,18 @@ def command(
     """
     import torch
 
-    from video_salmonn.training.embedded import warm_up
+    from video_salmonn.training import embedded
     from video_salmonn.training.warmup import WarmupConfig
 
     if threads:
         torch.set_num_threads(threads)
+    if pack is not None:
+        _report({"packed": str(embedded.pack(start or out, pack)), "bytes": pack.stat().st_size})
+        return
+    if measure:
+        _report(embedded.measure(start or out, manifests, features, measure, whole=whole))
+        return
     config = WarmupConfig(steps=steps, batch=batch, rate=rate, rise=min(80, steps), seed=seed, validate_every=200)
-    warm_up(manifests, features, out, config, start=start, speech_only=speech_only, device=device, report=_report)
+    embedded.warm_up(
+        manifests, features, out, config, start=start, speech_only=speech_only, device=device, report=_report
+    )

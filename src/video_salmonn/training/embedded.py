@@ -13,17 +13,18 @@ from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
 from video_salmonn.checkpoints.assemble import CONNECTOR_FILE
+from video_salmonn.checkpoints.compact import compact
 from video_salmonn.checkpoints.embedded import load_token_embeddings, part_directory
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
+from video_salmonn.connector.grow import grow
 from video_salmonn.data.embedded.keys import MediaKeys
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
-from video_salmonn.errors import CheckpointError
+from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.metrics.wer import wer
 from video_salmonn.model.presets import embedded
-from video_salmonn.training.grow import grow
 from video_salmonn.training.run_state import load_prefixed, read_run, read_weights
-from video_salmonn.training.warmup import CtcHead, Utterance, Warmup, WarmupConfig, spread_positions
+from video_salmonn.training.warmup import CtcHead, Utterance, Warmup, WarmupConfig, spread_positions, transcribe
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -116,6 +117,9 @@ def export(path: Path, folder: Path, seed: int = 0) -> Path:
         path: the run's folder, or a weights file.
         folder: created; a recipe's ``init``.
         seed: of what a grown connector has besides the speech branch.
+
+    Raises:
+        CheckpointError: nothing is at ``path``, or it does not fit the embedded preset.
     """
     connector = new_connector(seed)
     start_from(warmed_up(path), connector)
@@ -125,10 +129,61 @@ def export(path: Path, folder: Path, seed: int = 0) -> Path:
     return target
 
 
+def pack(path: Path, target: Path) -> Path:
+    """Write a warm-up's own weights, connector and CTC blank, as int8 by rows: small to keep, enough to go on from."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_file(compact(warmed_up(path)), target)
+    return target
+
+
 def word_error_rate(utterances: Sequence[Utterance], texts: Sequence[str]) -> float:
     """WER of transcripts; an empty one counts as all words deleted."""
     value = wer([u.text for u in utterances], list(texts), resamples=1).value
     return float("nan") if value is None else round(value, 4)
+
+
+def held_out_utterances(manifests: Path, split: str, features: FeatureStore) -> list[Utterance]:
+    """The LibriSpeech utterances of ``dev`` or ``test`` (other speakers than training's) that have features."""
+    items = [i for i in read_manifest(manifests / f"{split}.jsonl") if i.id.startswith("transcribe/librispeech:")]
+    found = transcripts(items, MediaKeys(features.folder), manifests)
+    return [utterance for utterance in found if f"{utterance.key}.speech" in features]
+
+
+def make_head(manifests: Path) -> CtcHead:
+    """The CTC head over the words of the training manifest's transcripts."""
+    tokenizer = AutoTokenizer.from_pretrained(part_directory("smollm2-135m"))
+    texts = [item.answer for item in read_manifest(manifests / "train.jsonl") if item.task == "transcribe"]
+    return CtcHead(load_token_embeddings(), texts, tokenizer)
+
+
+def measure(path: Path, manifests: Path, store: Path, split: str, *, whole: bool = False) -> dict[str, Any]:
+    """Greedy CTC WER of a warm-up on held-out LibriSpeech speakers; no language model and no lexicon take part.
+
+    Args:
+        path: the run's folder, or a weights file.
+        manifests, store: as for :func:`warm_up`.
+        split: ``dev`` or ``test``.
+        whole: measure the full connector that a speech-only one grows into.
+    """
+    features, weights = FeatureStore(store), warmed_up(path)
+    utterances = held_out_utterances(manifests, split, features)
+    if not utterances:
+        raise ConfigError(
+            f"{manifests}: no {split} utterance has features", remedy="video-salmonn data encode-embedded"
+        )
+    connector = new_connector(0, speech_only=is_speech_only(weights) and not whole)
+    start_from(weights, connector)
+    head = make_head(manifests)
+    load_prefixed(head, weights, "head.")
+    texts = transcribe(connector.eval(), head, features, utterances)
+    scored = wer([u.text for u in utterances], texts)
+    examples = [{"said": u.text, "read": text} for u, text in zip(utterances[:3], texts)]
+    value = {"wer": scored.value, "low": scored.low, "high": scored.high, "utterances": len(utterances)}
+    return value | {
+        "split": split,
+        "connector": "speech" if connector.config.audio_dim is None else "whole",
+        "examples": examples,
+    }
 
 
 def warm_up(
@@ -154,13 +209,10 @@ def warm_up(
         device: where to train.
         report: gets a summary of the data and every line of the metrics.
     """
-    features, keys = FeatureStore(store), MediaKeys(store)
-    items = {name: list(read_manifest(manifests / f"{name}.jsonl")) for name in ("train", "dev")}
-    train = transcripts(items["train"], keys, manifests)
-    dev = [item for item in items["dev"] if item.id.startswith("transcribe/librispeech:")]
-    held_out = [u for u in transcripts(dev, keys, manifests) if f"{u.key}.speech" in features]
-    tokenizer = AutoTokenizer.from_pretrained(part_directory("smollm2-135m"))
-    head = CtcHead(load_token_embeddings(), [u.text for u in train], tokenizer)
+    features = FeatureStore(store)
+    train = transcripts(list(read_manifest(manifests / "train.jsonl")), MediaKeys(store), manifests)
+    held_out = held_out_utterances(manifests, "dev", features)
+    head = make_head(manifests)
     connector = new_connector(config.seed, speech_only=speech_only)
     if start is not None:
         weights = warmed_up(start)

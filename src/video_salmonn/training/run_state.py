@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from video_salmonn.checkpoints.compact import expand
 from video_salmonn.errors import CheckpointError
 
 STATE = "state.pt"
@@ -45,9 +46,9 @@ def save_run(
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """A checkpoint's tensors. Raises CheckpointError where they cannot be read."""
+    """A checkpoint's tensors, packed ones unpacked. Raises CheckpointError where they cannot be read."""
     try:
-        return load_file(path)
+        return expand(load_file(path))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not readable as safetensors ({error})") from error
 

@@ -167,6 +167,37 @@ def learning_rate(config: WarmupConfig, step: int) -> float:
     return config.rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+def connect(
+    connector: MultiResolutionCausalQFormer, head: CtcHead, clips: Sequence[ClipFeatures]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clips -> CTC log-probabilities ``(B, L, columns)`` and the mask of real outputs ``(B, L)``; bf16 inside."""
+    device = connector.llm_projection.weight.device
+    batch = collate(clips).to(device)
+    with torch.autocast(device.type, torch.bfloat16):
+        output = connector(**vars(batch))
+    return head(output.tokens), output.mask
+
+
+@torch.inference_mode()
+def transcribe(
+    connector: MultiResolutionCausalQFormer,
+    head: CtcHead,
+    store: FeatureStore,
+    utterances: Sequence[Utterance],
+    batch: int = 16,
+) -> list[str]:
+    """Greedy CTC transcripts, in order; the connector is to be in evaluation mode."""
+    with_audio = connector.config.audio_dim is not None
+    order = sorted(range(len(utterances)), key=lambda i: store.shape(f"{utterances[i].key}.speech")[0])
+    texts = [""] * len(utterances)
+    for start in range(0, len(order), batch):
+        group = order[start : start + batch]
+        clips = [load_clip(store, utterances[i].key, with_audio=with_audio) for i in group]
+        for index, text in zip(group, head.decode(*connect(connector, head, clips))):
+            texts[index] = text
+    return texts
+
+
 class Warmup:
     """One run: connector, head, optimiser and their state on disk.
 
@@ -220,15 +251,6 @@ class Warmup:
         repeats = sum(a == b for a, b in pairwise(columns))
         return len(columns) + repeats <= outputs * 0.88  # the pace may be raised by 12 %
 
-    def _load(self, key: str) -> ClipFeatures:
-        return load_clip(self.store, key, with_audio=self.connector.config.audio_dim is not None)
-
-    def _forward(self, clips: Sequence[ClipFeatures]) -> tuple[torch.Tensor, torch.Tensor]:
-        batch = collate(clips).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            output = self.connector(**vars(batch))
-        return self.head(output.tokens), output.mask
-
     def train_step(self, indices: Sequence[int]) -> float:
         """One optimiser step on the given items; returns the loss per target token.
 
@@ -240,10 +262,11 @@ class Warmup:
         self.connector.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        clips = [self._load(self.train_set[index][0]) for index in indices]
+        with_audio = self.connector.config.audio_dim is not None
+        clips = [load_clip(self.store, self.train_set[index][0], with_audio=with_audio) for index in indices]
         if self.config.augment:
             clips = [augment_sound(clip, rng) for clip in clips]
-        log_probabilities, mask = self._forward(clips)
+        log_probabilities, mask = connect(self.connector, self.head, clips)
         targets = [torch.tensor(self.train_set[index][1]) for index in indices]
         sizes = torch.tensor([len(target) for target in targets])
         total = F.ctc_loss(
@@ -265,18 +288,10 @@ class Warmup:
         self.step += 1
         return float(loss.detach())
 
-    @torch.inference_mode()
-    def transcribe(self, utterances: Sequence[Utterance], batch: int = 16) -> list[str]:
+    def transcribe(self, utterances: Sequence[Utterance]) -> list[str]:
         """Greedy CTC transcripts, in order."""
         self.connector.eval()
-        order = sorted(range(len(utterances)), key=lambda i: self.store.shape(f"{utterances[i].key}.speech")[0])
-        texts = [""] * len(utterances)
-        for start in range(0, len(order), batch):
-            group = order[start : start + batch]
-            decoded = self.head.decode(*self._forward([self._load(utterances[i].key) for i in group]))
-            for index, text in zip(group, decoded):
-                texts[index] = text
-        return texts
+        return transcribe(self.connector, self.head, self.store, utterances)
 
     def save(self) -> None:
         """Write weights, optimiser and step; an interruption leaves the previous save usable."""

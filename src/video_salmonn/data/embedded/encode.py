@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from video_salmonn.checkpoints.embedded import load_efficientnet, load_whisper_encoder, load_yamnet
 from video_salmonn.data.embedded.keys import key_name, write_keys
 from video_salmonn.data.embedded.recipes import Recipe, recipe_key
-from video_salmonn.data.embedded.render import read_frames, read_picture, render_sound
+from video_salmonn.data.embedded.render import read_frames, render_sound
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.encoders.chunking import cut
 from video_salmonn.encoders.efficientnet import MEAN, SIZE, STD
@@ -33,7 +33,6 @@ from video_salmonn.features.patches import yamnet_patches
 SEGMENT_SECONDS = 10.0
 STEPS_PER_FRAME = 25
 FRAME_SECONDS = 0.5
-VIDEO_SUFFIXES = {".mp4", ".mpg", ".webm", ".mkv", ".avi", ".mov"}
 
 
 class FrozenEncoders:
@@ -135,5 +134,4 @@ def encode(
 def _frames(recipe: Recipe, root: Path) -> NDArray[np.uint8]:
     if not isinstance(recipe, str):
         raise MediaError(str(recipe), "a picture job is one file; slides are put together from their files' features")
-    path = root / recipe
-    return read_frames(path) if path.suffix.lower() in VIDEO_SUFFIXES else read_picture(path)[None]
+    return read_frames(root / recipe, SIZE)

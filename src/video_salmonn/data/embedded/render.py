@@ -7,44 +7,40 @@ from typing import Any
 
 import av
 import numpy as np
-from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from video_salmonn.data.embedded.recipes import Recipe
 from video_salmonn.data.embedded.synthesis import speak
 from video_salmonn.errors import EmptyMediaError, MediaError
+from video_salmonn.media import MediaOptions, load_clip
 
 RATE = 16_000
 Samples = NDArray[np.float32]
 
 
-def _resample(frames: Any) -> Samples:
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
-    pieces = [piece.to_ndarray()[0] for frame in frames for piece in resampler.resample(frame)]
-    pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
-    return np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, np.float32)
-
-
 def read_sound(path: Path) -> Samples:
-    """A file's first audio stream as 16 kHz mono samples.
+    """A file's sound, as the model would hear it: 16 kHz mono samples.
 
     Raises:
-        MediaError: unreadable, or no audio stream.
+        MediaError: unreadable, or without sound.
     """
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise EmptyMediaError(str(path), "has no audio stream")
-            return _resample(container.decode(audio=0))
-    except (FFmpegError, OSError) as error:
-        raise MediaError(str(path), f"cannot be decoded ({error})", stream="audio") from error
+    sound = load_clip(str(path), options=MediaOptions(use_video=False)).sound
+    if sound is None:
+        raise EmptyMediaError(str(path), "has no sound")
+    return sound.samples
+
+
+def _resampled(samples: Samples, rate: int) -> Samples:
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="flt", layout="mono")
+    frame.sample_rate = rate
+    pieces = [piece.to_ndarray()[0] for source in (frame, None) for piece in resampler.resample(source)]
+    return np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, np.float32)
 
 
 def _said(layer: dict[str, Any]) -> Samples:
     samples, rate = speak(layer["say"], layer["engine"], layer["voice"], layer.get("rate", 160))
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="flt", layout="mono")
-    frame.sample_rate = rate
-    return _resample([frame])
+    return _resampled(samples, rate)
 
 
 def _noise(colour: str, count: int, seed: int) -> Samples:
@@ -113,42 +109,13 @@ def render_sound(recipe: Recipe, root: Path) -> Samples:
     return out
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """A picture file as ``(H, W, 3)`` RGB, transparency over white.
+def read_frames(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture (one frame) or a video's frames at 2 a second, as the model would see them: ``(T, *size, 3)`` RGB.
 
     Raises:
-        MediaError: unreadable.
+        MediaError: unreadable, or nothing to see.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            layered = picture.convert("RGBA")
-            ground = Image.new("RGBA", layered.size, "white")
-            return np.asarray(Image.alpha_composite(ground, layered).convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise MediaError(str(path), f"cannot be read as a picture ({error})") from error
-
-
-def read_frames(path: Path, per_second: float = 2.0) -> NDArray[np.uint8]:
-    """A video file's frames at the middle of every ``1 / per_second`` s: ``(T, H, W, 3)`` RGB.
-
-    Raises:
-        MediaError: unreadable, or no video stream.
-    """
-    frames: list[NDArray[np.uint8]] = []
-    last: NDArray[np.uint8] | None = None
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise EmptyMediaError(str(path), "has no video stream")
-            for frame in container.decode(video=0):
-                due = (len(frames) + 0.5) / per_second
-                last = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-                if frame.time is not None and frame.time + 1e-6 >= due:
-                    frames.append(last)
-    except (FFmpegError, OSError) as error:
-        raise MediaError(str(path), f"cannot be decoded ({error})", stream="video") from error
-    if last is None:
+    frames = load_clip(str(path), options=MediaOptions(use_audio=False, frame_size=size)).frames
+    if frames is None:
         raise EmptyMediaError(str(path), "has no pictures")
-    return np.stack(frames or [last])
+    return frames.frames

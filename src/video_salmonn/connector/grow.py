@@ -20,7 +20,7 @@ import math
 import torch
 from torch import nn
 
-from video_salmonn.connector import MultiResolutionCausalQFormer
+from video_salmonn.connector.multi_resolution import MultiResolutionCausalQFormer
 from video_salmonn.connector.qformer import Attention, CausalQFormerLayer
 from video_salmonn.errors import ConfigError
 
