@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
 from video_salmonn.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from video_salmonn.model.configuration import VideoSalmonnConfig
+
+
+def read_config(model: str) -> VideoSalmonnConfig:
+    """Configuration of a preset or of a model directory, without its weights.
+
+    Raises:
+        ConfigError: no such preset. CheckpointError: the directory describes no video-salmonn model.
+    """
+    from video_salmonn.model.configuration import VideoSalmonnConfig
+    from video_salmonn.model.presets import preset
+
+    file = Path(model) / "config.json"
+    if file.is_file():
+        try:
+            kind = json.loads(file.read_text("utf-8")).get("model_type")
+            if kind != VideoSalmonnConfig.model_type:
+                raise CheckpointError(f"{file}: describes a {kind!r} model", remedy="give a video-salmonn directory")
+            return VideoSalmonnConfig.from_pretrained(model)
+        except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{file}: cannot be read ({error})", remedy="export the model again") from error
+    return preset(model)
 
 
 @reports_errors
@@ -18,22 +43,9 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Print parameters, media tokens, FLOPs and bytes of a model, computed from its configuration alone."""
-    from video_salmonn.model.configuration import VideoSalmonnConfig
     from video_salmonn.model.cost import info
-    from video_salmonn.model.presets import preset
 
-    file = Path(model) / "config.json"
-    if file.is_file():
-        try:
-            kind = json.loads(file.read_text("utf-8")).get("model_type")
-            if kind != VideoSalmonnConfig.model_type:
-                raise CheckpointError(f"{file}: describes a {kind!r} model", remedy="give a video-salmonn directory")
-            config = VideoSalmonnConfig.from_pretrained(model)
-        except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{file}: cannot be read ({error})", remedy="export the model again") from error
-    else:
-        config = preset(model)
-    account = info(config, clip)
+    account = info(read_config(model), clip)
     if as_json:
         emit_json(account)
         return

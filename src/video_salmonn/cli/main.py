@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "eval": "Run SAVE, score predictions, write reports.",
     "info": "Sizes of a preset or model: parameters, media tokens, FLOPs, bytes.",
     "inspect": "A page or picture of what a model saw and heard of a clip, and what its answer rested on.",
+    "plan": "Memory a model needs for a clip, part by part, and whether it is here.",
     "probe": "What is in a media file, and what of it would be seen and heard.",
     "verify": "Run this package's modules on golden files and compare.",
 }

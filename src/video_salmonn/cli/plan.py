@@ -1,0 +1,101 @@
+"""``video-salmonn plan``: the memory a model needs for a clip, part by part, and whether it is here."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import typer
+
+from video_salmonn.cli.output import emit_json, reports_errors, stdout
+from video_salmonn.errors import ConfigError
+
+CARDS = (24, 40, 48, 80)
+"""Gigabytes of common cards (their makers' GB, 2**30 bytes)."""
+
+
+@reports_errors
+def command(
+    model: str = typer.Option("released-13b", "--model", help="A preset or a model directory."),
+    clip: str = typer.Option("60s", help="Length of the clip, such as 60s or 2m."),
+    dtype: str = typer.Option("bf16", help="int4, int8 (both: the language model's layers), bf16, fp16 or fp32."),
+    num_beams: int = typer.Option(None, "--num-beams", min=1, help="Beams; the model's own by default."),
+    max_new_tokens: int = typer.Option(None, "--max-new-tokens", min=1, help="Longest answer; the model's own."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """Compute what a question about a clip needs, from the model's configuration; nothing is loaded."""
+    from video_salmonn.cli.info import read_config
+    from video_salmonn.model.memory import memory_plan
+
+    account = {"model": model} | memory_plan(
+        read_config(model), _seconds(clip), dtype, beams=num_beams, new_tokens=max_new_tokens
+    )
+    account["here"] = [place | {"fits": place["free"] >= account["needed"]} for place in _here()]
+    account["fits"] = any(place["fits"] for place in account["here"])
+    account["cards"] = {str(size): account["needed"] <= size << 30 for size in CARDS}
+    if as_json:
+        emit_json(account)
+        return
+    _print(account)
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"\s*([0-9.]+)\s*(s|m|h|)\s*", text)
+    try:
+        seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600, "": 1}[found[2]] if found else 0.0
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise ConfigError(f"--clip is {text!r}", remedy="give a length such as 60s, 2.5m or 1h")
+    return seconds
+
+
+def _here() -> list[dict[str, Any]]:
+    """Free memory of this machine's cards, and of the machine."""
+    import os
+    from pathlib import Path
+
+    import torch
+
+    places = []
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            free, _ = torch.cuda.mem_get_info(index)
+            places.append({"device": f"cuda:{index}", "name": torch.cuda.get_device_name(index), "free": free})
+    table = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s+(\d+) kB", table.read_text()) if table.is_file() else None
+    if found:
+        free = int(found[1]) * 1024
+    elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # all of it: what is free is not told here
+    else:
+        return places
+    return [*places, {"device": "cpu", "name": "main memory", "free": free}]
+
+
+def _print(account: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    unit, scale = ("GiB", 2**30) if account["peak"] >= 2**30 else ("MiB", 2**20)
+
+    def size(count: int) -> str:
+        return f"{count / scale:,.2f}"
+
+    title = f"{account['model']}, {account['dtype']}, a clip of {account['clip_seconds']:g} s"
+    table = Table("what", "part", unit, title=title)
+    for part, count in account["weights"].items():
+        table.add_row("weights", part, size(count))
+    for part, count in account["features"].items():
+        table.add_row("features kept", part, size(count))
+    for part, count in account["activations"].items():
+        table.add_row("while running", part, size(count))
+    tokens = f"{account['media_tokens']} media tokens, {account['new_tokens']} new, {account['beams']} beams"
+    table.add_row("cache", tokens, size(account["kv_cache"]))
+    table.add_row("peak", "weights, features, widest stage", size(account["peak"]))
+    table.add_row("needed", "peak and a tenth", size(account["needed"]))
+    stdout.print(table)
+    for place in account["here"]:
+        verdict = "[green]fits[/]" if place["fits"] else "[red]does not fit[/]"
+        stdout.print(f"{place['device']} ({place['name']}, {size(place['free'])} {unit} free): {verdict}")
+    cards = ", ".join(f"{card} GB {'yes' if fits else 'no'}" for card, fits in account["cards"].items())
+    stdout.print(f"an empty card of: {cards}")
