@@ -129,3 +129,58 @@ def test_sigterm_stops_all_processes_after_the_same_step(tmp_path: Path) -> None
     assert process.returncode == 0, stderr[-3000:]
     last = (out / "checkpoints/last").read_text()
     assert last == f"step-{read(out)[-1]['step']}"
+
+
+PROBE = """
+import json, sys
+from torch.distributed.tensor import DTensor
+from video_salmonn.training import trainer
+plain = trainer.Trainer.run
+def run(self, *args):
+    plain(self, *args)
+    kinds = {n: isinstance(p, DTensor) and p.to_local().numel() < p.numel() for n, p in self.plain.named_parameters()}
+    whole = sorted(n for n, sharded in kinds.items() if not sharded and not n.startswith("tower."))
+    found = {"world": self.accelerator.num_processes, "sharded": sum(kinds.values()), "whole": whole}
+    (self.out / f"rank{self.accelerator.process_index}.json").write_text(json.dumps(found))
+trainer.Trainer.run = run
+sys.argv = ["video-salmonn", *sys.argv[1:]]
+from video_salmonn.cli.main import run as main
+main()
+"""
+
+
+def test_fsdp2_shards_for_real_equals_one_process_and_its_checkpoint_goes_on_anywhere(tmp_path: Path) -> None:
+    rows = entries(24)
+    for number, row in enumerate(rows):
+        video = row["media"]["video"]
+        row["media"] = ({"video": video, "audio": None}, {"audio": video}, {"video": video})[number % 3]
+    manifest = write(tmp_path / "mixed.jsonl", rows)
+    cache = tmp_path / "cache"
+    more = [*sets(f"data.train=[{manifest}]", "micro_batch=2", "batch_size=4", "validate_every=10", "strategy=fsdp2")]
+    more += sets("data.validation_samples=1", "data.validation_items=2")
+    one = [line for line in train(tmp_path / "one", cache, 1, 20, *more) if "loss" in line]
+    script = tmp_path / "probe.py"
+    script.write_text(PROBE)
+    launch = command(tmp_path / "two", cache, 2, 20, *more)
+    at = launch.index("-m", launch.index("--nproc_per_node"))
+    done = subprocess.run(
+        [*launch[:at], str(script), *launch[at + 2 :]],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    two = [line for line in read(tmp_path / "two") if "loss" in line]
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], abs=1e-4)
+    assert [line["grad_norm"] for line in two] == pytest.approx([line["grad_norm"] for line in one], rel=1e-3)
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f"two/rank{rank}.json").read_text())
+        assert found["world"] == 2 and found["sharded"] > 50 and found["whole"] == []
+    for name, processes in (("two", 1), ("one", 2)):  # a checkpoint of two is gone on from by one, and the reverse
+        (tmp_path / name / "checkpoints/last").write_text("step-10")
+        lines = train(tmp_path / name, cache, processes, 20, *more, "--resume")
+        losses = [line["loss"] for line in lines if "loss" in line]
+        assert losses == pytest.approx([line["loss"] for line in one], abs=1e-4)

@@ -20,6 +20,7 @@ from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE, read_t
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model import adapters
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.training.sharding import full, like
 
 OTHER_FILE = "other.safetensors"
 LAST = "last"
@@ -27,19 +28,36 @@ BEST = "best"
 
 
 def trained_tensors(model: VideoSalmonnForConditionalGeneration) -> dict[str, dict[str, torch.Tensor]]:
-    """What is trained, by file: the connector, the adapter, and any other unfrozen part (full names)."""
+    """What is trained, by file: the connector, the adapter, and any other unfrozen part (full names).
+
+    Sharded tensors are gathered, for which all processes have to call this.
+    """
     files: dict[str, dict[str, torch.Tensor]] = {}
-    files[CONNECTOR_FILE] = {n: t.detach().cpu().contiguous() for n, t in model.connector.state_dict().items()}
+    files[CONNECTOR_FILE] = {n: _plain(t) for n, t in model.connector.state_dict().items()}
     if adapters.names(model.language_model):
-        files[LORA_FILE] = {n: t.detach().cpu() for n, t in adapters.state(model.language_model).items()}
+        files[LORA_FILE] = {n: _plain(t) for n, t in adapters.state(model.language_model).items()}
     other = {
-        name: p.detach().cpu().contiguous()
+        name: _plain(p)
         for name, p in model.named_parameters()
         if p.requires_grad and not name.startswith("connector.") and ".lora_" not in name
     }
     if other:
         files[OTHER_FILE] = other
     return files
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return full(tensor.detach()).cpu().contiguous()
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimiser's state with whole tensors: the same from any number of processes, which all have to call this."""
+    state = optimizer.state_dict()
+    moments = {
+        number: {name: full(value) if isinstance(value, torch.Tensor) else value for name, value in entry.items()}
+        for number, entry in state["state"].items()
+    }
+    return {**state, "state": moments}
 
 
 def environment() -> dict[str, str]:
@@ -92,8 +110,8 @@ def sweep(run: Path) -> None:
 
 def save_checkpoint(
     run: Path,
-    model: VideoSalmonnForConditionalGeneration,
-    optimizer: torch.optim.Optimizer | None,
+    tensors: dict[str, dict[str, torch.Tensor]],
+    optimizer: dict[str, Any] | None,
     state: dict[str, Any],
     recipe: dict[str, Any],
     keep: int,
@@ -103,8 +121,8 @@ def save_checkpoint(
 
     Args:
         run: folder of the run.
-        model: its trained parts are saved.
-        optimizer: None where it need not be gone on from.
+        tensors: what is trained, by file (:func:`trained_tensors`).
+        optimizer: its state (:func:`optimizer_state`), or None where it need not be gone on from.
         state: ``step`` and what else resuming needs.
         recipe: of the run.
         keep: older ``step-*`` checkpoints kept.
@@ -113,12 +131,12 @@ def save_checkpoint(
     target = run / "checkpoints" / (name or f"step-{state['step']}")
 
     def write(folder: Path) -> None:
-        for file, tensors in trained_tensors(model).items():
-            save_file(tensors, folder / file)
+        for file, values in tensors.items():
+            save_file(values, folder / file)
         if optimizer is not None:
-            torch.save(optimizer.state_dict(), folder / "optimizer.pt")
-        for file, values in (("state.json", state), ("recipe.json", recipe), ("environment.json", environment())):
-            (folder / file).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+            torch.save(optimizer, folder / "optimizer.pt")
+        for name, record in (("state.json", state), ("recipe.json", recipe), ("environment.json", environment())):
+            (folder / name).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     write_folder(target, write)
     if name is None:
@@ -164,7 +182,7 @@ def load_trained(model: VideoSalmonnForConditionalGeneration, folder: Path) -> l
                 f"{folder}: tensor {name!r} {tuple(tensor.shape)} does not fit this model ({shape})",
                 remedy="use the recipe the checkpoint was trained with",
             )
-    model.load_state_dict(state, strict=False)
+    model.load_state_dict({name: like(own[name], tensor) for name, tensor in state.items()}, strict=False)
     return sorted(state)
 
 
@@ -173,8 +191,14 @@ def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     path = folder / "optimizer.pt"
     settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     try:
-        optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for number, entry in state["state"].items():
+            for name, value in entry.items():
+                if isinstance(value, torch.Tensor) and value.ndim:  # the step count is no moment
+                    entry[name] = like(parameters[number], value)
+        optimizer.load_state_dict(state)
+    except (OSError, ValueError, RuntimeError, EOFError, KeyError, IndexError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{path}: the optimiser cannot be restored ({error})",
             remedy="use the recipe the checkpoint was trained with, or start anew from its weights: --set init=FOLDER",

@@ -76,6 +76,7 @@ class Recipe:
         batch_size: items a step, over all processes.
         micro_batch: items a forward pass; the rest is accumulated.
         precision: ``no`` (fp32), ``bf16`` or ``fp16``.
+        strategy: over several processes, ``ddp`` (each holds the whole model) or ``fsdp2`` (they share it out).
         frozen_precision: ``no`` (fp32), or ``bf16``: hold the frozen weights of the language model in half the memory.
         gradient_checkpointing: recompute activations of the language model.
         trainable: prefixes (or parts of names) of parameters that are trained; all else is frozen.
@@ -99,6 +100,7 @@ class Recipe:
     batch_size: int = 8
     micro_batch: int = 8
     precision: str = "no"
+    strategy: str = "ddp"
     frozen_precision: str = "no"
     gradient_checkpointing: bool = False
     trainable: list[str] = field(default_factory=lambda: ["connector", "lora_"])
@@ -127,6 +129,8 @@ class Recipe:
             ),
             (self.precision in ("no", "bf16", "fp16"), "precision", "must be no, bf16 or fp16"),
             (self.frozen_precision in ("no", "bf16"), "frozen_precision", "must be no or bf16"),
+            (self.strategy in ("ddp", "fsdp2"), "strategy", "must be ddp or fsdp2"),
+            (self.strategy == "ddp" or self.precision != "fp16", "precision", "fp16 does not go with fsdp2: use bf16"),
             (set(self.fresh) <= {"connector", "lora"}, "fresh", f"is {self.fresh}; it may hold connector and lora"),
             (
                 self.frozen_precision == "no" or self.precision != "no",

@@ -31,7 +31,7 @@ from video_salmonn.errors import ConfigError, TrainingError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.prompt import IGNORED
-from video_salmonn.training import checkpointing
+from video_salmonn.training import checkpointing, sharding
 from video_salmonn.training.batching import Batch, Prepared, collate
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.loading import Loader
@@ -77,10 +77,14 @@ class Trainer:
         if recipe.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         self.context = int(model.config.text_config.max_position_embeddings)
+        self.sharded = recipe.strategy == "fsdp2" and self.accelerator.num_processes > 1
+        if self.sharded:
+            sharding.shard(model, self.accelerator.device, self.accelerator.num_processes)
         optimizer = torch.optim.AdamW(
             parameter_groups(model, recipe), lr=recipe.optim.rate, betas=(0.9, recipe.optim.beta2)
         )
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.model: torch.nn.Module = model if self.sharded else self.accelerator.prepare(model)
+        self.optimizer = self.accelerator.prepare(optimizer)
         self.plain: VideoSalmonnForConditionalGeneration = self.accelerator.unwrap_model(self.model)
         engine = self.accelerator
         self.loader = Loader(recipe, maker, processor, self.context, engine.process_index, engine.num_processes)
@@ -101,15 +105,16 @@ class Trainer:
     def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """(weighted sum of token cross entropies, diversity loss) of a batch, both with gradient."""
         instruction = batch.instruction or (None, None)
-        output = self.model(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            media_features=batch.features or None,
-            instruction_ids=instruction[0],
-            instruction_mask=instruction[1],
-            logits_to_keep=batch.answer_span,
-            use_cache=False,
-        )
+        with self.accelerator.autocast():
+            output = self.model(
+                input_ids=batch.input_ids,
+                attention_mask=batch.attention_mask,
+                media_features=batch.features or None,
+                instruction_ids=instruction[0],
+                instruction_mask=instruction[1],
+                logits_to_keep=batch.answer_span,
+                use_cache=False,
+            )
         logits = output.logits[:, :-1].float()
         labels = batch.labels[:, -batch.answer_span + 1 :]
         tokens = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
@@ -152,7 +157,9 @@ class Trainer:
             ghost = number >= len(micro)  # another process has more: join its collectives without adding anything
             part = (micro[-1] if micro else [self._any_row()]) if ghost else micro[number]
             batch = collate(part, self.processor, accelerator.device, torch.float32)
-            with nullcontext() if last else accelerator.no_sync(self.model):
+            if self.sharded:
+                sharding.sync_gradients(self.model, last)
+            with nullcontext() if last or self.sharded else accelerator.no_sync(self.model):
                 summed, diversity = self.losses(batch)
                 share_of_batch = len(part) / items
                 loss = summed / tokens + recipe.diversity_weight * diversity * share_of_batch
@@ -165,7 +172,8 @@ class Trainer:
                     )
                 accelerator.backward(loss * accelerator.num_processes)  # data parallelism averages gradients
             sums += torch.stack([summed.detach(), diversity.detach() * share_of_batch * tokens])
-        norm = float(accelerator.clip_grad_norm_(self.model.parameters(), recipe.optim.clip or math.inf))
+        clipped = accelerator.clip_grad_norm_(self.model.parameters(), recipe.optim.clip or math.inf)
+        norm = float(sharding.full(clipped))
         if not math.isfinite(norm) and accelerator.scaler is None:  # fp16's scaler leaves such a step out by itself
             raise TrainingError(
                 f"the gradient of step {self.step + 1} is not finite; items {[row.example.id for row in rows]}",
@@ -254,15 +262,17 @@ class Trainer:
             report(line)
 
     def _validate(self, report: Report) -> None:
-        """Loss and answers on held-out items, by the main process while the others wait."""
-        if self.validation is not None and self.logbook is not None:
-            scores, samples = validate(
-                self.plain, self.processor, self.validation, self.recipe, self.accelerator.device, self.context
-            )
-            line = {"step": self.step, **scores}
-            self.logbook.metrics(line)
-            self.logbook.samples(self.step, samples)
-            report(line)
+        """Loss and answers on held-out items, by the main process while the others wait, or by all where sharded."""
+        if self.validation is not None and (self.accelerator.is_main_process or self.sharded):
+            with sharding.whole(self.plain) if self.sharded else nullcontext():
+                scores, samples = validate(
+                    self.plain, self.processor, self.validation, self.recipe, self.accelerator.device, self.context
+                )
+            if self.logbook is not None:
+                line = {"step": self.step, **scores}
+                self.logbook.metrics(line)
+                self.logbook.samples(self.step, samples)
+                report(line)
             if self.best is None or scores["validation_loss"] < self.best:
                 self.best = scores["validation_loss"]
                 self.save(checkpointing.BEST)
@@ -271,8 +281,8 @@ class Trainer:
     # ---------------------------------------------------------------------------------------- save and resume
 
     def save(self, name: str | None = None) -> None:
-        """Write a checkpoint (by the main process)."""
-        if not self.accelerator.is_main_process:
+        """Write a checkpoint, by the main process; shards are gathered from all."""
+        if not self.accelerator.is_main_process and not self.sharded:
             return
         scaler = self.accelerator.scaler
         state = {
@@ -283,9 +293,12 @@ class Trainer:
             "broken": self.broken,
         }
         optimizer = None if name else self.optimizer
-        checkpointing.save_checkpoint(
-            self.out, self.plain, optimizer, state, self.recipe.to_dict(), self.recipe.keep, name
-        )
+        tensors = checkpointing.trained_tensors(self.plain)
+        moments = None if optimizer is None else checkpointing.optimizer_state(optimizer)
+        if self.accelerator.is_main_process:
+            checkpointing.save_checkpoint(
+                self.out, tensors, moments, state, self.recipe.to_dict(), self.recipe.keep, name
+            )
 
     def resume(self) -> bool:
         """Go on from the newest checkpoint of the output folder; False where there is none."""
