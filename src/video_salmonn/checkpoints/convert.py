@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from video_salmonn.checkpoints.conversion_report import RECORD, record
@@ -79,7 +80,7 @@ def convert(
             out.rmdir()
         work.chmod(0o755)
         work.rename(out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{out}: cannot be written ({error})", remedy="free some space, or choose another place"
         ) from error
@@ -153,6 +154,8 @@ def _write(
     report["shards"] = len(shards)
     config = plan.config
     config.dtype = dtype
+    text: Any = config.text_config
+    text.dtype = dtype  # else the language model's own file would say what it is no more
     config.architectures = ["VideoSalmonnForConditionalGeneration"]
     config.save_pretrained(work)
     build_on_meta(config).generation_config.save_pretrained(work)

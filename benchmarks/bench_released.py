@@ -1,0 +1,178 @@
+"""A preset with random weights made on the device: stage times, memory against the plan, decoding against bandwidth.
+
+No checkpoint is needed: speed and memory don't depend on what the numbers are. The limit of decoding one sequence is
+the measured bandwidth over the bytes of weights that each token reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common import finish
+from video_salmonn.features.fbank import num_frames
+from video_salmonn.model.cost import RATE, TEXT_TOKENS, sight_frames, sound_frames
+from video_salmonn.model.inputs import MediaInputs
+from video_salmonn.model.memory import DTYPES, memory_plan
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.presets import preset
+
+
+class Meter:
+    """Seconds and peak memory on one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.before = self.peak()
+
+    def wait(self) -> None:
+        """Until the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def peak(self) -> int:
+        """Most bytes held so far: of tensors on a card, of the process on a CPU."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+    def seconds(self, run: Callable[[], Any]) -> tuple[float, Any]:
+        """(seconds, result) of a call."""
+        self.wait()
+        started = time.perf_counter()
+        made = run()
+        self.wait()
+        return time.perf_counter() - started, made
+
+
+def bandwidth(meter: Meter, megabytes: int) -> float:
+    """Bytes a second of a copy: read and written."""
+    source = torch.ones(megabytes << 18, device=meter.device)
+    target = torch.empty_like(source)
+    best = min(meter.seconds(lambda: target.copy_(source))[0] for _ in range(8))
+    return 2 * source.nbytes / best
+
+
+def media(config: Any, seconds: float, device: torch.device, dtype: torch.dtype) -> MediaInputs:
+    """One clip of noise with picture and sound."""
+    frames = sight_frames(config, seconds)
+    heard = sound_frames(config, seconds)
+    segment = round(config.media["segment_seconds"] * RATE)
+    samples = round(heard * config.connector_config.frame_seconds * RATE)
+    segments = max(1, -(-samples // segment))
+    side = config.media["image_size"]
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device=device, dtype=dtype)
+
+    beats = (config.audio or {}).get("kind") == "beats"
+    sound = noise(segments, num_frames(segment), 128) if beats else noise(segments, segment // 8000, 96, 64)
+    return MediaInputs(
+        pixel_values=noise(frames, 3, side, side),
+        frame_counts=torch.tensor([frames]),
+        log_mel=noise(segments, config.media["mel_bins"], segment // 160),
+        audio_inputs=sound,
+        segment_counts=torch.tensor([segments]),
+        segment_samples=torch.full((segments,), segment),
+        sound_frames=torch.tensor([heard]),
+        still_frames=torch.tensor([0]),
+    )
+
+
+def decode(model: Any, prompt: torch.Tensor, new_tokens: int, meter: Meter) -> tuple[float, float]:
+    """(seconds of the prefill, seconds of the new tokens), greedily and without stopping."""
+    language = model.language_model
+    prefill, out = meter.seconds(lambda: language(inputs_embeds=prompt, use_cache=True, logits_to_keep=1))
+
+    def go() -> None:
+        nonlocal out
+        for _ in range(new_tokens):
+            token = out.logits[:, -1:].argmax(-1)
+            out = language(input_ids=token, past_key_values=out.past_key_values, use_cache=True)
+
+    return prefill, meter.seconds(go)[0]
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="released-13b")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--dtype", default="bf16", choices=sorted(DTYPES))
+    parser.add_argument("--clip", type=float, default=60.0, help="seconds")
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--batches", default="1,8")
+    parser.add_argument("--layers", type=int, help="of the language model: 1 leaves the encoders and the connector")
+    parser.add_argument("--no-warm-up", action="store_true", help="where one pass takes minutes")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    device, dtype, config = torch.device(options.device), DTYPES[options.dtype], preset(options.preset)
+    if options.layers:
+        config.text_config.num_hidden_layers = options.layers
+    meter = Meter(device)
+    torch.set_default_dtype(dtype)
+    with device:
+        model = VideoSalmonnForConditionalGeneration(config).eval()
+    torch.set_default_dtype(torch.float32)
+    inputs = media(config, options.clip, device, dtype)
+    if not options.no_warm_up:
+        model.encode_media(inputs)  # libraries choose their kernels
+    seconds: dict[str, float] = {}
+    seconds["encode"], features = meter.seconds(lambda: model.encode_media(inputs))
+    words = torch.randint(5, 100, (1, TEXT_TOKENS), device=device)
+    instruction = (words, torch.ones_like(words)) if config.depends_on_question else None
+    if not options.no_warm_up:
+        model.connect_media(features, instruction)
+    seconds["connect"], connected = meter.seconds(lambda: model.connect_media(features, instruction))
+    tokens = torch.cat(connected.tokens)
+    prompt = torch.cat([tokens, model.get_input_embeddings()(words)[0]])[None]
+    rows = {}
+    # each token reads every weight of the language model but the embedding table, of which it reads one row
+    table = model.get_input_embeddings().weight
+    tied = model.get_output_embeddings().weight is table
+    read = sum(p.nbytes for p in model.language_model.parameters()) - (0 if tied else table.nbytes)
+    peak_one = 0
+    for batch in (int(n) for n in options.batches.split(",")):
+        decode(model, prompt.expand(batch, -1, -1), 2, meter)
+        prefill, new = decode(model, prompt.expand(batch, -1, -1), options.new_tokens, meter)
+        rows[batch] = {"prefill": prefill, "tokens_per_second": batch * options.new_tokens / new}
+        peak_one = peak_one or meter.peak() - meter.before
+    speed = bandwidth(meter, 1024 if device.type == "cuda" else 128)
+    limit = speed / read
+    first = int(options.batches.split(",")[0])
+    plan = memory_plan(config, options.clip, options.dtype, beams=first, new_tokens=options.new_tokens)
+    for batch, row in rows.items():
+        share = row["tokens_per_second"] / batch / limit
+        row["share_of_limit"] = share
+        print(f"batch {batch}: prefill {row['prefill']:.3f} s, {row['tokens_per_second']:.2f} tokens/s, {share:.0%}")
+    print(f"encode {seconds['encode']:.3f} s, connect {seconds['connect']:.3f} s for a clip of {options.clip:g} s")
+    print(f"peak {peak_one / 1e9:.2f} GB measured at the first batch size, {plan['peak'] / 1e9:.2f} GB planned")
+    results = {
+        "preset": options.preset,
+        "language_model_layers": config.text_config.num_hidden_layers,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "dtype": options.dtype,
+        "clip_seconds": options.clip,
+        "media_tokens": len(tokens),
+        "seconds": seconds,
+        "batches": rows,
+        "bandwidth_bytes_per_second": speed,
+        "weight_bytes_per_token": read,
+        "limit_tokens_per_second": limit,
+        "peak_bytes": peak_one,
+        "planned_peak_bytes": plan["peak"],
+    }
+    finish("released", results, threads=options.threads, seed=options.seed)
+
+
+if __name__ == "__main__":
+    main()
