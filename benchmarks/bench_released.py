@@ -102,8 +102,9 @@ def decode(model: Any, prompt: torch.Tensor, new_tokens: int, meter: Meter) -> t
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--preset", default="released-13b")
-    parser.add_argument("--device", default="cuda")
+    gpu = torch.cuda.is_available()
+    parser.add_argument("--preset", default="released-13b" if gpu else "tiny", help="tiny where there is no GPU")
+    parser.add_argument("--device", default="cuda" if gpu else "cpu")
     parser.add_argument("--dtype", default="bf16", choices=sorted(DTYPES))
     parser.add_argument("--clip", type=float, default=60.0, help="seconds")
     parser.add_argument("--new-tokens", type=int, default=64)
