@@ -197,6 +197,15 @@ def test_it_answers_about_a_real_clip(engine, one):
     assert again.text == answer.text
 
 
+def test_its_costs_can_be_planned(one):
+    """A directory is enough, and a Q-Former with few positions is no obstacle."""
+    result = CliRunner().invoke(app, ["plan", "--model", str(one[2]), "--clip", "20s", "--dtype", "fp32", "--json"])
+    assert result.exit_code == 0, result.output
+    account = json.loads(result.stdout)
+    assert account["weights"]["total"] == 4 * one[3]["parameters"]["total"]
+    assert (account["beams"], account["new_tokens"], account["media_tokens"]) == (5, 512, 180)
+
+
 def test_transformers_own_classes_load_it(engine, one):
     model = AutoModel.from_pretrained(one[2])
     assert type(model) is type(engine.model)

@@ -159,7 +159,8 @@ def activation_bytes(
     if (qformer := tower.instruction_qformer) is not None:
         patches = (config.media["image_size"] // config.vision["patch_size"]) ** 2 + 1
         grid = empty(min(frames, FRAMES_AT_ONCE), patches, config.vision["hidden_size"])
-        ids = torch.zeros(len(grid), TEXT_TOKENS, dtype=torch.long, device="meta")
+        words = min(TEXT_TOKENS, qformer.qformer.config.max_position_embeddings)
+        ids = torch.zeros(len(grid), words, dtype=torch.long, device="meta")
         stages["instruction_qformer"] = live_bytes(lambda: qformer(grid, ids).values)
     now = min(segments, SEGMENTS_AT_ONCE)
     if (speech := tower.speech) is not None:
