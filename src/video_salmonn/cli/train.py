@@ -38,9 +38,10 @@ def command(
             for key, value in account.items():
                 stdout.print(f"{key:>12}: {value}", markup=False, soft_wrap=True)
         return
-    if resume and trainer.resume():
-        stderr.print(f"resumed at step {trainer.step}", style="dim")
-    elif not resume and (trainer.out / "metrics.jsonl").exists():
+    if resume:
+        found = trainer.resume()
+        stderr.print(f"resumed at step {trainer.step}" if found else "no checkpoint yet: from the start", style="dim")
+    elif (trainer.out / "metrics.jsonl").exists():
         from video_salmonn.errors import ConfigError
 
         raise ConfigError(f"{trainer.out} already holds a run", remedy="give --resume, or another --set output=FOLDER")

@@ -75,7 +75,10 @@ class Trainer:
             for parameter in model.language_model.parameters():
                 parameter.data = parameter.data if parameter.requires_grad else parameter.data.bfloat16()
         if recipe.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            # transformers 5.23 renamed it and warns about the old name
+            name = "activation_checkpointing_enable"
+            enable = getattr(model, name, model.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
         self.context = int(model.config.text_config.max_position_embeddings)
         self.sharded = recipe.strategy == "fsdp2" and self.accelerator.num_processes > 1
         if self.sharded:
@@ -223,6 +226,8 @@ class Trainer:
                     began = time.perf_counter()
                 if (recipe.save_every and self.step % recipe.save_every == 0) or last:
                     self.save()
+            if self.accelerator.num_processes > 1:
+                self.rules = sum(gather_object([self.rules]), Counter())
         finally:
             self.loader.close()
             if self.logbook is not None:
