@@ -1,7 +1,7 @@
 """Training with and without the cache of the frozen encoders' features, on one and on two processes.
 
-Each configuration runs in processes of its own, in turns; the tiny model on the clips of this repository. Peak memory is
-a process's largest resident size; waiting is the share of a step in which no example was ready.
+Each configuration runs in processes of its own, in turns; the tiny model on the clips of this repository. Peak memory
+is a process's largest resident size; waiting is the share of a step in which no example was ready.
 
     python benchmarks/bench_training.py
 """

@@ -98,6 +98,7 @@ def test_impossible_connector_changes_are_refused(tmp_path: Path, cache: Path) -
         "connector.share_qformer=false",
         "diversity_form=paper",
         "mixing.enabled=true",
+        "gradient_checkpointing=true",
     ],
 )
 def test_ablations_run(tmp_path: Path, cache: Path, change: str) -> None:

@@ -76,9 +76,9 @@ class Trainer:
                 parameter.data = parameter.data if parameter.requires_grad else parameter.data.bfloat16()
         if recipe.gradient_checkpointing:
             # transformers 5.23 renamed it and warns about the old name
-            name = "activation_checkpointing_enable"
-            enable = getattr(model, name, model.gradient_checkpointing_enable)
-            enable({"use_reentrant": False})
+            renamed = hasattr(model, "activation_checkpointing_enable")
+            name = "activation_checkpointing_enable" if renamed else "gradient_checkpointing_enable"
+            getattr(model, name)({"use_reentrant": False})
         self.context = int(model.config.text_config.max_position_embeddings)
         self.sharded = recipe.strategy == "fsdp2" and self.accelerator.num_processes > 1
         if self.sharded:
