@@ -38,6 +38,8 @@ def main(clip: Path, questions: tuple[str, ...]) -> None:
         seconds, media = report["seconds"], report["media"][0]
         source = "encoded before" if media["reused"] else "decoded and encoded now"
         print(f"\n   [{report['media_tokens']} media tokens, {source}; {seconds['total']:.1f} s]\n")
+    for notice in model.notices:
+        print(f"note: {notice}")
     print(f"seen: {media['seen']['status']}, {media['seen']['frames']} frames; heard: {media['heard']['status']}")
 
 

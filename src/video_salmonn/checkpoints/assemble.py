@@ -159,6 +159,15 @@ def load_directory(folder: Path, dtype: torch.dtype | None = None) -> Loaded:
     return model.eval(), processor
 
 
+def notices(name: str | Path) -> list[str]:
+    """What a user of a named model must know before trusting an answer; goes into every report."""
+    if name == "tiny":
+        return ["the tiny model has random weights: its answers mean nothing"]
+    if name == "embedded" and not (ASSETS / LORA_FILE).is_file():
+        return ["the embedded model is not trained with its language model yet: its answers are not to be relied on"]
+    return []
+
+
 def load_model(name: str | Path, dtype: torch.dtype | None = None) -> Loaded:
     """A model by preset name (``tiny``, ``embedded``) or directory, on the CPU, in evaluation mode.
 

@@ -15,7 +15,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from video_salmonn.cache import Cache, digest
-from video_salmonn.checkpoints.assemble import load_model
+from video_salmonn.checkpoints.assemble import load_model, notices
 from video_salmonn.errors import ConfigError, ContextError
 from video_salmonn.inference import long as long_media
 from video_salmonn.inference.chat import ChatSession
@@ -73,6 +73,7 @@ class VideoSalmonn:
         name: for reports.
         cache: of encoded media; by default 1 GiB in memory.
         load_seconds: for reports.
+        notices: sentences that go into the warnings of every report.
     """
 
     def __init__(
@@ -83,12 +84,14 @@ class VideoSalmonn:
         name: str = "model",
         cache: Cache | None = None,
         load_seconds: float = 0.0,
+        notices: Sequence[str] = (),
     ) -> None:
         self.model = model.eval()
         self.processor = processor
         self.name = name
         self.cache = cache if cache is not None else Cache()
         self.load_seconds = load_seconds
+        self.notices = list(notices)
         fingerprint = f"{name}#{uuid4()}" if self.cache.folder is None else _weights_digest(model)
         self._lock = threading.RLock()  # adapters are switched inside the model: one answer at a time
         self.media = MediaStore(model, processor, self.cache, fingerprint)
@@ -121,7 +124,9 @@ class VideoSalmonn:
         if profile is not None:
             model, processor = _with_profile(model, processor, profile)
         model = model.to(device)
-        return cls(model, processor, name=str(name_or_dir), cache=cache, load_seconds=perf_counter() - start)
+        seconds = perf_counter() - start
+        known = notices(name_or_dir)
+        return cls(model, processor, name=str(name_or_dir), cache=cache, load_seconds=seconds, notices=known)
 
     # --------------------------------------------------------------------------------------------- questions
 
@@ -393,7 +398,7 @@ class VideoSalmonn:
             "prompt_tokens": len(row.input_ids),
             "new_tokens": new_tokens,
             "seconds": seconds,
-            "warnings": [*warnings, *row.warnings],
+            "warnings": [*self.notices, *warnings, *row.warnings],
         }
 
 
