@@ -163,8 +163,8 @@ def notices(name: str | Path) -> list[str]:
     """What a user of a named model must know before trusting an answer; goes into every report."""
     if name == "tiny":
         return ["the tiny model has random weights: its answers mean nothing"]
-    if name == "embedded" and not (ASSETS / LORA_FILE).is_file():
-        return ["the embedded model is not trained with its language model yet: its answers are not to be relied on"]
+    if name == "embedded":
+        return ["the embedded model is at an early stage of training: it mishears and misnames (see its model card)"]
     return []
 
 
