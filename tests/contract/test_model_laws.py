@@ -410,3 +410,24 @@ def test_any_llama_like_backbone(tmp_path):
         model, processor = build_tiny(config=config)
         output = model.generate(**one(processor), max_new_tokens=3)
         assert output.shape[0] == 1
+
+
+def test_features_by_their_library_names_equal_what_the_model_encodes(tiny):
+    """transformers' names for encoding: one entry an item, the same numbers as the path that answers take."""
+    model, processor = tiny
+    inputs = processor.media_inputs([clip(2.0), clip(1.0, seed=1)])
+    encoded = model.encode_media(inputs)
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
+    visual = model.get_video_features(inputs.pixel_values, inputs.frame_counts, ids)
+    sound = model.get_audio_features(
+        log_mel=inputs.log_mel,
+        audio_inputs=inputs.audio_inputs,
+        segment_counts=inputs.segment_counts,
+        segment_samples=inputs.segment_samples,
+        sound_frames=inputs.sound_frames,
+    )
+    mask = torch.ones_like(ids[0])
+    for index, item in enumerate(encoded):
+        assert torch.equal(visual[index], model.tower.visual_tokens_of(item, (ids[index], mask)))
+        assert torch.equal(sound[index][0], item.speech)
+        assert torch.equal(sound[index][1], item.audio)

@@ -32,7 +32,6 @@ from video_salmonn.features.patches import yamnet_patches
 
 SEGMENT_SECONDS = 10.0
 STEPS_PER_FRAME = 25
-FRAME_SECONDS = 0.5
 
 
 class FrozenEncoders:

@@ -28,11 +28,6 @@ DEV_SPEAKERS = {"84"}
 TEST_FOLD = 4
 UNSEEN_CLASSES = {"scissors", "saxophone", "umbrella", "crab", "panda", "pizza", "wheelchair", "banana"}
 
-_DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-GRID_WORDS = {
-    "colour": ("blue", "green", "red", "white"),
-    "digit": tuple(_DIGITS),
-}
 
 
 @dataclass(frozen=True)
