@@ -29,7 +29,6 @@ TEST_FOLD = 4
 UNSEEN_CLASSES = {"scissors", "saxophone", "umbrella", "crab", "panda", "pizza", "wheelchair", "banana"}
 
 
-
 @dataclass(frozen=True)
 class Source:
     """One recording or picture.
