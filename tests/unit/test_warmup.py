@@ -10,9 +10,9 @@ import torch
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.training.ctc import CtcHead, ctc_sum, plain_name
 from video_salmonn.training.run_state import read_run
 from video_salmonn.training.warmup import (
-    CtcHead,
     Utterance,
     Warmup,
     WarmupConfig,
@@ -54,12 +54,12 @@ def setting(tmp_path_factory):
     return FeatureStore(folder), utterances
 
 
-def make(setting, out, **changes):
+def make(setting, out, visual_dim=None, **changes):
     store, utterances = setting
     torch.manual_seed(0)
     config = ConnectorConfig(
-        hidden_size=32, num_attention_heads=4, intermediate_size=64, num_hidden_layers=1, visual_dim=None,
-        speech_dim=16, audio_dim=8, llm_dim=24, dropout=0.0,
+        hidden_size=32, num_attention_heads=4, intermediate_size=64, num_hidden_layers=1, visual_dim=visual_dim,
+        visual_tokens=5, speech_dim=16, audio_dim=8, llm_dim=24, dropout=0.0,
     )  # fmt: skip
     connector = MultiResolutionCausalQFormer(config)
     spread_positions(connector)
@@ -84,7 +84,7 @@ def test_it_learns_to_transcribe(setting, tmp_path):
 
 def test_stop_and_resume_gives_the_same_losses(setting, tmp_path):
     whole = make(setting, tmp_path / "a", steps=12, augment=True)
-    plan = batches(whole.lengths, 8, 0, 0)
+    plan = whole.plan()
     expected = [whole.train_step(next(plan)) for _ in range(6)]
 
     first = make(setting, tmp_path / "b", steps=12, augment=True)
@@ -93,7 +93,7 @@ def test_stop_and_resume_gives_the_same_losses(setting, tmp_path):
     again = make(setting, tmp_path / "b", steps=12, augment=True)
     again.connector.positions.data.zero_()  # resume must bring the weights back
     assert again.resume() and again.step == 3
-    plan = batches(again.lengths, 8, 0, again.step)
+    plan = again.plan()
     assert [again.train_step(next(plan)) for _ in range(3)] == pytest.approx(expected[3:], abs=0)
 
 
@@ -147,3 +147,51 @@ def test_it_fails_clearly(setting, tmp_path):
     warmup.connector.llm_projection.weight.data.fill_(float("nan"))
     with pytest.raises(CheckpointError, match=r"step 0.*u"):
         warmup.train_step([0, 1])
+
+
+def test_kinds_take_turns_by_share_and_go_on_anywhere(setting, tmp_path):
+    store, utterances = setting
+    with FeatureWriter(store.folder) as writer:
+        for index in range(12):
+            writer.put(f"p{index}.visual", torch.randn(1, 5, 12))
+    store.refresh()
+    pictures = [Utterance(f"p{index}", WORDS[index % 6], "picture") for index in range(12)]
+    sounds = [Utterance(item.key, "stone", "sound") for item in utterances[:8]]
+    mixed = (store, [*utterances, *pictures, *sounds])
+    changes = {"batch": 4, "shares": {"speech": 3, "sound": 1, "picture": 1}, "augment": True}
+    run = make(mixed, tmp_path, visual_dim=12, **changes)
+    plan = run.plan()
+    steps = [next(plan) for _ in range(20)]
+    kinds = [{run.train_set[i][0].kind for i in step} for step in steps]
+    assert all(len(kind) == 1 for kind in kinds)
+    assert [sum(kind == {k} for kind in kinds) for k in ("speech", "sound", "picture")] == [12, 4, 4]
+    assert all(len(step) == (12 if kind == {"picture"} else 4) for step, kind in zip(steps, kinds))
+    for start in (3, 9, 17):
+        run.step = start
+        assert next(run.plan()) == steps[start]
+    run.step = 0
+    assert all(run.train_step(step) > 0 for step in steps[:5])
+    texts = run.transcribe([*pictures[:2], *utterances[:2], *sounds[:1]])
+    assert len(texts) == 5
+
+
+def test_shares_are_checked():
+    for shares in ({"smell": 1}, {"speech": 0}, {"speech": -1, "sound": 3}):
+        with pytest.raises(ConfigError, match="shares"):
+            WarmupConfig(shares=shares)
+
+
+def test_names_lose_article_and_full_stop():
+    assert [plain_name(name) for name in ("A dog barking.", "An apple.", "Sour cream.", "USA.", "Rain")] == [
+        "dog barking", "apple", "sour cream", "USA", "rain",
+    ]  # fmt: skip
+
+
+def test_the_auxiliary_sum_is_that_of_single_items(setting):
+    head = CtcHead(torch.randn(20, 24), ["red green", "blue"], WordTokenizer()).requires_grad_(False)
+    tokens = [torch.randn(9, 24), torch.randn(4, 24), torch.randn(1, 24)]
+    texts = ["red green", "blue", "red green"]  # the last has too few outputs: adds nothing
+    single = [ctc_sum(head, [t], [text]) for t, text in zip(tokens, texts)]
+    assert float(ctc_sum(head, tokens, texts)) == pytest.approx(sum(map(float, single)), rel=1e-5)
+    assert float(single[2]) == 0 < float(single[0])
+    assert float(ctc_sum(head, tokens[:1], ["stone"])) == 0  # a word outside the vocabulary

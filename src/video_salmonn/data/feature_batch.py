@@ -118,3 +118,17 @@ def augment_sound(clip: ClipFeatures, rng: random.Random, *, masks: int = 2, wid
     if audio is not None:
         audio = audio[torch.linspace(0, len(audio) - 1, frames).round().long()]
     return ClipFeatures(clip.visual, speech, audio)
+
+
+def augment_picture(clip: ClipFeatures, rng: random.Random, *, hidden: float = 0.25) -> ClipFeatures:
+    """Hide some of a picture's visual tokens, the same ones in every frame.
+
+    Args:
+        clip: with pictures.
+        rng: what decides.
+        hidden: share of the tokens set to zero, on average, in every other picture.
+    """
+    if clip.visual is None or rng.random() < 0.5:
+        return clip
+    kept = torch.tensor([rng.random() >= hidden for _ in range(clip.visual.shape[1])])
+    return ClipFeatures(clip.visual * kept[:, None], clip.speech, clip.audio)

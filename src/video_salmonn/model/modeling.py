@@ -44,6 +44,7 @@ class VideoSalmonnOutput(ModelOutput):
         logits: ``(B, L, vocabulary)``.
         past_key_values: the language model's cache.
         language_loss, diversity_loss: the parts of the loss, before λ.
+        media_tokens: the connector's tokens ``(L_m, D_llm)`` of each item, where it ran on ``media_features``.
     """
 
     loss: torch.Tensor | None = None
@@ -51,6 +52,7 @@ class VideoSalmonnOutput(ModelOutput):
     past_key_values: Any = None
     language_loss: torch.Tensor | None = None
     diversity_loss: torch.Tensor | None = None
+    media_tokens: list[torch.Tensor] | None = None
 
 
 class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -311,6 +313,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             past_key_values=output.past_key_values,
             language_loss=output.loss,
             diversity_loss=diversity,
+            media_tokens=connected.tokens if connected is not None and media_features is not None else None,
         )
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> Any:

@@ -46,6 +46,7 @@ class Batch:
         instruction: (ids, mask) for InstructBLIP's Q-Former, or None.
         answer_span: the last so many positions hold all labels.
         ids: the items' ids.
+        with_media: the examples that ``features`` belong to.
     """
 
     input_ids: torch.Tensor
@@ -56,6 +57,7 @@ class Batch:
     instruction: tuple[torch.Tensor, torch.Tensor] | None
     answer_span: int
     ids: list[str]
+    with_media: list[Prepared]
 
 
 def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) -> Prepared:
@@ -103,4 +105,5 @@ def collate(
         instruction=None if pair is None else (pair[0].to(device), pair[1].to(device)),
         answer_span=labels.shape[1] - first + 1,
         ids=[row.example.id for row in rows],
+        with_media=with_media,
     )

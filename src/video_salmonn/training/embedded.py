@@ -23,8 +23,9 @@ from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.metrics.wer import wer
 from video_salmonn.model.presets import embedded
+from video_salmonn.training.ctc import BLANK_FILE, CtcHead, plain_name
 from video_salmonn.training.run_state import load_prefixed, read_run, read_weights
-from video_salmonn.training.warmup import CtcHead, Utterance, Warmup, WarmupConfig, spread_positions, transcribe
+from video_salmonn.training.warmup import Utterance, Warmup, WarmupConfig, spread_positions, transcribe
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -53,6 +54,16 @@ def transcripts(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utte
         for item in items
         if item.task == "transcribe" and set(item.media) == {"audio"}
     ]
+
+
+def names(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utterance]:
+    """The items that name what is heard or seen, sound or picture alone."""
+    found = []
+    for item in items:
+        for task, medium in (("sound", "audio"), ("picture", "image")):
+            if item.task == task and set(item.media) == {medium}:
+                found.append(Utterance(keys.key(item.media[medium], root), plain_name(item.answer), task))
+    return found
 
 
 def new_connector(seed: int, *, speech_only: bool = False) -> MultiResolutionCausalQFormer:
@@ -113,6 +124,8 @@ def start_from(weights: dict[str, torch.Tensor], connector: MultiResolutionCausa
 def export(path: Path, folder: Path, seed: int = 0) -> Path:
     """Write a warm-up's connector, whole (grown if need be) and in bfloat16, as ``folder/connector.safetensors``.
 
+    The CTC head's blank is written beside it, for a stage that keeps a CTC loss.
+
     Args:
         path: the run's folder, or a weights file.
         folder: created; a recipe's ``init``.
@@ -121,9 +134,11 @@ def export(path: Path, folder: Path, seed: int = 0) -> Path:
     Raises:
         CheckpointError: nothing is at ``path``, or it does not fit the embedded preset.
     """
+    weights = warmed_up(path)
     connector = new_connector(seed)
-    start_from(warmed_up(path), connector)
+    start_from(weights, connector)
     folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value for name, value in weights.items() if name.startswith("head.")}, folder / BLANK_FILE)
     target = folder / CONNECTOR_FILE
     save_file({name: value.detach().bfloat16() for name, value in connector.state_dict().items()}, target)
     return target
@@ -150,9 +165,11 @@ def held_out_utterances(manifests: Path, split: str, features: FeatureStore) -> 
 
 
 def make_head(manifests: Path) -> CtcHead:
-    """The CTC head over the words of the training manifest's transcripts."""
+    """The CTC head over the words of the training manifest's transcripts and names."""
     tokenizer = AutoTokenizer.from_pretrained(part_directory("smollm2-135m"))
-    texts = [item.answer for item in read_manifest(manifests / "train.jsonl") if item.task == "transcribe"]
+    items = list(read_manifest(manifests / "train.jsonl"))
+    texts = [item.answer for item in items if item.task == "transcribe"]
+    texts += [plain_name(item.answer) for item in items if item.task in ("sound", "picture")]
     return CtcHead(load_token_embeddings(), texts, tokenizer)
 
 
@@ -210,8 +227,15 @@ def warm_up(
         report: gets a summary of the data and every line of the metrics.
     """
     features = FeatureStore(store)
-    train = transcripts(list(read_manifest(manifests / "train.jsonl")), MediaKeys(store), manifests)
+    keys = MediaKeys(store)
+    items = list(read_manifest(manifests / "train.jsonl"))
+    train = transcripts(items, keys, manifests)
     held_out = held_out_utterances(manifests, "dev", features)
+    unnamed: list[Utterance] = []
+    if not speech_only:
+        train += names(items, keys, manifests)
+        unnamed = names(list(read_manifest(manifests / "dev.jsonl")), keys, manifests)
+        unnamed = [item for item in unnamed if item.tensor in features]
     head = make_head(manifests)
     connector = new_connector(config.seed, speech_only=speech_only)
     if start is not None:
@@ -224,7 +248,13 @@ def warm_up(
     run.resume()
 
     def validate() -> dict[str, float]:
-        return {"dev_wer": word_error_rate(held_out, run.transcribe(held_out))} if held_out else {}
+        scores = {"dev_wer": word_error_rate(held_out, run.transcribe(held_out))} if held_out else {}
+        for kind in ("sound", "picture"):
+            items = [item for item in unnamed if item.kind == kind]
+            if items:
+                right = [text == item.text for item, text in zip(items, run.transcribe(items))]
+                scores[f"dev_{kind}_exact"] = round(sum(right) / len(right), 4)
+        return scores
 
     run.run(validate, Stop(), report)
     export(out, out / "export", config.seed)

@@ -51,6 +51,10 @@ class FeatureSource(Protocol):
         """Sound features of the item."""
         ...
 
+    def frames(self, item: Item) -> int:
+        """Frames of 0.5 s of the item's media, 0 where that is not known beforehand."""
+        ...
+
 
 class StoredFeatures:
     """Features that were encoded before: needs neither media libraries nor encoders.
@@ -89,6 +93,20 @@ class StoredFeatures:
         visual = self._get(item, f"{self.keys.key(recipe, root)}.visual")
         return MediaFeatures(visual=visual, still_frames=self.picture_frames if "image" in item.media else 0)
 
+    def frames(self, item: Item) -> int:
+        """Frames of the item's sound, or else of its pictures; read from the store's headers."""
+        root = Path(item.extra["_root"])
+        if item.media.get("audio") is not None:
+            name = f"{self.keys.key(item.media['audio'], root)}.audio"
+            return self.store.shape(name)[0] if name in self.store else 0
+        recipe: Any = item.media.get("video")
+        if isinstance(recipe, dict):
+            return round(recipe["length"] * 2)
+        if recipe is not None:
+            name = f"{self.keys.key(recipe, root)}.visual"
+            return self.store.shape(name)[0] if name in self.store else 0
+        return self.picture_frames if "image" in item.media else 0
+
     def sound(self, item: Item) -> MediaFeatures:
         """Speech and sound-event features, the latter repeated over their frame's steps."""
         key = self.keys.key(item.media["audio"], Path(item.extra["_root"]))
@@ -111,6 +129,10 @@ class LiveFeatures:
         path = Path(item.extra["_root"]) / str(item.media[name])
         span = {k: item.media[k] for k in ("start", "end") if item.media.get(k) is not None}
         return self.media.get(str(path), **options, **span).features
+
+    def frames(self, item: Item) -> int:
+        """0: known only once it is decoded."""
+        return 0
 
     def sight(self, item: Item) -> MediaFeatures:
         """Visual features of the item's video or picture."""
@@ -169,6 +191,11 @@ class ExampleMaker:
         sight, sound = (item if has_sight(item) else None), (item if has_sound(item) else None)
         return self._with_what_is_there(item, Mixed(sight, sound, list(item.conversation), "as it is"))
 
+    def lengths(self) -> list[float]:
+        """About how many tokens each item takes."""
+        words = (sum(len(turn["content"]) for turn in item.conversation) for item in self.items)
+        return [6 * 0.5 * self.source.frames(item) + characters / 4 for item, characters in zip(self.items, words)]
+
     def _with_what_is_there(self, item: Item, mixed: Mixed) -> Example:
         """A video that was thought to bring its own sound and has none is shown alone, with its own question."""
         try:
@@ -192,28 +219,50 @@ class ExampleMaker:
         return Example(item.id, features, mixed.conversation, item.weight, mixed.rule, item.task)
 
 
-def batch_plan(count: int, batch: int, seed: int, step: int) -> tuple[int, list[int]]:
-    """(epoch, item indices) of an optimiser step: a pure function, so a resumed run goes on at the same sample.
+class BatchPlan:
+    """Which items an optimiser step takes: a pure function, so a resumed run goes on at the same sample.
 
     An epoch is a permutation; its last batch is filled up from the next epoch's.
+
+    Args:
+        count: items.
+        batch: items a step.
+        seed: of the shuffles.
+        lengths: of the items, in any unit, to put items of like length into one batch; None not to.
+        group: batches in a stretch that is sorted by length before it is cut.
     """
-    first = step * batch
-    indices: list[int] = []
-    for position in range(first, first + batch):
-        epoch, place = divmod(position, count)
-        indices.append(_permutation(count, seed, epoch)[place])
-    return first // count, indices
 
+    def __init__(
+        self, count: int, batch: int, seed: int, lengths: Sequence[float] | None = None, group: int = 0
+    ) -> None:
+        self.count, self.batch, self.seed = count, batch, seed
+        self.lengths, self.group = (lengths, group) if group else (None, 0)
+        self._orders: dict[int, list[int]] = {}
 
-_PERMUTATIONS: dict[tuple[int, int, int], list[int]] = {}
+    def __call__(self, step: int) -> tuple[int, list[int]]:
+        """(epoch, item indices) of a step counted from 0."""
+        first = step * self.batch
+        places = (divmod(position, self.count) for position in range(first, first + self.batch))
+        return first // self.count, [self._order(epoch)[place] for epoch, place in places]
 
+    def _order(self, epoch: int) -> list[int]:
+        if epoch not in self._orders:
+            if len(self._orders) > 1:
+                self._orders.pop(min(self._orders))
+            rng = random.Random(f"{self.seed}/order/{epoch}")
+            order = list(range(self.count))
+            rng.shuffle(order)
+            self._orders[epoch] = order if self.lengths is None else self._grouped(order, epoch, self.lengths, rng)
+        return self._orders[epoch]
 
-def _permutation(count: int, seed: int, epoch: int) -> list[int]:
-    key = (count, seed, epoch)
-    if key not in _PERMUTATIONS:
-        if len(_PERMUTATIONS) > 4:
-            _PERMUTATIONS.clear()
-        order = list(range(count))
-        random.Random(f"{seed}/order/{epoch}").shuffle(order)
-        _PERMUTATIONS[key] = order
-    return _PERMUTATIONS[key]
+    def _grouped(self, order: list[int], epoch: int, lengths: Sequence[float], rng: random.Random) -> list[int]:
+        """The order in batches of like length; batches begin where steps do, also in the middle of an epoch."""
+        head = -epoch * self.count % self.batch
+        stretch = self.batch * self.group
+        batches: list[list[int]] = []
+        for start in range(head, self.count, stretch):
+            near = sorted(order[start : start + stretch], key=lambda index: lengths[index])
+            batches += [near[i : i + self.batch] for i in range(0, len(near), self.batch)]
+        last = [batches.pop()] if batches and len(batches[-1]) < self.batch else []
+        rng.shuffle(batches)
+        return order[:head] + [index for batch in batches + last for index in batch]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from video_salmonn.errors import ContextError, MediaError
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training.batching import Prepared, prepare
-from video_salmonn.training.examples import Example, ExampleMaker, batch_plan
+from video_salmonn.training.examples import BatchPlan, Example, ExampleMaker
 from video_salmonn.training.recipe import Recipe
 
 Made = Callable[[], Example]
@@ -48,6 +48,8 @@ class Loader:
     ) -> None:
         self.recipe, self.maker, self.processor, self.context = recipe, maker, processor, context
         self.rank, self.world = rank, world
+        lengths = maker.lengths() if recipe.length_group else None
+        self._batches = BatchPlan(len(maker.items), recipe.batch_size, recipe.seed, lengths, recipe.length_group)
         self._threads = ThreadPoolExecutor(recipe.data.workers, "examples") if recipe.data.workers else None
         self._ahead: tuple[int, list[Future[Example]]] | None = None
 
@@ -87,7 +89,7 @@ class Loader:
             self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _plan(self, step: int) -> tuple[int, list[int]]:
-        epoch, indices = batch_plan(len(self.maker.items), self.recipe.batch_size, self.recipe.seed, step)
+        epoch, indices = self._batches(step)
         return epoch, indices[self.rank :: self.world]
 
     def _submit(self, step: int) -> list[Future[Example]]:

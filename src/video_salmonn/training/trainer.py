@@ -32,6 +32,7 @@ from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.prompt import IGNORED
 from video_salmonn.training import checkpointing, sharding
+from video_salmonn.training.auxiliary import CtcAuxiliary
 from video_salmonn.training.batching import Batch, Prepared, collate
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.loading import Loader
@@ -79,6 +80,12 @@ class Trainer:
             renamed = hasattr(model, "activation_checkpointing_enable")
             name = "activation_checkpointing_enable" if renamed else "gradient_checkpointing_enable"
             getattr(model, name)({"use_reentrant": False})
+        eager = recipe.precision == "bf16" and self.accelerator.device.type == "cpu"
+        if recipe.attention != "auto" or eager:
+            model.language_model.set_attn_implementation("eager" if recipe.attention == "auto" else recipe.attention)
+        self.ctc: CtcAuxiliary | None = None
+        if recipe.ctc_weight and recipe.init:
+            self.ctc = CtcAuxiliary(model, processor, maker, Path(recipe.init), self.accelerator.device)
         self.context = int(model.config.text_config.max_position_embeddings)
         self.sharded = recipe.strategy == "fsdp2" and self.accelerator.num_processes > 1
         if self.sharded:
@@ -105,8 +112,8 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------- steps
 
-    def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """(weighted sum of token cross entropies, diversity loss) of a batch, both with gradient."""
+    def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(weighted sum of token cross entropies, diversity loss, summed CTC loss) of a batch, with gradient."""
         instruction = batch.instruction or (None, None)
         with self.accelerator.autocast():
             output = self.model(
@@ -123,7 +130,10 @@ class Trainer:
         tokens = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
         summed = (tokens.view_as(labels).sum(dim=1) * batch.weights).sum()
         diversity = output.diversity_loss if output.diversity_loss is not None else summed.new_zeros(())
-        return summed, diversity
+        aligned = summed.new_zeros(())
+        if self.ctc is not None and output.media_tokens is not None:
+            aligned = self.ctc(batch.with_media, output.media_tokens)
+        return summed, diversity, aligned
 
     def train_step(self) -> dict[str, float]:
         """One optimiser step. Returns its losses over the global batch.
@@ -154,7 +164,7 @@ class Trainer:
             )
         micro = [rows[i : i + recipe.micro_batch] for i in range(0, len(rows), recipe.micro_batch)]
         rounds = max(gather_object([len(micro)])) if accelerator.num_processes > 1 else len(micro)
-        sums = torch.zeros(2, device=accelerator.device)
+        sums = torch.zeros(3, device=accelerator.device)
         for number in range(rounds):
             last = number == rounds - 1
             ghost = number >= len(micro)  # another process has more: join its collectives without adding anything
@@ -163,18 +173,19 @@ class Trainer:
             if self.sharded:
                 sharding.sync_gradients(self.model, last)
             with nullcontext() if last or self.sharded else accelerator.no_sync(self.model):
-                summed, diversity = self.losses(batch)
+                summed, diversity, aligned = self.losses(batch)
                 share_of_batch = len(part) / items
                 loss = summed / tokens + recipe.diversity_weight * diversity * share_of_batch
+                loss = loss + recipe.ctc_weight * aligned / tokens
                 if ghost:
-                    loss, summed, diversity = loss * 0.0, summed * 0.0, diversity * 0.0
+                    loss, summed, diversity, aligned = loss * 0.0, summed * 0.0, diversity * 0.0, aligned * 0.0
                 if not torch.isfinite(loss):
                     raise TrainingError(
                         f"the loss of step {self.step + 1} is {loss.item()}; items {batch.ids}",
                         remedy="lower the rate, clip harder, or look at these items",
                     )
                 accelerator.backward(loss * accelerator.num_processes)  # data parallelism averages gradients
-            sums += torch.stack([summed.detach(), diversity.detach() * share_of_batch * tokens])
+            sums += torch.stack([summed.detach(), diversity.detach() * share_of_batch * tokens, aligned.detach()])
         clipped = accelerator.clip_grad_norm_(self.model.parameters(), recipe.optim.clip or math.inf)
         norm = float(sharding.full(clipped))
         if not math.isfinite(norm) and accelerator.scaler is None:  # fp16's scaler leaves such a step out by itself
@@ -185,11 +196,12 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        language, diverse = (accelerator.reduce(sums, "sum") / tokens).tolist()
+        language, diverse, aligned_share = (accelerator.reduce(sums, "sum") / tokens).tolist()
         return {
-            "loss": language + recipe.diversity_weight * diverse,
+            "loss": language + recipe.diversity_weight * diverse + recipe.ctc_weight * aligned_share,
             "language_loss": language,
             "diversity_loss": diverse,
+            **({"ctc_loss": aligned_share} if self.ctc is not None else {}),
             "grad_norm": norm,
             "lr": recipe.optim.rate * share,
         }
@@ -325,7 +337,7 @@ class Trainer:
         rows = loaded.rows or [self._any_row()]
         batch = collate(rows[: self.recipe.micro_batch], self.processor, self.accelerator.device, torch.float32)
         with torch.no_grad():
-            summed, diversity = self.losses(batch)
+            summed, diversity, _ = self.losses(batch)
         trained = sum(self.trains.values())
         weights = sum(p.numel() * p.element_size() for p in self.plain.parameters())
         return {

@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,35 @@ from torch import nn
 from torch.nn import functional as F
 
 from video_salmonn.connector import MultiResolutionCausalQFormer
-from video_salmonn.data.feature_batch import ClipFeatures, augment_sound, collate
+from video_salmonn.data.feature_batch import STEPS_PER_FRAME, ClipFeatures, augment_picture, augment_sound, collate
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.training.ctc import CtcHead
 from video_salmonn.training.run_state import load_prefixed, log_line, read_run, read_weights, save_run
+
+KINDS = ("speech", "sound", "picture")
+PICTURE_FRAMES = (2, 2, 3, 4, 10)
+"""Frames a picture is shown for while training, one of these by chance; short ones cost little."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A transcribed sound in a feature store: ``key`` as given by the encoder stage, ``text`` in plain words."""
+    """A sound or picture in a feature store, and the words for it.
+
+    Attributes:
+        key: as given by the encoder stage.
+        text: what is said, or the name of what is heard or seen.
+        kind: ``speech``, ``sound`` or ``picture``.
+    """
 
     key: str
     text: str
+    kind: str = "speech"
+
+    @property
+    def tensor(self) -> str:
+        """Name of the features that decide how long it is."""
+        return f"{self.key}.{'visual' if self.kind == 'picture' else 'speech'}"
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,8 @@ class WarmupConfig:
 
     Attributes:
         steps: optimiser steps in all.
-        batch: utterances a step.
+        batch: utterances a step; of pictures, which are short, four times as many.
+        shares: of every 20 steps or so, how many go to each kind; kinds without items are left out.
         rate: peak learning rate of AdamW, reached after ``rise`` steps, then a cosine down to a twentieth.
         rise: warm-up steps of the rate.
         decay: weight decay of matrices.
@@ -56,6 +74,7 @@ class WarmupConfig:
 
     steps: int = 1500
     batch: int = 16
+    shares: dict[str, int] = field(default_factory=lambda: {"speech": 12, "sound": 3, "picture": 5})
     rate: float = 1e-3
     rise: int = 60
     decay: float = 0.01
@@ -69,52 +88,8 @@ class WarmupConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or not self.rate > 0:
             raise ConfigError("warm-up needs steps >= 1, batch >= 1 and rate > 0")
-
-
-class CtcHead(nn.Module):
-    """Connector outputs -> log-probabilities over the training vocabulary and a blank (column 0).
-
-    Args:
-        embeddings: ``(vocabulary, D)``, the language model's input embeddings; only the rows used are kept.
-        texts: transcripts that the vocabulary is taken from.
-        tokenizer: the language model's; texts are tokenised as they stand in an answer, after a space.
-    """
-
-    rows: torch.Tensor
-
-    def __init__(self, embeddings: torch.Tensor, texts: Sequence[str], tokenizer: Any) -> None:
-        super().__init__()
-        self.tokenizer = tokenizer
-        used = sorted({token for text in texts for token in self.tokens(text)})
-        self.tokens_of_column = used
-        self.column_of_token = {token: column for column, token in enumerate(used, 1)}
-        self.register_buffer("rows", embeddings[used].float().clone(), persistent=False)
-        self.blank = nn.Parameter(torch.zeros(embeddings.shape[1]))
-        self.blank_bias = nn.Parameter(torch.zeros(()))
-
-    def tokens(self, text: str) -> list[int]:
-        """Token ids of a transcript."""
-        ids: list[int] = self.tokenizer(" " + text, add_special_tokens=False).input_ids
-        return ids
-
-    def columns(self, text: str) -> list[int] | None:
-        """Columns of a transcript's tokens, or None where one is outside the vocabulary."""
-        found = [self.column_of_token.get(token, 0) for token in self.tokens(text)]
-        return found if found and all(found) else None
-
-    def forward(self, outputs: torch.Tensor) -> torch.Tensor:
-        """``(B, L, D)`` -> log-probabilities ``(B, L, columns)``, float32."""
-        outputs = outputs.float()
-        blank = (outputs @ self.blank + self.blank_bias)[..., None]
-        return torch.cat([blank, outputs @ self.rows.T], dim=-1).log_softmax(-1)
-
-    def decode(self, log_probabilities: torch.Tensor, mask: torch.Tensor) -> list[str]:
-        """Greedy CTC: best column a step, repeats merged, blanks dropped. ``(B, L, columns)``, ``(B, L)`` -> texts."""
-        texts = []
-        for best, real in zip(log_probabilities.argmax(-1), mask):
-            merged = torch.unique_consecutive(best[real])
-            texts.append(self.tokenizer.decode([self.tokens_of_column[int(c) - 1] for c in merged if c > 0]).strip())
-        return texts
+        if set(self.shares) - set(KINDS) or min(self.shares.values(), default=0) < 0 or not sum(self.shares.values()):
+            raise ConfigError(f"warm-up shares are {self.shares}", remedy=f"whole numbers for {KINDS}, not all zero")
 
 
 @torch.no_grad()
@@ -132,10 +107,13 @@ def spread_positions(connector: MultiResolutionCausalQFormer, amplitude: float =
     connector.positions.copy_(amplitude * (table - table.mean(dim=1, keepdim=True)))
 
 
-def load_clip(store: FeatureStore, key: str, *, with_audio: bool = True) -> ClipFeatures:
-    """The speech features of one sound, and its sound-event features unless the connector has no branch for them."""
-    audio = store[f"{key}.audio"].float() if with_audio else None
-    return ClipFeatures(speech=store[f"{key}.speech"].float(), audio=audio)
+def load_clip(store: FeatureStore, item: Utterance, *, with_audio: bool = True, frames: int = 10) -> ClipFeatures:
+    """The features of one item: a picture shown for so many frames, or speech with, unless the connector has no branch
+    for them, the sound events."""
+    if item.kind == "picture":
+        return ClipFeatures(visual=store[item.tensor][:1].float().expand(frames, -1, -1))
+    audio = store[f"{item.key}.audio"].float() if with_audio else None
+    return ClipFeatures(speech=store[item.tensor].float(), audio=audio)
 
 
 def batches(lengths: Sequence[int], batch: int, seed: int, step: int) -> Iterator[list[int]]:
@@ -157,6 +135,12 @@ def batches(lengths: Sequence[int], batch: int, seed: int, step: int) -> Iterato
         rng.shuffle(plan)
         yield from plan[place:per_epoch]
         epoch, place = epoch + 1, 0
+
+
+def kind_cycle(shares: dict[str, int]) -> list[str]:
+    """The order in which kinds take steps: each as often as its share, evenly spread."""
+    places = [((turn + 0.5) / count, kind) for kind, count in shares.items() for turn in range(count)]
+    return [kind for _, kind in sorted(places)]
 
 
 def learning_rate(config: WarmupConfig, step: int) -> float:
@@ -188,11 +172,11 @@ def transcribe(
 ) -> list[str]:
     """Greedy CTC transcripts, in order; the connector is to be in evaluation mode."""
     with_audio = connector.config.audio_dim is not None
-    order = sorted(range(len(utterances)), key=lambda i: store.shape(f"{utterances[i].key}.speech")[0])
+    order = sorted(range(len(utterances)), key=lambda i: (utterances[i].kind, store.shape(utterances[i].tensor)[0]))
     texts = [""] * len(utterances)
     for start in range(0, len(order), batch):
         group = order[start : start + batch]
-        clips = [load_clip(store, utterances[i].key, with_audio=with_audio) for i in group]
+        clips = [load_clip(store, utterances[i], with_audio=with_audio) for i in group]
         for index, text in zip(group, head.decode(*connect(connector, head, clips))):
             texts[index] = text
     return texts
@@ -225,15 +209,16 @@ class Warmup:
         self.connector, self.head = connector.to(device), head.to(device)
         self.store, self.config, self.out, self.device = store, config, out, torch.device(device)
         self.step = 0
-        self.train_set: list[tuple[str, list[int]]] = []
+        self.train_set: list[tuple[Utterance, list[int]]] = []
         self.lengths: list[int] = []
         for utterance in train:
             columns = head.columns(utterance.text)
-            if columns is None or f"{utterance.key}.speech" not in store:
+            if columns is None or utterance.tensor not in store or not config.shares.get(utterance.kind):
                 continue
-            length = store.shape(f"{utterance.key}.speech")[0]
-            if self._fits(columns, length):
-                self.train_set.append((utterance.key, columns))
+            picture = utterance.kind == "picture"
+            length = max(PICTURE_FRAMES) * STEPS_PER_FRAME if picture else store.shape(utterance.tensor)[0]
+            if self._frames_needed(columns) <= length // STEPS_PER_FRAME:
+                self.train_set.append((utterance, columns))
                 self.lengths.append(length)
         self.skipped = len(train) - len(self.train_set)
         if not self.train_set:
@@ -246,10 +231,37 @@ class Warmup:
         self.optimizer = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.98))
         out.mkdir(parents=True, exist_ok=True)
 
-    def _fits(self, columns: list[int], steps: int) -> bool:
-        outputs = self.connector.config.tokens_for(-(-steps // 25))
+    def _frames_needed(self, columns: list[int]) -> int:
+        """Frames of the time axis that have outputs enough for a text."""
         repeats = sum(a == b for a, b in pairwise(columns))
-        return len(columns) + repeats <= outputs * 0.88  # the pace may be raised by 12 %
+        outputs = (len(columns) + repeats) / 0.88  # the pace may be raised by 12 %
+        return math.ceil(outputs / self.connector.config.tokens_for(1))
+
+    def plan(self) -> Iterator[list[int]]:
+        """Indices of the items of every step from the present one on: kinds in turn, each in its own endless order."""
+        members = {kind: [i for i, (item, _) in enumerate(self.train_set) if item.kind == kind] for kind in KINDS}
+        cycle = kind_cycle({kind: share for kind, share in self.config.shares.items() if members[kind]})
+        rounds, place = divmod(self.step, len(cycle))
+        streams = {}
+        for kind in set(cycle):
+            done = rounds * cycle.count(kind) + cycle[:place].count(kind)
+            size = self.config.batch * (4 if kind == "picture" else 1)
+            lengths = [self.lengths[i] for i in members[kind]]
+            streams[kind] = batches(lengths, min(size, len(lengths)), self.config.seed, done)
+        while True:
+            for kind in cycle[place:]:
+                yield [members[kind][i] for i in next(streams[kind])]
+            place = 0
+
+    def _clip(self, index: int, rng: random.Random, frames: int) -> ClipFeatures:
+        """An item's features, varied where the configuration says so."""
+        item, columns = self.train_set[index]
+        with_audio = self.connector.config.audio_dim is not None
+        frames = max(frames, self._frames_needed(columns))
+        clip = load_clip(self.store, item, with_audio=with_audio, frames=frames)
+        if not self.config.augment:
+            return clip
+        return augment_picture(clip, rng) if item.kind == "picture" else augment_sound(clip, rng)
 
     def train_step(self, indices: Sequence[int]) -> float:
         """One optimiser step on the given items; returns the loss per target token.
@@ -262,10 +274,8 @@ class Warmup:
         self.connector.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        with_audio = self.connector.config.audio_dim is not None
-        clips = [load_clip(self.store, self.train_set[index][0], with_audio=with_audio) for index in indices]
-        if self.config.augment:
-            clips = [augment_sound(clip, rng) for clip in clips]
+        frames = rng.choice(PICTURE_FRAMES)
+        clips = [self._clip(index, rng, frames) for index in indices]
         log_probabilities, mask = connect(self.connector, self.head, clips)
         targets = [torch.tensor(self.train_set[index][1]) for index in indices]
         sizes = torch.tensor([len(target) for target in targets])
@@ -279,7 +289,7 @@ class Warmup:
         )
         loss = total / int(sizes.sum())
         if not torch.isfinite(loss):
-            names = [self.train_set[index][0] for index in indices]
+            names = [self.train_set[index][0].key for index in indices]
             raise CheckpointError(f"the loss of step {self.step} is {loss.item()}; items {names}")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -335,7 +345,7 @@ class Warmup:
             report: gets every line of the metrics.
         """
         config = self.config
-        plan = batches(self.lengths, config.batch, config.seed, self.step)
+        plan = self.plan()
         losses: list[float] = []
         began = time.monotonic()
         while self.step < config.steps:

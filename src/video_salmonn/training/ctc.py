@@ -1,0 +1,95 @@
+"""Connector outputs as words: logits over the language model's own token embeddings, aligned with a text by CTC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+BLANK_FILE = "ctc.safetensors"
+"""Blank of the warm-up's head, beside the connector that it exports."""
+
+
+class CtcHead(nn.Module):
+    """Connector outputs -> log-probabilities over the training vocabulary and a blank (column 0).
+
+    Args:
+        embeddings: ``(vocabulary, D)``, the language model's input embeddings; only the rows used are kept.
+        texts: transcripts that the vocabulary is taken from.
+        tokenizer: the language model's; texts are tokenised as they stand in an answer, after a space.
+    """
+
+    rows: torch.Tensor
+
+    def __init__(self, embeddings: torch.Tensor, texts: Sequence[str], tokenizer: Any) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        used = sorted({token for text in texts for token in self.tokens(text)})
+        self.tokens_of_column = used
+        self.column_of_token = {token: column for column, token in enumerate(used, 1)}
+        self.register_buffer("rows", embeddings[used].float().clone(), persistent=False)
+        self.blank = nn.Parameter(torch.zeros(embeddings.shape[1]))
+        self.blank_bias = nn.Parameter(torch.zeros(()))
+
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of a transcript."""
+        ids: list[int] = self.tokenizer(" " + text, add_special_tokens=False).input_ids
+        return ids
+
+    def columns(self, text: str) -> list[int] | None:
+        """Columns of a transcript's tokens, or None where one is outside the vocabulary."""
+        found = [self.column_of_token.get(token, 0) for token in self.tokens(text)]
+        return found if found and all(found) else None
+
+    def forward(self, outputs: torch.Tensor) -> torch.Tensor:
+        """``(B, L, D)`` -> log-probabilities ``(B, L, columns)``, float32."""
+        outputs = outputs.float()
+        blank = (outputs @ self.blank + self.blank_bias)[..., None]
+        return torch.cat([blank, outputs @ self.rows.T], dim=-1).log_softmax(-1)
+
+    def decode(self, log_probabilities: torch.Tensor, mask: torch.Tensor) -> list[str]:
+        """Greedy CTC: best column a step, repeats merged, blanks dropped. ``(B, L, columns)``, ``(B, L)`` -> texts."""
+        texts = []
+        for best, real in zip(log_probabilities.argmax(-1), mask):
+            merged = torch.unique_consecutive(best[real])
+            texts.append(self.tokenizer.decode([self.tokens_of_column[int(c) - 1] for c in merged if c > 0]).strip())
+        return texts
+
+
+def ctc_sum(head: CtcHead, tokens: Sequence[torch.Tensor], texts: Sequence[str]) -> torch.Tensor:
+    """Summed CTC loss of items' connector outputs; what has words outside the head's vocabulary or too few outputs
+    adds nothing.
+
+    Args:
+        head: makes log-probabilities.
+        tokens: ``(L_m, D_llm)`` each.
+        texts: one an item.
+
+    Returns:
+        a scalar with gradient, in float32.
+    """
+    columns = [head.columns(text) for text in texts]
+    known = [(rows, target) for rows, target in zip(tokens, columns) if target is not None]
+    if not known:
+        return head.rows.new_zeros(())
+    outputs = nn.utils.rnn.pad_sequence([rows for rows, _ in known], batch_first=True)
+    device = outputs.device
+    return F.ctc_loss(
+        head(outputs).transpose(0, 1),
+        torch.tensor([column for _, target in known for column in target], device=device),
+        torch.tensor([len(rows) for rows, _ in known], device=device),
+        torch.tensor([len(target) for _, target in known], device=device),
+        reduction="sum",
+        zero_infinity=True,
+    )
+
+
+def plain_name(answer: str) -> str:
+    """``A dog barking.`` -> ``dog barking``: an answer as a name, without article and full stop."""
+    text = answer.strip().rstrip(".")
+    for article in ("A ", "An ", "The "):
+        text = text.removeprefix(article)
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text

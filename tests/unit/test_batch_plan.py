@@ -1,0 +1,41 @@
+"""Which items a step takes: whole epochs, the same from anywhere, of like length where asked for."""
+
+import random
+from itertools import pairwise
+
+import pytest
+
+from video_salmonn.training.examples import BatchPlan
+
+
+@pytest.mark.parametrize("group", [0, 4])
+@pytest.mark.parametrize(("count", "batch"), [(100, 8), (7, 8), (64, 8), (33, 4)])
+def test_every_epoch_takes_every_item_once(count, batch, group):
+    lengths = [random.Random(i).random() for i in range(count)]
+    plan = BatchPlan(count, batch, 3, lengths, group)
+    drawn = [index for step in range(3 * count) for index in plan(step)[1]]
+    for epoch in range(3):
+        assert sorted(drawn[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+def test_a_step_is_the_same_wherever_a_run_begins():
+    lengths = [random.Random(i).random() for i in range(50)]
+    whole = BatchPlan(50, 8, 0, lengths, 2)
+    steps = [whole(step) for step in range(20)]
+    for step in (19, 7, 13):
+        assert BatchPlan(50, 8, 0, lengths, 2)(step) == steps[step]
+    assert BatchPlan(50, 8, 1, lengths, 2)(7) != steps[7]
+
+
+def test_like_lengths_share_a_batch():
+    lengths = [random.Random(i).randrange(1000) for i in range(800)]
+    for epoch_steps in (range(100), range(100, 200)):  # the second epoch's batches begin where steps do, too
+        grouped, shuffled = BatchPlan(800, 8, 0, lengths, 10), BatchPlan(800, 8, 0)
+
+        def waste(plan, steps=epoch_steps):
+            batches = [[lengths[i] for i in plan(step)[1]] for step in steps]
+            return sum(max(batch) * len(batch) - sum(batch) for batch in batches) / sum(map(sum, batches))
+
+        assert waste(grouped) < 0.15 < 0.5 < waste(shuffled)
+    longest = [max(lengths[i] for i in BatchPlan(800, 8, 0, lengths, 10)(step)[1]) for step in range(100)]
+    assert any(a > b for a, b in pairwise(longest))  # batches are shuffled again, not run from short to long
