@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from video_salmonn.cli import options as shared
+from video_salmonn.cli.held_out import held_out
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 command = typer.Typer(no_args_is_help=True, add_completion=False, help="Run, score and report evaluations.")
 save = typer.Typer(add_completion=False, help="SAVE, the paper's benchmark: run it; `check` looks at the data only.")
 command.add_typer(save, name="save")
+command.command("held-out")(held_out)
 
 _JSON = typer.Option(False, "--json", help="Print one JSON value.")
 _DATA = typer.Option(None, "--data", help="Folder with annotation files and media.")

@@ -1,0 +1,83 @@
+"""``video-salmonn eval held-out``: measure a model on the held-out split of the embedded data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.errors import ConfigError
+
+
+@reports_errors
+def held_out(
+    manifests: Path = typer.Option(..., "--manifests", help="Folder written by: data build-embedded."),
+    features: Path = typer.Option(..., "--features", help="Folder written by: data encode-embedded."),
+    out: Path = typer.Option(..., "--out", help="Folder for answers and figures; what is there is gone on with."),
+    model: str = typer.Option("embedded", "--model", help="Model name or folder."),
+    weights: Path = typer.Option(None, "--weights", help="Folder with connector and adapter in place of the model's."),
+    split: str = typer.Option("test", "--split", help="test, or dev while training."),
+    groups: str = typer.Option("all", "--groups", help="Comma-separated names of rows, or all."),
+    limit: int = typer.Option(None, "--limit", min=1, help="At most so many items a row, evenly spread."),
+    only_full: bool = typer.Option(False, "--only-full", help="No conditions that take something away."),
+    whisper: bool = typer.Option(False, "--whisper", help="Also run Whisper's own decoder on the speech rows."),
+    batch_size: int = typer.Option(16, "--batch-size", min=1, help="Questions given to the model at once."),
+    docs: Path = typer.Option(None, "--docs", help="Write the tables into this Markdown file."),
+    device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
+) -> None:
+    """Speech, sounds, pictures, both at once, talking heads …, with baselines and 95 % intervals."""
+    from video_salmonn.checkpoints.assemble import load_model
+    from video_salmonn.evaluation.held_out.groups import GROUPS
+    from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe_sounds
+    from video_salmonn.evaluation.held_out.page import page
+    from video_salmonn.training.checkpointing import load_trained
+
+    wanted = [group for group in GROUPS if groups == "all" or group.name in groups.split(",")]
+    if not wanted:
+        raise ConfigError(f"no such row: {groups}", remedy=f"one of {', '.join(group.name for group in GROUPS)}")
+    loaded, processor = load_model(model)
+    if weights is not None:
+        load_trained(loaded, weights)
+    loaded = loaded.float().eval().to(device)
+    frames = int(loaded.config.media["picture_frames"])
+    data = HeldOut(manifests / f"{split}.jsonl", features, frames, limit)
+    results: dict[str, Any] = {
+        "groups": measure(
+            loaded, processor, data, out, groups=wanted, only_full=only_full, batch=batch_size, report=_line
+        ),
+        "beside": {},
+    }
+    sounds = next((group for group in wanted if group.name == "sounds"), None)
+    if sounds is not None and not only_full and loaded.config.audio is not None:
+        train = HeldOut(manifests / "train.jsonl", features, frames)
+        probe = probe_sounds(train, data, sounds)
+        results["beside"]["sounds"] = {f"linear probe on {loaded.config.audio['kind']}": probe}
+    if whisper:
+        from video_salmonn.evaluation.held_out.whisper import whisper_figures
+
+        results["beside"] |= whisper_figures(data, wanted, out, report=_line)
+    if data.missing:
+        stderr.print(f"{data.missing} items have no features and were left out", soft_wrap=True)
+    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    facts = {
+        "model": f"`{model}`" + (f" with the weights in `{weights}`" if weights is not None else ""),
+        "data": f"the {split} split of `video-salmonn data build-embedded`, features stored in float16",
+        "command": f"`video-salmonn eval held-out --manifests {manifests} --features {features} --model {model}"
+        f"{' --whisper' if whisper else ''} --out {out} --docs {docs}`",
+    }
+    text = page(results, facts)
+    (out / "page.md").write_text(text, encoding="utf-8")
+    if docs is not None:
+        docs.write_text(text, encoding="utf-8")
+    if as_json:
+        emit_json(results)
+    else:
+        stdout.print(text, markup=False, soft_wrap=True)
+
+
+def _line(text: str) -> None:
+    stderr.print(text, soft_wrap=True, markup=False)

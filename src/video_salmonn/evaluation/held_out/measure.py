@@ -1,0 +1,170 @@
+"""Ask every held-out question under every condition that says something; answers are kept, so a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from video_salmonn.data.feature_store import FeatureStore
+from video_salmonn.data.manifest import Item
+from video_salmonn.data.mixing import MixingConfig
+from video_salmonn.errors import ConfigError, MediaError
+from video_salmonn.evaluation.held_out.answers import answer_all, under
+from video_salmonn.evaluation.held_out.groups import GROUPS, Group
+from video_salmonn.evaluation.held_out.probe import linear_probe
+from video_salmonn.metrics.scored import Scored
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.training.examples import Example, ExampleMaker, StoredFeatures, read_items
+
+Report = Callable[[str], None]
+ANSWERS = "answers.jsonl"
+
+
+class HeldOut:
+    """The held-out items with their features.
+
+    Args:
+        manifest: ``test.jsonl`` (or ``dev.jsonl``) of ``data build-embedded``.
+        features: feature store with what the manifest needs.
+        picture_frames: of the model.
+        limit: at most so many items a group, evenly spread; None for all.
+
+    Raises:
+        ConfigError: no item has features.
+    """
+
+    def __init__(self, manifest: Path, features: Path, picture_frames: int, limit: int | None = None) -> None:
+        self.store = FeatureStore(features)
+        self.maker = ExampleMaker(
+            read_items([str(manifest)]), StoredFeatures(self.store, picture_frames), MixingConfig(enabled=False), 0
+        )
+        self.missing = 0
+        self.examples: dict[str, Example] = {}
+        for index, item in enumerate(self.maker.items):
+            try:
+                self.examples[item.id] = self.maker.plain(index)
+            except MediaError:
+                self.missing += 1
+        if not self.examples:
+            raise ConfigError(f"{features}: no item of {manifest} has features", remedy="data encode-embedded --split")
+        self.limit = limit
+
+    def items(self, group: Group) -> list[Item]:
+        """The group's items that have features, in the manifest's order."""
+        found = [item for item in self.maker.items if group.takes(item) and item.id in self.examples]
+        if self.limit is None or len(found) <= self.limit:
+            return found
+        return [found[round(place * len(found) / self.limit)] for place in range(self.limit)]
+
+    def under(self, items: Sequence[Item], condition: str) -> list[Example]:
+        """Examples under a condition; ``shuffled`` takes the media of another item with another answer."""
+        made = []
+        for place, item in enumerate(items):
+            other = None
+            if condition == "shuffled":
+                pool = [entry for entry in items if entry.answer != item.answer]
+                other = self.examples[random.Random(f"{item.id}/{place}").choice(pool).id] if pool else None
+            made.append(under(self.examples[item.id], condition, other))
+        return made
+
+
+def measure(
+    model: VideoSalmonnForConditionalGeneration,
+    processor: VideoSalmonnProcessor,
+    data: HeldOut,
+    out: Path,
+    *,
+    groups: Sequence[Group] = GROUPS,
+    only_full: bool = False,
+    batch: int = 16,
+    report: Report = lambda line: None,
+) -> dict[str, Any]:
+    """Answers and figures.
+
+    Args:
+        model: in evaluation mode.
+        processor: that belongs to it.
+        data: the items.
+        out: folder; ``answers.jsonl`` there is gone on with.
+        groups: rows of the table.
+        only_full: leave out every condition but ``full``.
+        batch: questions at once.
+        report: gets a line after each group and condition.
+
+    Returns:
+        ``{group: {"items": n, "metric", "conditions": {condition: {"value", "low", "high", "note"?}}}}``.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / ANSWERS
+    known = read_answers(path)
+    results: dict[str, Any] = {}
+    for group in groups:
+        items = data.items(group)
+        if not items:
+            report(f"{group.name}: no items")
+            continue
+        conditions = ("full",) if only_full else ("full", "no_media", *group.conditions)
+        figures: dict[str, Any] = {}
+        for condition in conditions:
+            missing = [item for item in items if (condition, item.id) not in known]
+            if missing:
+                asked = dict(zip((item.id for item in items), data.under(items, condition)))
+                answers = answer_all(
+                    model,
+                    processor,
+                    [asked[item.id] for item in missing],
+                    condition=condition,
+                    new_tokens=group.new_tokens,
+                    batch=batch,
+                )
+                append_answers(path, condition, missing, answers)
+                known |= {(condition, item.id): answer for item, answer in zip(missing, answers)}
+            scored: Scored = group.score(items, [known[condition, item.id] for item in items])
+            figures[condition] = scored.to_dict()
+            report(f"{group.name} {condition}: {scored.value:.3f} ({len(items)} items)")
+        results[group.name] = {"items": len(items), "metric": group.metric, "conditions": figures}
+    return results
+
+
+def probe_sounds(train: HeldOut, held_out: HeldOut, group: Group) -> dict[str, Any]:
+    """A linear probe on the sound-event encoder's mean features, trained on the training split's sounds by name."""
+    known = train.items(group)
+    asked = held_out.items(group)
+    answers = linear_probe(_means(train, known), [item.answer for item in known], _means(held_out, asked))
+    return group.score(asked, answers).to_dict() | {"trained_on": len(known)}
+
+
+def _means(data: HeldOut, items: Sequence[Item]) -> torch.Tensor:
+    rows = []
+    for item in items:
+        features = data.examples[item.id].features
+        assert features is not None and features.audio is not None
+        rows.append(features.audio.float().mean(0))
+    return torch.stack(rows)
+
+
+def read_answers(path: Path) -> dict[tuple[str, str], str]:
+    """Answers kept by an earlier run; a torn last line is dropped."""
+    known: dict[tuple[str, str], str] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            known[entry["condition"], entry["id"]] = entry["answer"]
+    return known
+
+
+def append_answers(path: Path, condition: str, items: Sequence[Item], answers: Sequence[str]) -> None:
+    """Keep answers, one JSON line each."""
+    with path.open("a", encoding="utf-8") as file:
+        for item, answer in zip(items, answers):
+            entry = {"condition": condition, "id": item.id, "answer": answer, "reference": item.answer}
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")

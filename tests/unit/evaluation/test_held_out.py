@@ -1,0 +1,118 @@
+"""Held-out measuring: scores by hand, conditions, and a run over a few stored items with a random model."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from video_salmonn.checkpoints.assemble import build_tiny
+from video_salmonn.errors import ConfigError
+from video_salmonn.evaluation.held_out.answers import answer_all, under
+from video_salmonn.evaluation.held_out.groups import GROUPS, balanced, both, both_parts, contains, names
+from video_salmonn.evaluation.held_out.page import figure, page
+from video_salmonn.evaluation.held_out.probe import linear_probe
+from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.training.examples import Example
+
+
+def item(answer):
+    return SimpleNamespace(answer=answer)
+
+
+def test_names_take_synonyms_and_nothing_more():
+    assert names("A jacket.", "A coat.") and names("coat", "A coat.")
+    assert not names("A coat and a hat.", "A coat.") and not names("A coat.", "A jacket.")
+    assert contains([item("A dog barking.")], ["I hear a dog barking outside"]).value == 1
+
+
+def test_balanced_accuracy_counts_both_answers_alike():
+    items = [item("Yes.")] * 3 + [item("No.")]
+    assert balanced(items, ["yes", "Yes, it does.", "no", "no"]).value == pytest.approx((2 / 3 + 1) / 2)
+    assert balanced(items, ["yes"] * 4).value == 0.5
+    assert balanced(items, ["perhaps"] * 4).value == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "parts"),
+    [
+        ("It says: the red fox ran home. It shows a coat.", (True, True)),
+        ("It says: the red fox ran. It shows a jacket.", (True, True)),
+        ("It says: a blue cat. It shows a coat.", (False, True)),
+        ("It says: the red fox ran home. It shows a hat.", (True, False)),
+        ("A coat.", (False, False)),
+    ],
+)
+def test_both_parts_are_read_from_one_answer(answer, parts):
+    assert both_parts(item("It says: the red fox ran home. It shows a coat."), answer) == parts
+
+
+def test_both_gives_the_product_of_the_single_rates():
+    items = [item("I hear rain. I see a hat.")] * 4
+    answers = ["I hear rain. I see a hat.", "I hear rain. I see a cup.", "I hear a dog. I see a hat.", "rain"]
+    scored = both(items, answers)
+    assert scored.value == 0.25
+    assert scored.note == "heard 0.500, seen 0.500, product 0.250"
+
+
+def test_conditions_take_away_what_they_say():
+    features = MediaFeatures(
+        visual=torch.ones(1, 5, 3), speech=torch.ones(50, 4), audio=torch.ones(50, 2), sound_frames=2, still_frames=2
+    )
+    example = Example("x", features, [], 1.0, "as it is")
+    assert under(example, "full").features is features
+    assert under(example, "no_media").features is None
+    frames = under(example, "frames_only").features
+    assert (
+        frames.speech is None and frames.audio is None and frames.visual is features.visual and not frames.sound_frames
+    )
+    sound = under(example, "sound_only").features
+    assert sound.visual is None and sound.speech is features.speech and not sound.still_frames
+    assert not under(example, "no_speech_encoder").features.speech.any()
+    assert under(example, "no_event_encoder").features.speech.all()
+    other = Example("y", MediaFeatures(speech=torch.zeros(25, 4)), [], 1.0, "as it is")
+    assert under(example, "shuffled", other).features is other.features
+    assert under(other, "frames_only").features is None
+    with pytest.raises(ConfigError, match="no such condition"):
+        under(example, "blindfolded")
+
+
+def test_answers_in_a_batch_are_those_of_single_items():
+    model, processor = build_tiny(0)
+    torch.manual_seed(0)
+    examples = []
+    for index, frames in enumerate((3, 7, 0, 5)):
+        config = model.connector.config
+        features = MediaFeatures(
+            speech=torch.randn(frames * 25, config.speech_dim),
+            audio=torch.randn(frames * 25, config.audio_dim),
+            sound_frames=frames,
+        )
+        turns = [{"role": "user", "content": f"Question {index}?"}, {"role": "assistant", "content": "Yes."}]
+        examples.append(Example(str(index), features if frames else None, turns, 1.0, "as it is"))
+    together = answer_all(model, processor, examples, new_tokens=6, batch=4)
+    assert together == [answer_all(model, processor, [example], new_tokens=6)[0] for example in examples]
+    assert answer_all(model, processor, examples, condition="zeroed", new_tokens=6) != together
+
+
+def test_the_probe_separates_what_a_line_can(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(3, 8, generator=generator) * 3
+    labels = [name for name in ("rain", "dog", "saw") for _ in range(20)]
+    rows = torch.cat([centre + torch.randn(20, 8, generator=generator) for centre in centres])
+    assert linear_probe(rows, labels, centres) == ["rain", "dog", "saw"]
+
+
+def test_the_page_has_every_figure():
+    full = {"value": 0.9, "low": 0.8, "high": 0.95}
+    conditions = {"full": full, "zeroed": {"value": 0.1}}
+    results = {
+        "groups": {
+            "sounds": {"items": 80, "metric": "accuracy", "conditions": {"full": full, "zeroed": {"value": 0.1}}}
+        },
+        "beside": {"sounds": {"linear probe": {"value": 0.97}}},
+    }
+    text = page(results, {"model": "m"})
+    assert "| sounds, ESC-10 fold 4 | 80 | accuracy | 90.0 % (80.0 to 95.0) | · | linear probe 97.0 % |" in text
+    assert "| sounds, ESC-10 fold 4 | 90.0 % | 10.0 % |" in text
+    assert figure(None) == "·"
+    assert len({group.name for group in GROUPS}) == len(GROUPS)
