@@ -106,9 +106,7 @@ def test_the_page_has_every_figure():
     full = {"value": 0.9, "low": 0.8, "high": 0.95}
     conditions = {"full": full, "zeroed": {"value": 0.1}}
     results = {
-        "groups": {
-            "sounds": {"items": 80, "metric": "accuracy", "conditions": {"full": full, "zeroed": {"value": 0.1}}}
-        },
+        "groups": {"sounds": {"items": 80, "metric": "accuracy", "conditions": conditions}},
         "beside": {"sounds": {"linear probe": {"value": 0.97}}},
     }
     text = page(results, {"model": "m"})
