@@ -1,6 +1,8 @@
 """What `make demo` runs: several questions about one real clip, answered by the embedded model.
 
 python examples/demo.py [CLIP] [QUESTION …]
+
+The answers are streamed; what the model saw and heard when is drawn into demo-timeline.png.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from pathlib import Path
 from transformers.utils import logging
 
 from video_salmonn import VideoSalmonn
+from video_salmonn.inference.timeline import inspect_media
+from video_salmonn.inference.timeline_picture import to_png
 
 CLIP = Path(__file__).parent / "grid" / "swbo8n.mp4"
 QUESTIONS = (
@@ -19,6 +23,7 @@ QUESTIONS = (
     "What is in the picture?",
     "What do you hear and what do you see?",
 )
+TIMELINE = Path("demo-timeline.png")
 
 
 def main(clip: Path, questions: tuple[str, ...]) -> None:
@@ -41,6 +46,8 @@ def main(clip: Path, questions: tuple[str, ...]) -> None:
     for notice in model.notices:
         print(f"note: {notice}")
     print(f"seen: {media['seen']['status']}, {media['seen']['frames']} frames; heard: {media['heard']['status']}")
+    TIMELINE.write_bytes(to_png(inspect_media(model, clip)))
+    print(f"frames, sound, windows and media tokens on one time axis: {TIMELINE}")
 
 
 if __name__ == "__main__":
