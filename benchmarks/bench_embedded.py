@@ -39,9 +39,7 @@ def joined(folder: Path, seconds: float, target: Path) -> Path:
                 frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
             with av.open(str(sources[turn % len(sources)])) as source:
                 resampler = av.AudioResampler("flt", "mono", 16000)
-                pieces = [
-                    part.to_ndarray()[0] for frame in source.decode(audio=0) for part in resampler.resample(frame)
-                ]
+                parts = [part for frame in source.decode(audio=0) for part in resampler.resample(frame)]
             frames = frames[: int(25 * seconds) - shown]
             samples = np.concatenate([part.to_ndarray()[0] for part in parts])[: len(frames) * 640]
             samples = np.pad(samples, (0, len(frames) * 640 - len(samples)))

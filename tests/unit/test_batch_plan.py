@@ -5,7 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from video_salmonn.training.examples import BatchPlan
+from video_salmonn.data.manifest import Item
+from video_salmonn.errors import ConfigError
+from video_salmonn.training.examples import BatchPlan, repeated
 
 
 @pytest.mark.parametrize("group", [0, 4])
@@ -39,3 +41,16 @@ def test_like_lengths_share_a_batch():
         assert waste(grouped) < 0.15 < 0.5 < waste(shuffled)
     longest = [max(lengths[i] for i in BatchPlan(800, 8, 0, lengths, 10)(step)[1]) for step in range(100)]
     assert any(a > b for a, b in pairwise(longest))  # batches are shuffled again, not run from short to long
+
+
+def test_tasks_are_repeated_or_thinned_by_id():
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    items = [Item(f"{task}/{n}", {"audio": "a"}, turns, task) for task in ("rare", "common", "odd") for n in range(200)]
+    chosen = [item.task for item in repeated(items, {"rare": 3, "common": 0.25}, seed=0)]
+    assert chosen.count("rare") == 600 and chosen.count("odd") == 200 and 30 < chosen.count("common") < 70
+    assert repeated(items, {"common": 0.25}, 0) == repeated(items, {"common": 0.25}, 0)
+    assert repeated(items, {}, 0) == items
+    with pytest.raises(ConfigError, match="smell"):
+        repeated(items, {"smell": 2}, 0)
+    with pytest.raises(ConfigError, match="no item"):
+        repeated(items, {"rare": 0, "common": 0, "odd": 0}, 0)

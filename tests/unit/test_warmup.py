@@ -1,6 +1,7 @@
 """The CTC warm-up at tiny scale: it learns, resumes exactly, decodes as CTC does, leaves out what cannot be aligned."""
 
 import json
+import math
 import random
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import torch
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.training.ctc import CtcHead, ctc_sum, plain_name
+from video_salmonn.training.ctc import CtcHead, best_names, ctc_sum, name_losses, name_sum, plain_name
 from video_salmonn.training.run_state import read_run
 from video_salmonn.training.warmup import (
     Utterance,
@@ -195,3 +196,34 @@ def test_the_auxiliary_sum_is_that_of_single_items(setting):
     assert float(ctc_sum(head, tokens, texts)) == pytest.approx(sum(map(float, single)), rel=1e-5)
     assert float(single[2]) == 0 < float(single[0])
     assert float(ctc_sum(head, tokens[:1], ["stone"])) == 0  # a word outside the vocabulary
+
+
+def test_names_are_learned_from_pictures(setting, tmp_path):
+    """Pictures that are noisy codes of two-word names: every output is to give the name, in any order of its tokens."""
+    generator = torch.Generator().manual_seed(2)
+    named = ["red stone", "blue river", "green cloud"]
+    codes = torch.randn(3, 5, 12, generator=generator) * 2
+    pictures = []
+    with FeatureWriter(tmp_path / "features") as writer:
+        for index in range(30):
+            noisy = codes[index % 3] + 0.3 * torch.randn(5, 12, generator=generator)
+            writer.put(f"p{index}.visual", noisy[None])
+            pictures.append(Utterance(f"p{index}", named[index % 3], "picture"))
+    store = FeatureStore(tmp_path / "features")
+    run = make((store, pictures), tmp_path / "run", visual_dim=12, steps=40, batch=3, augment=True)
+    run.run()
+    found = run.name(pictures)
+    assert sum(a == item.text for a, item in zip(found, pictures)) >= 27
+
+
+def test_name_losses_by_hand():
+    scores = torch.log(torch.tensor([[[0.1, 0.6, 0.3], [0.2, 0.2, 0.6], [0.8, 0.1, 0.1]]]))
+    mask = torch.tensor([[True, True, False]])
+    expected = -sum(math.log(p) for p in (0.6, 0.2, 0.3, 0.6)) / 2
+    assert float(name_losses(scores, mask, [[1, 2]])) == pytest.approx(expected)
+    assert best_names(scores, mask, {"one": [1], "two": [2], "both": [1, 2]}) == ["two"]
+    head = CtcHead(torch.randn(20, 24), ["red green", "blue"], WordTokenizer()).requires_grad_(False)
+    tokens = [torch.randn(4, 24), torch.randn(2, 24)]
+    single = [name_sum(head, [t], [text]) for t, text in zip(tokens, ["red", "blue"])]
+    assert float(name_sum(head, tokens, ["red", "blue"])) == pytest.approx(float(sum(single)), rel=1e-5)
+    assert float(name_sum(head, tokens, ["stone", "river"])) == 0

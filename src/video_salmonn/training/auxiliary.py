@@ -11,7 +11,7 @@ from video_salmonn.errors import ConfigError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training.batching import Prepared
-from video_salmonn.training.ctc import BLANK_FILE, CtcHead, ctc_sum, plain_name
+from video_salmonn.training.ctc import BLANK_FILE, CtcHead, ctc_sum, name_sum, plain_name
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.run_state import load_prefixed, read_weights
 
@@ -64,7 +64,8 @@ class CtcAuxiliary:
             rows: the items that have media, in order.
             tokens: the connector's outputs ``(L_m, D_llm)`` for each.
         """
-        chosen, texts = [], []
+        spoken: tuple[list[torch.Tensor], list[str]] = ([], [])
+        named: tuple[list[torch.Tensor], list[str]] = ([], [])
         for row, outputs in zip(rows, tokens):
             example = row.example
             single = example.features is not None and (example.features.visual is None) != (
@@ -72,6 +73,7 @@ class CtcAuxiliary:
             )
             text = target(example.task, example.conversation[-1]["content"]) if single else None
             if text:
+                chosen, texts = spoken if example.task == "transcribe" else named
                 chosen.append(outputs)
                 texts.append(text)
-        return ctc_sum(self.head, chosen, texts)
+        return ctc_sum(self.head, *spoken) + name_sum(self.head, *named)

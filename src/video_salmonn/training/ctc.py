@@ -1,8 +1,12 @@
-"""Connector outputs as words: logits over the language model's own token embeddings, aligned with a text by CTC."""
+"""Connector outputs as words: logits over the language model's own token embeddings.
+
+What is said is aligned with the outputs by CTC. A name of what is seen or heard has no place in time: there every
+output is to give the name's tokens alike.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -85,6 +89,43 @@ def ctc_sum(head: CtcHead, tokens: Sequence[torch.Tensor], texts: Sequence[str])
         reduction="sum",
         zero_infinity=True,
     )
+
+
+def name_sum(head: CtcHead, tokens: Sequence[torch.Tensor], texts: Sequence[str]) -> torch.Tensor:
+    """Summed :func:`name_losses` of items' connector outputs ``(L_m, D_llm)``; unknown words add nothing. A scalar."""
+    columns = [head.columns(text) for text in texts]
+    known = [(rows, target) for rows, target in zip(tokens, columns) if target is not None]
+    if not known:
+        return head.rows.new_zeros(())
+    outputs = nn.utils.rnn.pad_sequence([rows for rows, _ in known], batch_first=True)
+    lengths = torch.tensor([len(rows) for rows, _ in known], device=outputs.device)
+    mask = torch.arange(outputs.shape[1], device=outputs.device)[None] < lengths[:, None]
+    return name_losses(head(outputs), mask, [target for _, target in known]).sum()
+
+
+def name_losses(log_probabilities: torch.Tensor, mask: torch.Tensor, columns: Sequence[Sequence[int]]) -> torch.Tensor:
+    """For each item, minus the mean log-probability of its name's tokens over its outputs, times their number.
+
+    Args:
+        log_probabilities: ``(B, L, columns)``.
+        mask: ``(B, L)`` bool of real outputs.
+        columns: of each item's name.
+
+    Returns:
+        ``(B,)``.
+    """
+    means = (log_probabilities * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    return torch.stack([-row[list(target)].sum() for row, target in zip(means, columns)])
+
+
+def best_names(
+    log_probabilities: torch.Tensor, mask: torch.Tensor, candidates: Mapping[str, Sequence[int]]
+) -> list[str]:
+    """The candidate whose tokens are likeliest, by the mean over tokens and outputs, for each item."""
+    means = (log_probabilities * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    texts = list(candidates)
+    scores = torch.stack([means[:, list(candidates[text])].mean(1) for text in texts], dim=1)
+    return [texts[int(index)] for index in scores.argmax(1)]
 
 
 def plain_name(answer: str) -> str:

@@ -252,8 +252,8 @@ def warm_up(
         for kind in ("sound", "picture"):
             items = [item for item in unnamed if item.kind == kind]
             if items:
-                right = [text == item.text for item, text in zip(items, run.transcribe(items))]
-                scores[f"dev_{kind}_exact"] = round(sum(right) / len(right), 4)
+                right = [text == item.text for item, text in zip(items, run.name(items))]
+                scores[f"dev_{kind}_right"] = round(sum(right) / len(right), 4)
         return scores
 
     run.run(validate, Stop(), report)

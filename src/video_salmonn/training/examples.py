@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from video_salmonn.data.embedded.keys import MediaKeys
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.data.mixing import Mixed, MixingConfig, Pools, has_sight, has_sound, mix
-from video_salmonn.errors import EmptyMediaError, ManifestError, MediaError
+from video_salmonn.errors import ConfigError, EmptyMediaError, ManifestError, MediaError
 from video_salmonn.inference.media_store import MediaStore
 from video_salmonn.model.inputs import MediaFeatures
 
@@ -160,6 +160,26 @@ def read_items(paths: Sequence[str]) -> list[Item]:
     if not items:
         raise ManifestError(f"no items in {', '.join(paths)}", remedy="check data.train")
     return items
+
+
+def repeated(items: Sequence[Item], repeat: Mapping[str, float], seed: int) -> list[Item]:
+    """Items as often as ``data.repeat`` says for their tasks, in their order.
+
+    Raises:
+        ConfigError: it names a task that no item has, or leaves nothing.
+    """
+    unknown = sorted(set(repeat) - {item.task for item in items})
+    if unknown:
+        raise ConfigError(f"recipe: data.repeat names {unknown}, which no item has", remedy="name tasks of data.train")
+    chosen: list[Item] = []
+    for item in items:
+        times = repeat.get(item.task, 1.0)
+        whole = int(times)
+        extra = random.Random(f"{seed}/repeat/{item.id}").random() < times - whole
+        chosen += [item] * (whole + extra)
+    if not chosen:
+        raise ConfigError("recipe: data.repeat leaves no item", remedy="give some task a number above 0")
+    return chosen
 
 
 class ExampleMaker:

@@ -19,6 +19,8 @@ class DataRecipe:
 
     Attributes:
         train: manifests, each a JSON-lines file.
+        repeat: how often an epoch takes each item of a task, by task: 2 for twice, 0.5 for half of them, drawn by id;
+            1 for tasks that are not named.
         validation: a manifest, or None.
         features: folder of a feature store (frozen encoders' output); None to decode and encode as it comes.
         cache: folder that keeps what is encoded as it comes; None for memory only.
@@ -29,6 +31,7 @@ class DataRecipe:
     """
 
     train: list[str] = field(default_factory=list)
+    repeat: dict[str, float] = field(default_factory=dict)
     validation: str | None = None
     features: str | None = None
     cache: str | None = None
@@ -150,6 +153,7 @@ class Recipe:
             (self.length_group >= 0, "length_group", "must not be negative"),
             (self.ctc_weight >= 0, "ctc_weight", "must not be negative"),
             (not self.ctc_weight or bool(self.init), "ctc_weight", "needs init: a folder that warmup exported"),
+            (all(times >= 0 for times in self.data.repeat.values()), "data.repeat", "must not be negative"),
             (self.data.on_broken in ("skip", "raise"), "data.on_broken", "must be skip or raise"),
             (self.data.workers >= 0, "data.workers", "must not be negative"),
             (self.diversity_form in ("released", "paper"), "diversity_form", "must be released or paper"),

@@ -20,7 +20,14 @@ from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import tiny
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training.checkpointing import load_trained
-from video_salmonn.training.examples import ExampleMaker, FeatureSource, LiveFeatures, StoredFeatures, read_items
+from video_salmonn.training.examples import (
+    ExampleMaker,
+    FeatureSource,
+    LiveFeatures,
+    StoredFeatures,
+    read_items,
+    repeated,
+)
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.trainer import Trainer
 
@@ -91,7 +98,7 @@ def build_source(
 def build_trainer(recipe: Recipe, accelerator: Accelerator | None = None) -> Trainer:
     """Everything a recipe asks for, checked and loaded."""
     recipe.check()
-    items = read_items(recipe.data.train)
+    items = repeated(read_items(recipe.data.train), recipe.data.repeat, recipe.seed)
     held_out = read_items([recipe.data.validation]) if recipe.data.validation else None
     model, processor = build_model(recipe)
     source = build_source(recipe, model, processor)

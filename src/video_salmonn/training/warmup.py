@@ -27,12 +27,12 @@ from video_salmonn.connector import MultiResolutionCausalQFormer
 from video_salmonn.data.feature_batch import STEPS_PER_FRAME, ClipFeatures, augment_picture, augment_sound, collate
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.training.ctc import CtcHead
+from video_salmonn.training.ctc import CtcHead, best_names, name_losses
 from video_salmonn.training.run_state import load_prefixed, log_line, read_run, read_weights, save_run
 
 KINDS = ("speech", "sound", "picture")
-PICTURE_FRAMES = (2, 2, 3, 4, 10)
-"""Frames a picture is shown for while training, one of these by chance; short ones cost little."""
+PICTURE_FRAMES = (3, 5, 10, 10, 10)
+"""Frames a picture is shown for while training, one of these by chance."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,25 @@ def transcribe(
     return texts
 
 
+@torch.inference_mode()
+def name_all(
+    connector: MultiResolutionCausalQFormer,
+    head: CtcHead,
+    store: FeatureStore,
+    items: Sequence[Utterance],
+    names: Sequence[str],
+    batch: int = 16,
+) -> list[str]:
+    """For each sound or picture (all of one kind), which of ``names`` fits its outputs best."""
+    candidates = {name: columns for name in names if (columns := head.columns(name)) is not None}
+    with_audio = connector.config.audio_dim is not None
+    found: list[str] = []
+    for start in range(0, len(items), batch):
+        clips = [load_clip(store, item, with_audio=with_audio) for item in items[start : start + batch]]
+        found += best_names(*connect(connector, head, clips), candidates)
+    return found
+
+
 class Warmup:
     """One run: connector, head, optimiser and their state on disk.
 
@@ -279,14 +298,18 @@ class Warmup:
         log_probabilities, mask = connect(self.connector, self.head, clips)
         targets = [torch.tensor(self.train_set[index][1]) for index in indices]
         sizes = torch.tensor([len(target) for target in targets])
-        total = F.ctc_loss(
-            log_probabilities.transpose(0, 1),
-            torch.cat(targets).to(self.device),
-            mask.sum(1),
-            sizes,
-            reduction="sum",
-            zero_infinity=True,
-        )
+        named = self.train_set[indices[0]][0].kind != "speech"
+        if named:
+            total = name_losses(log_probabilities, mask, [self.train_set[index][1] for index in indices]).sum()
+        else:
+            total = F.ctc_loss(
+                log_probabilities.transpose(0, 1),
+                torch.cat(targets).to(self.device),
+                mask.sum(1),
+                sizes,
+                reduction="sum",
+                zero_infinity=True,
+            )
         loss = total / int(sizes.sum())
         if not torch.isfinite(loss):
             names = [self.train_set[index][0].key for index in indices]
@@ -302,6 +325,12 @@ class Warmup:
         """Greedy CTC transcripts, in order."""
         self.connector.eval()
         return transcribe(self.connector, self.head, self.store, utterances)
+
+    def name(self, items: Sequence[Utterance]) -> list[str]:
+        """The training names of one kind that fit best."""
+        self.connector.eval()
+        names = {item.text for item, _ in self.train_set if item.kind == items[0].kind}
+        return name_all(self.connector, self.head, self.store, items, sorted(names))
 
     def save(self) -> None:
         """Write weights, optimiser and step; an interruption leaves the previous save usable."""
