@@ -158,6 +158,27 @@ class Features:
     times: torch.Tensor | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a model holds one given answer to be.
+
+    Attributes:
+        text: the answer.
+        log: natural logarithm of the probability that the model answers exactly this: its tokens and the token that
+            ends an answer.
+        tokens: how many tokens that are, the ending one included.
+    """
+
+    text: str
+    log: float
+    tokens: int
+
+    @property
+    def mean(self) -> float:
+        """``log`` per token, which does not favour short answers."""
+        return self.log / self.tokens
+
+
 @dataclass(slots=True)
 class Answer:
     """What the model said, and the account of how it came to it.

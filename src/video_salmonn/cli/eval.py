@@ -44,7 +44,18 @@ def run_save(
     limit: int | None = typer.Option(None, "--limit", help="Ask only N items a task, spread evenly over its file."),
     resume: bool = typer.Option(False, "--resume", help="Go on with what --out holds."),
     baselines: str = typer.Option(
-        "", "--baselines", help="no_media, frames_only, sound_only, shuffled (all four: all), fine_only, coarse_only."
+        "",
+        "--baselines",
+        help="no_media, frames_only, sound_only, shuffled, whisper (these: all), fine_only, coarse_only.",
+    ),
+    choices: str = typer.Option(
+        "generated", "--choices", help="generated: read the answer; likelihood: also rank the candidates by likelihood."
+    ),
+    whisper: Path | None = typer.Option(
+        None, "--whisper", help="Folder of the Whisper whose encoder the model uses; the embedded model's is known."
+    ),
+    max_new_tokens: int | None = typer.Option(
+        None, "--max-new-tokens", min=1, help="End answers here where a task allows longer ones."
     ),
     batch_size: int = typer.Option(1, "--batch-size", min=1, help="Questions given to the model at once."),
     allow_missing: bool = typer.Option(False, "--allow-missing", help="Leave out items whose media are missing."),
@@ -73,6 +84,8 @@ def run_save(
     from video_salmonn.evaluation.shards import Shards
 
     wanted = tasks_of(tasks)
+    if choices not in ("generated", "likelihood"):
+        raise ConfigError(f"--choices is {choices!r}", remedy="use generated or likelihood")
     options = Options(
         batch_size=batch_size,
         limit=limit,
@@ -82,11 +95,13 @@ def run_save(
         resamples=resamples,
         seed=seed,
         judge=_judge(judge_url, judge_model),
+        likelihood=choices == "likelihood",
+        max_new_tokens=max_new_tokens,
     )
     device = shared.choose_device(device)
     shards = Shards.from_environment(device)
     loaded = shared.load_engine(model, shards.device(device), dtype, profile)
-    engine = OwnModel(loaded, num_beams=num_beams or 1, profile=profile)
+    engine = OwnModel(loaded, num_beams=num_beams or 1, profile=profile, whisper=whisper)
     with _Bar(shards.first and not as_json) as progress:
         results = evaluate(engine, wanted, data, out, options, shards=shards, progress=progress)
     if not shards.first:
@@ -213,11 +228,14 @@ def write_report(
     out: Path = typer.Argument(..., help="Folder of an evaluation (the --out of eval save)."),
     data: Path | None = typer.Option(None, "--data", help="With --model: draw the timelines of best and worst items."),
     model: str | None = typer.Option(None, "--model", help="The model that was evaluated."),
+    docs: Path | None = typer.Option(None, "--docs", help="Also write all tables as one page of Markdown."),
+    repeat: str = typer.Option("", "--repeat", help="With --docs: the command that repeats the run, for its readers."),
     device: str = shared.DEVICE,
     as_json: bool = _JSON,
 ) -> None:
     """Write OUT/report.md and OUT/report.html: results beside published numbers, baselines, items, settings."""
     from video_salmonn.evaluation.report import report
+    from video_salmonn.evaluation.report_page import write_page
 
     if (data is None) != (model is None):
         raise ConfigError("timelines need both --data and --model")
@@ -227,10 +245,13 @@ def write_report(
 
         draw = Timelines(shared.load_engine(model, device, None, None), data, out).draw
     markdown, page = report(out, draw)
+    written = {"markdown": str(markdown), "html": str(page)}
+    if docs is not None:
+        written["docs"] = str(write_page(out, docs, command=repeat))
     if as_json:
-        emit_json({"markdown": str(markdown), "html": str(page)})
+        emit_json(written)
     else:
-        stdout.print(f"{markdown}\n{page}", soft_wrap=True)
+        stdout.print("\n".join(written.values()), soft_wrap=True, markup=False)
 
 
 @command.command("setup-spice")

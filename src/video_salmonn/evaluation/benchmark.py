@@ -7,13 +7,16 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from video_salmonn.errors import ConfigError, EvaluationError
-from video_salmonn.evaluation.conditions import FULL, inapplicable
-from video_salmonn.evaluation.engine import Engine
+import torch
+
+from video_salmonn.errors import ConfigError, EvaluationError, MissingPartError
+from video_salmonn.evaluation.conditions import FULL, WHISPER, inapplicable
+from video_salmonn.evaluation.engine import Engine, HasDecoder
 from video_salmonn.evaluation.mini.marker import NAME, read_marker
 from video_salmonn.evaluation.predictions import read_predictions, write_atomic
 from video_salmonn.evaluation.runner import Loaded, Progress, agree_on_settings, load, run_condition
@@ -41,6 +44,8 @@ class Options:
         resamples: of the bootstrap.
         seed: of the bootstrap and of ``shuffled``.
         judge: for sound sources.
+        likelihood: where a task offers choices, also ask how likely each is.
+        max_new_tokens: answers end here, where a task allows longer ones.
     """
 
     batch_size: int = 1
@@ -51,6 +56,8 @@ class Options:
     resamples: int = RESAMPLES
     seed: int = 0
     judge: Judge | None = None
+    likelihood: bool = False
+    max_new_tokens: int | None = None
 
 
 def evaluate(
@@ -76,13 +83,21 @@ def evaluate(
     options, shards = options or Options(), shards or Shards()
     if not tasks:
         raise ConfigError("no task to run")
+    if (most := options.max_new_tokens) is not None:
+        if most < 1:
+            raise ConfigError(f"answers need at least one token, not {most}")
+        tasks = [replace(task, max_new_tokens=min(most, task.max_new_tokens)) for task in tasks]
     index = MediaIndex(data)
     loaded = [load(t, data, index, limit=options.limit, allow_missing=options.allow_missing) for t in tasks]
     settings = {
         "model": engine.describe(),
         "seed": options.seed,
+        "choices": "likelihood" if options.likelihood else "generated",
         "tasks": {one.task.id: one.identity for one in loaded},
     }
+    whisper = _Whisper(engine)
+    if WHISPER in options.baselines and any(one.task.kind == "speech" for one in loaded) and whisper.decoder:
+        settings["whisper"] = whisper.decoder.describe()
     if shards.first:
         agree_on_settings(out, settings, resume=options.resume)
     shards.wait()
@@ -91,35 +106,70 @@ def evaluate(
         "benchmark": f"{NAME} {marker.get('version')}" if marker else "SAVE",
         "model": settings["model"],
         "seed": options.seed,
+        "choices": settings["choices"],
+        "whisper": settings.get("whisper"),
+        "batch_size": options.batch_size,
+        "threads": torch.get_num_threads(),
         "intervals": {"method": "percentile bootstrap over items", "level": LEVEL, "resamples": options.resamples},
         "judge": {"model": options.judge.model, "wording": JUDGE_VERSION} if options.judge else None,
         "versions": versions(),
         "tasks": _earlier(out) if options.resume else {},
     }
     for one in loaded:
-        entry = _run_task(engine, one, out, options, shards, progress)
+        entry = _run_task(engine, whisper, one, out, options, shards, progress)
         results["tasks"][one.task.id] = entry
         if shards.first:
             _write(out / "results.json", results)
     return results
 
 
+class _Whisper:
+    """The recogniser an engine's speech encoder was taken from, loaded when it is first asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.reason = ""
+
+    @cached_property
+    def decoder(self) -> Engine | None:
+        """It, or None where ``reason`` says why there is none."""
+        if not isinstance(self._engine, HasDecoder):
+            self.reason = "the model names no recogniser of its own"
+            return None
+        try:
+            return self._engine.own_decoder()
+        except MissingPartError as error:
+            self.reason = f"{error} ({error.remedy})" if error.remedy else str(error)
+            return None
+
+
 def _run_task(
-    engine: Engine, one: Loaded, out: Path, options: Options, shards: Shards, progress: Progress | None
+    engine: Engine,
+    whisper: _Whisper,
+    one: Loaded,
+    out: Path,
+    options: Options,
+    shards: Shards,
+    progress: Progress | None,
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {"title": one.task.title, **one.identity, "baselines": {}, "skipped": {}, "seconds": {}}
     for condition in (FULL, *options.baselines):
         if condition != FULL and (reason := inapplicable(condition, one.task, one.items)):
             entry["skipped"][condition] = reason
             continue
+        asked = whisper.decoder if condition == WHISPER else engine
+        if asked is None:
+            entry["skipped"][condition] = whisper.reason
+            continue
         begin = time.perf_counter()
         file = run_condition(
-            engine,
+            asked,
             one,
             out,
             condition,
             batch_size=options.batch_size,
             seed=options.seed,
+            likelihood=options.likelihood and condition != WHISPER,
             shards=shards,
             progress=progress,
         )

@@ -5,6 +5,8 @@
 - ``frames_only`` / ``sound_only``: one sense switched off; for tasks whose items have both.
 - ``shuffled``: another item's media of the same kind; what the media's presence alone changes.
 - ``fine_only`` / ``coarse_only``: the other resolution of the connector set to zero (paper, table 5).
+- ``whisper``: no condition of the model but another engine, the recogniser its speech encoder was taken from; for
+  transcripts.
 """
 
 from __future__ import annotations
@@ -19,16 +21,18 @@ from video_salmonn.evaluation.item import Item, Media
 from video_salmonn.evaluation.save.task import Task
 
 FULL = "full"
-BASELINES = ("no_media", "frames_only", "sound_only", "shuffled", "fine_only", "coarse_only")
+WHISPER = "whisper"
+BASELINES = ("no_media", "frames_only", "sound_only", "shuffled", WHISPER, "fine_only", "coarse_only")
+YES_NO = ("Yes", "No")
 
 
 def parse_baselines(names: str) -> tuple[str, ...]:
-    """Baselines of a comma-separated list; ``all`` for the first four (the last two need a two-level connector).
+    """Baselines of a comma-separated list; ``all`` for all but the last two, which need a two-level connector.
 
     Raises:
         ConfigError: on an unknown name.
     """
-    wanted = BASELINES[:4] if names.strip() == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    wanted = BASELINES[:5] if names.strip() == "all" else [name.strip() for name in names.split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in BASELINES]:
         raise ConfigError(
             f"no such baseline: {unknown[0]!r}", remedy=f"choose among {', '.join(BASELINES)}, or say all"
@@ -42,11 +46,23 @@ def inapplicable(condition: str, task: Task, items: Sequence[Item]) -> str:
         return f"the task is about {task.senses[0]} alone"
     if condition == "shuffled" and any(len(set(group)) < 2 for group in _groups(items).values()):
         return "there is no other media of the same kind to swap with"
+    if condition == WHISPER and task.kind != "speech":
+        return "the task asks for no transcript"
     return ""
 
 
-def requests(task: Task, items: Sequence[Item], condition: str, seed: int = 0) -> list[Request]:
-    """One request an item, in order. Depends on the whole list (``shuffled``), so make them before sharding."""
+def requests(
+    task: Task, items: Sequence[Item], condition: str, seed: int = 0, *, likelihood: bool = False
+) -> list[Request]:
+    """One request an item, in order. Depends on the whole list (``shuffled``), so make them before sharding.
+
+    Args:
+        task: which.
+        items: all of its items.
+        condition: :data:`FULL` or one of :data:`BASELINES`.
+        seed: of ``shuffled``.
+        likelihood: also ask how likely each candidate is, where the task offers choices (or asks yes or no).
+    """
     swapped = _swapped(items, seed) if condition == "shuffled" else {}
     out = []
     for item in items:
@@ -59,9 +75,14 @@ def requests(task: Task, items: Sequence[Item], condition: str, seed: int = 0) -
                 use_video=condition != "sound_only" and "picture" in task.senses,
                 use_audio=condition != "frames_only" and "sound" in task.senses,
                 zero_levels={"fine_only": (1,), "coarse_only": (0,)}.get(condition, ()),
+                candidates=_candidates(task, item) if likelihood else (),
             )
         )
     return out
+
+
+def _candidates(task: Task, item: Item) -> tuple[str, ...]:
+    return item.entry.candidates if task.kind == "choice" else YES_NO if task.kind == "yes_no" else ()
 
 
 def _kind(media: Media) -> tuple[bool, bool, bool]:

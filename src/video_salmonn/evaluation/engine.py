@@ -21,6 +21,7 @@ class Request:
         use_video: False switches the picture off (not the file: what the model is told is "absent").
         use_audio: False switches the sound off.
         zero_levels: indices of the connector's resolutions to set to zero (paper, table 5).
+        candidates: answers whose likelihood is wanted beside the generated answer.
     """
 
     media: Media
@@ -29,6 +30,7 @@ class Request:
     use_video: bool = True
     use_audio: bool = True
     zero_levels: tuple[int, ...] = ()
+    candidates: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -38,6 +40,9 @@ class Engine(Protocol):
     An answer must depend on its own request alone, not on its neighbours in the batch. ``ask_many`` raises
     :class:`~video_salmonn.errors.MediaError` or :class:`~video_salmonn.errors.ContextError` where one request cannot
     be answered; the runner then asks the batch one by one and counts only that item as failed.
+
+    Where a request has ``candidates``, the answer's report has ``likelihoods``: one mapping a candidate, in order, with
+    ``text``, ``log`` (natural logarithm of the probability that exactly this is the answer) and ``tokens``.
     """
 
     def describe(self) -> dict[str, Any]:
@@ -46,4 +51,17 @@ class Engine(Protocol):
 
     def ask_many(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer a request, in order."""
+        ...
+
+
+@runtime_checkable
+class HasDecoder(Protocol):
+    """An engine that knows the speech recogniser its own speech encoder was taken from."""
+
+    def own_decoder(self) -> Engine:
+        """That recogniser, which transcribes a request's sound and reads nothing else of it.
+
+        Raises:
+            MissingPartError: there is none; the message is the reason a report prints.
+        """
         ...

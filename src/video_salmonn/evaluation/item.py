@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from video_salmonn.types import Likelihood
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class Prediction:
         error: why the item failed, or "". A failed item counts as wrong.
         media: what was seen and heard, as the model reported it.
         warnings: what the model said about the answer (coarser windows for long media …).
+        likelihoods: of every candidate answer, where they were asked for.
     """
 
     id: str
@@ -115,6 +118,7 @@ class Prediction:
     error: str = ""
     media: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    likelihoods: tuple[Likelihood, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The line of the contract: ``reference`` for one right answer, ``references`` for several."""
@@ -125,4 +129,5 @@ class Prediction:
             line["references"] = list(self.references)
         optional: dict[str, Any] = {"candidates": list(self.candidates), "part": self.part, "question": self.question}
         optional |= {"error": self.error, "media": self.media, "warnings": self.warnings}
+        optional["likelihoods"] = [asdict(one) for one in self.likelihoods]
         return line | {name: value for name, value in optional.items() if value}

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from video_salmonn.errors import ConfigError
-from video_salmonn.evaluation.engine import Request
+from transformers import WhisperConfig
+
+from video_salmonn.checkpoints.embedded import part_directory
+from video_salmonn.errors import ConfigError, MissingPartError
+from video_salmonn.evaluation.engine import Engine, Request
 from video_salmonn.evaluation.item import Media
+from video_salmonn.evaluation.whisper_baseline import WhisperDecoder, weights_fingerprint
 from video_salmonn.inference.engine import VideoSalmonn
 from video_salmonn.inference.items import Item
 from video_salmonn.types import Answer
+
+EMBEDDED_WHISPER = "whisper-base"
 
 
 class OwnModel:
@@ -24,19 +31,29 @@ class OwnModel:
         engine: a loaded model.
         num_beams: width of the beam search; 1 is greedy.
         profile: the profile the model was loaded with, for the record.
+        whisper: folder of the Whisper (Hugging Face form) the model's speech encoder was taken from, for the baseline;
+            None for the one that was installed for the embedded model.
     """
 
-    def __init__(self, engine: VideoSalmonn, *, num_beams: int = 1, profile: str | None = None) -> None:
+    def __init__(
+        self,
+        engine: VideoSalmonn,
+        *,
+        num_beams: int = 1,
+        profile: str | None = None,
+        whisper: Path | None = None,
+    ) -> None:
         self.engine = engine
         self.num_beams = num_beams
         self.profile = profile
+        self.whisper = whisper
 
     def describe(self) -> dict[str, Any]:
         """Name, numerics and decoding, and a fingerprint of the weights (another training run is another model)."""
         model = self.engine.model
         return {
             "name": self.engine.name,
-            "weights": weights_fingerprint(self.engine),
+            "weights": weights_fingerprint(self.engine.model),
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device.type),
             "profile": self.profile or "own",
@@ -56,7 +73,34 @@ class OwnModel:
                 f"{self.engine.name}: has {levels} connector level(s), so level {beyond[0]} cannot be set to zero",
                 remedy="leave out the baselines fine_only and coarse_only",
             )
-        return self.engine.ask_many([self._item(request) for request in requests])
+        items = [self._item(request) for request in requests]
+        answers = self.engine.ask_many(items)
+        for request, item, answer in zip(requests, items, answers):
+            if request.candidates:
+                found = self.engine.likelihoods(item, request.candidates)
+                answer.report["likelihoods"] = [asdict(one) for one in found]
+        return answers
+
+    def own_decoder(self) -> Engine:
+        """The Whisper this model's speech encoder was taken from, whole.
+
+        Raises:
+            MissingPartError: the model hears by no Whisper, or that Whisper's decoder is not there.
+        """
+        speech = self.engine.model.tower.speech
+        if speech is None:
+            raise MissingPartError(f"{self.engine.name}: has no Whisper encoder, so no decoder belongs to it")
+        folder = self.whisper or part_directory(EMBEDDED_WHISPER)
+        sizes = WhisperConfig.from_pretrained(folder) if (folder / "config.json").is_file() else None
+        fits = sizes is None or (sizes.d_model, sizes.encoder_layers) == (speech.width, len(speech.model.layers))
+        decoder = WhisperDecoder.from_folder(folder, self.engine.model.device) if fits else None
+        if decoder is None or not decoder.shares_encoder(speech.model):
+            raise MissingPartError(
+                f"{self.engine.name}: its speech encoder is not that of {folder.name}, whose decoder is at hand",
+                remedy="name the folder of the Whisper it was taken from by --whisper",
+            )
+        decoder.name = folder.name if self.whisper else EMBEDDED_WHISPER
+        return decoder
 
     def _item(self, request: Request) -> Item:
         options: dict[str, Any] = {
@@ -77,12 +121,3 @@ def sources(media: Media) -> list[Any]:
     if media.picture is None:
         return [] if media.sound is None else [media.sound]
     return [media.picture if media.sound is None else (media.picture, media.sound)]
-
-
-def weights_fingerprint(engine: VideoSalmonn) -> str:
-    """A short digest over names, shapes and sums of all weights."""
-    hashed = hashlib.sha256()
-    for name, tensor in sorted(engine.model.state_dict().items()):
-        total = float(tensor.double().sum()) if tensor.is_floating_point() else int(tensor.sum())
-        hashed.update(f"{name} {tuple(tensor.shape)} {total!r}\n".encode())
-    return hashed.hexdigest()[:16]

@@ -7,6 +7,7 @@ file by default; a resuming run drops the torn line (:func:`mend`) and asks that
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from video_salmonn.errors import EvaluationError
 from video_salmonn.evaluation.item import Prediction
+from video_salmonn.types import Likelihood
 
 
 def read_predictions(file: Path, *, task: str | None = None) -> list[Prediction]:
@@ -89,7 +91,22 @@ def _prediction(fields: Any, where: str, task: str | None) -> Prediction:
         error=str(error),
         media=fields.get("media") or [],
         warnings=fields.get("warnings") or [],
+        likelihoods=_likelihoods(fields.get("likelihoods") or [], where),
     )
+
+
+def _likelihoods(entries: Any, where: str) -> tuple[Likelihood, ...]:
+    """What a line says about candidates: texts, finite logarithms of at most 0, counts of at least 1."""
+    found = []
+    for entry in entries if isinstance(entries, list) else [None]:
+        text, log, tokens = (entry.get(n) for n in ("text", "log", "tokens")) if isinstance(entry, dict) else [None] * 3
+        good = isinstance(log, int | float) and math.isfinite(log) and log <= 0 and isinstance(tokens, int)
+        if not isinstance(text, str) or not good or tokens < 1:
+            raise EvaluationError(
+                f"{where}: a likelihood needs 'text', 'log' (finite, at most 0) and 'tokens', not {entry!r}"
+            )
+        found.append(Likelihood(text, float(log), tokens))
+    return tuple(found)
 
 
 def check_ids(predictions: Sequence[Prediction], expected: Iterable[str], file: Path, *, complete: bool = True) -> None:

@@ -7,7 +7,7 @@ another model, other prompts and unreleased scoring.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from video_salmonn.evaluation.item import Prediction
 from video_salmonn.evaluation.predictions import read_predictions, write_atomic
 from video_salmonn.evaluation.report_blocks import Bars, Block, Link, Section, Table
 from video_salmonn.evaluation.report_html import to_html
+from video_salmonn.evaluation.report_markdown import to_markdown
 from video_salmonn.evaluation.runner import predictions_file
 from video_salmonn.evaluation.save import task as task_of
 from video_salmonn.evaluation.save.published import PUBLISHED
@@ -194,32 +195,3 @@ def _value(scored: dict[str, Any]) -> str:
 def _cut(text: str, limit: int = 160) -> str:
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def to_markdown(title: str, sections: Sequence[Section]) -> str:
-    """The report as GitHub-flavoured Markdown; figures are in the HTML only, their numbers are in the tables."""
-    lines = [f"# {_escape(title)}", ""]
-    for section in sections:
-        lines += [f"## {section.title}", ""]
-        for block in section.blocks:
-            if isinstance(block, str):
-                lines += [_escape(block), ""]
-            elif isinstance(block, Link):
-                lines += [f"[{_escape(block.label)}]({block.href})", ""]
-            elif isinstance(block, Table):
-                lines += [*_markdown_table(block), ""]
-    return "\n".join(lines)
-
-
-def _markdown_table(table: Table) -> Iterable[str]:
-    yield "| " + " | ".join(table.header) + " |"
-    yield "|" + "---|" * len(table.header)
-    for row in table.rows:
-        yield "| " + " | ".join(_escape(cell) for cell in row) + " |"
-
-
-def _escape(text: str) -> str:
-    """Model output is data: it must not become a table cell, a tag or a link."""
-    for mark in ("\\", "|", "`", "*", "_", "[", "]", "#"):
-        text = text.replace(mark, "\\" + mark)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -36,6 +36,7 @@ from video_salmonn.evaluation.predictions import (
 from video_salmonn.evaluation.save.locate import MediaIndex
 from video_salmonn.evaluation.save.task import Task
 from video_salmonn.evaluation.shards import Shards
+from video_salmonn.types import Likelihood
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, items done, items in all)."""
@@ -161,10 +162,22 @@ def run_condition(
     *,
     batch_size: int = 1,
     seed: int = 0,
+    likelihood: bool = False,
     shards: Shards | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Ask every item that has no answer yet; returns the finished predictions file.
+
+    Args:
+        engine: who is asked.
+        loaded: the task.
+        out: the evaluation's folder.
+        condition: under which condition.
+        batch_size: requests given to the engine at once.
+        seed: of ``shuffled``.
+        likelihood: also ask how likely each candidate is.
+        shards: which part of the work is this process'.
+        progress: called after every batch.
 
     Raises:
         ConfigError: if the condition says nothing about this task, or the batch size is no size.
@@ -179,7 +192,7 @@ def run_condition(
     ids = [item.id for item in loaded.items]
     done = _answered(file, ids)
     shards.wait()  # everybody has read before anybody writes
-    asked = requests(loaded.task, loaded.items, condition, seed)
+    asked = requests(loaded.task, loaded.items, condition, seed, likelihood=likelihood)
     # Shared out by place in the file, not among what is left: no process can take an item for another's.
     share = list(zip(loaded.items, asked))[shards.rank :: shards.count]
     mine = [pair for pair in share if pair[0].id not in done]
@@ -227,16 +240,38 @@ def _join(file: Path, ids: Sequence[str]) -> None:
 
 
 def _ask(engine: Engine, batch: Sequence[tuple[Item, Request]]) -> list[Prediction]:
-    """Answers of a batch; if it fails, of its items one by one, so that only the broken ones fail."""
+    """Answers of a batch; if it fails, of its items one by one, so that only the broken ones fail.
+
+    Equal requests (the same question without media, say) are asked once: decoding is greedy.
+    """
+    unique = list(dict.fromkeys(request for _, request in batch))
     try:
-        answers = engine.ask_many([request for _, request in batch])
+        found = engine.ask_many(unique)
     except (MediaError, ContextError) as error:
         if len(batch) > 1:
             return [prediction for pair in batch for prediction in _ask(engine, [pair])]
         return [_prediction(batch[0][0], "", error=str(error))]
-    if len(answers) != len(batch):
-        raise EvaluationError(f"the model gave {len(answers)} answers to {len(batch)} questions")
-    return [_prediction(item, answer.text, media=_account(answer.report)) for (item, _), answer in zip(batch, answers)]
+    if len(found) != len(unique):
+        raise EvaluationError(f"the model gave {len(found)} answers to {len(unique)} questions")
+    by_request = dict(zip(unique, found))
+    answers = [by_request[request] for _, request in batch]
+    return [
+        _prediction(
+            item, answer.text, media=_account(answer.report), likelihoods=_likelihoods(item, request, answer.report)
+        )
+        for (item, request), answer in zip(batch, answers)
+    ]
+
+
+def _likelihoods(item: Item, request: Request, report: dict[str, Any]) -> tuple[Likelihood, ...]:
+    """What the engine said of a request's candidates, in their order."""
+    found = tuple(Likelihood(**one) for one in report.get("likelihoods") or [])
+    if tuple(one.text for one in found) != request.candidates:
+        raise EvaluationError(
+            f"item {item.id!r}: the model told no likelihoods of its {len(request.candidates)} candidates",
+            remedy="run without --choices likelihood",
+        )
+    return found
 
 
 def _prediction(item: Item, text: str, **more: Any) -> Prediction:

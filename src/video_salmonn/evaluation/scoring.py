@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from video_salmonn.errors import EvaluationError
+from video_salmonn.evaluation.conditions import YES_NO
 from video_salmonn.evaluation.item import Prediction
 from video_salmonn.evaluation.save.task import Kind, Task
 from video_salmonn.metrics.caption import caption_scores
@@ -18,6 +19,7 @@ from video_salmonn.metrics.choice import choice_accuracy
 from video_salmonn.metrics.intervals import RESAMPLES, mean, mean_interval
 from video_salmonn.metrics.judge import Judge, judged_accuracy
 from video_salmonn.metrics.keyword import keyword_accuracy
+from video_salmonn.metrics.likelihood import likelihood_accuracy
 from video_salmonn.metrics.scored import Scored
 from video_salmonn.metrics.text import contains_words
 from video_salmonn.metrics.vqa import contained_accuracy, normalise_vqa, vqa_accuracy
@@ -105,12 +107,16 @@ def score(
             judged = judged_accuracy(judge, *_columns(rows), **draws())
             metrics["judged_accuracy"] = judged.accuracy
             unparsed += judged.unparsed
+        metrics |= _by_likelihood(task, rows, draws)
         parts = {}
         names = {row.part for row in rows} - {""}
         if len(names) > 1:
             for name in sorted(names):
                 some = [row for row in rows if row.part == name]
-                parts[name] = (len(some), _SCORERS[task.kind](task, some, draws)[0])
+                parts[name] = (
+                    len(some),
+                    _SCORERS[task.kind](task, some, draws)[0] | _by_likelihood(task, some, draws),
+                )
     except EvaluationError as error:
         raise EvaluationError(f"task {task.id}: {error}", remedy=error.remedy) from error
     failed = [(row.id, row.error) for row in rows if row.error]
@@ -189,6 +195,22 @@ def _yes_no(task: Task, rows: Rows, draws: Draws) -> Result:
 def _source(task: Task, rows: Rows, draws: Draws) -> Result:
     done = keyword_accuracy([r.prediction for r in rows], [r.references[0] for r in rows], **draws())
     return {"accuracy": done}, 0
+
+
+def _by_likelihood(task: Task, rows: Rows, draws: Draws) -> dict[str, Scored]:
+    """Choices by likelihood, where the predictions hold likelihoods; a failed item has none and is wrong."""
+    known = [row for row in rows if row.likelihoods]
+    if not known:
+        return {}
+    if lacking := [row.id for row in rows if not row.likelihoods and not row.error]:
+        raise EvaluationError(
+            f"{len(lacking)} items have no likelihoods of their candidates and others do, among them {lacking[0]!r}",
+            remedy="a file holds the answers of one run: run again into another folder",
+        )
+    right = [row.references[0] for row in rows]
+    if task.kind == "yes_no":
+        right = [YES_NO[not read_yes_no(text)] for text in right]
+    return likelihood_accuracy([row.likelihoods for row in rows], right, **draws())
 
 
 _SCORERS: dict[Kind, Callable[[Task, Rows, Draws], Result]] = {

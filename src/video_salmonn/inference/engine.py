@@ -27,6 +27,7 @@ from video_salmonn.inference.items import (
     item_of,
     parse_dtype,
 )
+from video_salmonn.inference.likelihood import answer_ids, log_likelihoods
 from video_salmonn.inference.media_store import EncodedMedia, MediaStore, Timer
 from video_salmonn.inference.options import MEDIA_OPTIONS, Options, checked, generation_options
 from video_salmonn.inference.streaming import stream
@@ -34,7 +35,7 @@ from video_salmonn.model import adapters
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor, pad_rows, question_of
-from video_salmonn.types import Answer
+from video_salmonn.types import Answer, Likelihood
 
 DEFAULT_NEW_TOKENS = 128
 STAGES = ("load", "decode", "features", "encode", "connect", "prefill", "generate", "total")
@@ -197,6 +198,37 @@ class VideoSalmonn:
     def ask_many(self, items: Sequence[Item | Mapping[str, Any]]) -> list[Answer]:
         """Alias of :meth:`batch`, the name evaluation uses."""
         return self.batch(items)
+
+    def likelihoods(self, item: Item | Mapping[str, Any], answers: Sequence[str]) -> list[Likelihood]:
+        """How likely the model holds each of several given answers to be.
+
+        Media are encoded once and the prompt runs once; the answers share its cache.
+
+        Args:
+            item: what is asked, as for :meth:`batch`.
+            answers: texts; each is judged with the token that ends an answer, as training saw it.
+
+        Raises:
+            as :meth:`ask`; ConfigError also without answers, or with an empty one.
+        """
+        item = item_of(item)
+        if not answers:
+            raise ConfigError("likelihoods of no answers were asked for", remedy="give at least one")
+        conversation, options = expanded(item.conversation), item.options
+        ids = [answer_ids(self.processor, conversation, len(item.media), answer) for answer in answers]
+        room = max(int(options.get("max_new_tokens", 0)), *map(len, ids))
+        encoded = self.encode(item.media, **options)
+        mode = options.get("long", "error")
+        if mode == "segments":
+            raise ConfigError("likelihoods cannot be told stretch by stretch", remedy="use long='coarse' or 'error'")
+        with (
+            self._lock,
+            adapters.scaled(self.model.language_model, options.get("adapter_scale")),
+            torch.inference_mode(),
+        ):
+            row = self._prepare(conversation, encoded, mode, room, options)
+            found = log_likelihoods(self.model, row.input_ids, row.media_embeds, ids)
+        return [Likelihood(answer, log, len(one)) for answer, log, one in zip(answers, found, ids)]
 
     # ---------------------------------------------------------------------------------------------- the work
 

@@ -1,0 +1,82 @@
+"""How likely is each of several given answers? The prompt with its media runs once; the answers share its cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from video_salmonn.errors import ConfigError
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor
+
+
+def answer_ids(processor: VideoSalmonnProcessor, conversation: Conversation, media: int, answer: str) -> list[int]:
+    """Token ids of an answer as training would see it after this conversation, with the token that ends it.
+
+    Args:
+        processor: whose prompt form is used.
+        conversation: a question, or messages that end with one.
+        media: number of media items.
+        answer: the answer's text.
+
+    Raises:
+        ConfigError: an empty answer, or a chat template that puts something else before an answer than where one is to
+            be generated: the likelihood would be of a place where the model never answers.
+    """
+    if not answer.strip():
+        raise ConfigError("an answer whose likelihood is asked for is empty", remedy="leave it out")
+    messages = [{"role": "user", "content": conversation}] if isinstance(conversation, str) else list(conversation)
+    asked = processor.render(messages, [0] * media).input_ids
+    whole = processor.render([*messages, {"role": "assistant", "content": answer}], [0] * media, open_answer=False)
+    if whole.input_ids[: len(asked)] != asked:
+        raise ConfigError(
+            "the chat template opens an answer otherwise than it shows one, so likelihoods cannot be told",
+            remedy="use prompt: vicuna or llama2, or a template without a thinking part",
+        )
+    tail = zip(whole.input_ids[len(asked) :], whole.labels[len(asked) :])
+    return [token for token, label in tail if label == token]
+
+
+@torch.inference_mode()
+def log_likelihoods(
+    model: VideoSalmonnForConditionalGeneration,
+    prompt: Sequence[int],
+    media_embeds: torch.Tensor | None,
+    answers: Sequence[Sequence[int]],
+) -> list[float]:
+    """Log-probability of each answer after one prompt.
+
+    Args:
+        model: the model.
+        prompt: ids with the model's placeholder where media tokens go.
+        media_embeds: media tokens ``(n, D_llm)``, None without media.
+        answers: ids of each answer, none empty.
+
+    Returns:
+        the sum of the natural log-probabilities of each answer's tokens, computed in float32.
+    """
+    ids = torch.tensor([list(prompt)], device=model.device)
+    no_media = torch.zeros(0, model.connector.config.llm_dim, device=model.device, dtype=model.dtype)
+    first = model(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        media_embeds=no_media if media_embeds is None else media_embeds,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    count, longest = len(answers), max(map(len, answers))
+    # Padding is on the right, where no real token looks.
+    rows = torch.tensor([[*answer, *[answer[-1]] * (longest - len(answer))] for answer in answers], device=model.device)
+    logits = first.logits.expand(count, -1, -1)
+    if longest > 1:
+        first.past_key_values.batch_repeat_interleave(count)
+        following = model(
+            inputs_embeds=model.get_input_embeddings()(rows[:, :-1]),
+            position_ids=len(prompt) + torch.arange(longest - 1, device=model.device).expand(count, -1),
+            past_key_values=first.past_key_values,
+            use_cache=True,
+        )
+        logits = torch.cat([logits, following.logits], dim=1)
+    told = logits.float().log_softmax(-1).gather(2, rows[..., None])[..., 0]
+    return [min(0.0, float(row[: len(answer)].double().sum())) for row, answer in zip(told, answers)]
