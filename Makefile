@@ -10,13 +10,14 @@ export OMP_NUM_THREADS ?= 1
 
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: help setup parts demo test test-slow lint bench fuzz docs build clean
+.PHONY: help setup parts demo test test-slow lint bench save-mini fuzz docs build clean
 help:
 	@echo "make demo   set up and answer a question about a real clip"
 	@echo "make test   set up and run the tests (coverage printed)"
 	@echo "make test-slow  the tests that take longer: several processes, long files"
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make bench  benchmarks, each printing a table and one line of JSON"
+	@echo "make save-mini MEDIA=DIR  SAVE-mini of the embedded model with all baselines, written to docs/save-mini.md"
 	@echo "make fuzz   ten minutes of fuzzing the media path"
 	@echo "make docs   build the documentation site into site/"
 	@echo "make build  sdist and wheel, checked by installing the wheel elsewhere"
@@ -58,6 +59,18 @@ lint: setup
 
 bench: setup
 	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+# SAVE-mini is built from a folder of open media (docs/evaluation.md) unless it is there; a run that was interrupted goes
+# on, and one with other weights is refused until RESULTS names another folder.
+MODEL ?= embedded
+RESULTS ?= runs/save-mini-results
+PAGE ?= docs/save-mini.md
+save-mini: parts setup
+	@test -f runs/save-mini/save-mini.json || test -n "$(MEDIA)" || { echo "SAVE-mini is not built yet: make save-mini MEDIA=folder"; exit 2; }
+	@test -f runs/save-mini/save-mini.json || $(BIN)/video-salmonn eval save build-mini --source "$(MEDIA)" --out runs/save-mini
+	$(BIN)/video-salmonn eval save --data runs/save-mini --model $(MODEL) --out $(RESULTS) --resume \
+	  --device cpu --batch-size 32 --max-new-tokens 48 --choices likelihood --baselines all,fine_only,coarse_only
+	$(BIN)/video-salmonn eval report $(RESULTS) --docs $(PAGE) --repeat "make save-mini MEDIA=DIR"
 
 FUZZ_SECONDS ?= 600
 fuzz: setup

@@ -131,7 +131,7 @@ def check_save(
     else:
         table = Table("task", "items", "media", "state")
         for entry in found:
-            items = f"{entry.items}" + (f" of {entry.expected}" if entry.expected else "")
+            items = f"{entry.items}" + (f" of {entry.expected}" if entry.expected else " (published count not known)")
             state = "complete" if entry.ok else (entry.problem or f"{entry.lacking} items lack media")
             table.add_row(entry.task, items, str(entry.found), state)
         stdout.print(table)

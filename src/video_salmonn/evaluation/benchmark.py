@@ -116,7 +116,10 @@ def evaluate(
         "tasks": _earlier(out) if options.resume else {},
     }
     for one in loaded:
+        before = results["tasks"].get(one.task.id, {}).get("seconds", {})
         entry = _run_task(engine, whisper, one, out, options, shards, progress)
+        # What an interrupted run spent on a task it finished belongs to the task's time.
+        entry["seconds"] = {c: round(s + before.get(c, 0.0), 3) for c, s in entry["seconds"].items()}
         results["tasks"][one.task.id] = entry
         if shards.first:
             _write(out / "results.json", results)

@@ -22,7 +22,8 @@ from video_salmonn.evaluation.save.task import Task
 
 FULL = "full"
 WHISPER = "whisper"
-BASELINES = ("no_media", "frames_only", "sound_only", "shuffled", WHISPER, "fine_only", "coarse_only")
+LEVELS = ("fine_only", "coarse_only")
+BASELINES = ("no_media", "frames_only", "sound_only", "shuffled", WHISPER, *LEVELS)
 YES_NO = ("Yes", "No")
 
 
@@ -32,7 +33,9 @@ def parse_baselines(names: str) -> tuple[str, ...]:
     Raises:
         ConfigError: on an unknown name.
     """
-    wanted = BASELINES[:5] if names.strip() == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    wanted: list[str] = []
+    for name in filter(None, map(str.strip, names.split(","))):
+        wanted += BASELINES[:5] if name == "all" else [name]
     if unknown := [name for name in wanted if name not in BASELINES]:
         raise ConfigError(
             f"no such baseline: {unknown[0]!r}", remedy=f"choose among {', '.join(BASELINES)}, or say all"

@@ -98,14 +98,15 @@ def _prediction(fields: Any, where: str, task: str | None) -> Prediction:
 def _likelihoods(entries: Any, where: str) -> tuple[Likelihood, ...]:
     """What a line says about candidates: texts, finite logarithms of at most 0, counts of at least 1."""
     found = []
-    for entry in entries if isinstance(entries, list) else [None]:
-        text, log, tokens = (entry.get(n) for n in ("text", "log", "tokens")) if isinstance(entry, dict) else [None] * 3
-        good = isinstance(log, int | float) and math.isfinite(log) and log <= 0 and isinstance(tokens, int)
-        if not isinstance(text, str) or not good or tokens < 1:
+    for entry in entries if isinstance(entries, list) else [entries]:
+        fields = entry if isinstance(entry, dict) else {}
+        text, log, tokens = fields.get("text"), fields.get("log"), fields.get("tokens")
+        known = isinstance(text, str) and isinstance(log, int | float) and isinstance(tokens, int)
+        if not known or not math.isfinite(log) or log > 0 or tokens < 1:  # type: ignore[arg-type,operator]
             raise EvaluationError(
                 f"{where}: a likelihood needs 'text', 'log' (finite, at most 0) and 'tokens', not {entry!r}"
             )
-        found.append(Likelihood(text, float(log), tokens))
+        found.append(Likelihood(str(text), float(log), int(tokens)))  # type: ignore[arg-type]
     return tuple(found)
 
 

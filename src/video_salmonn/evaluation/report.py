@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.evaluation.benchmark import read_results
+from video_salmonn.evaluation.conditions import LEVELS
 from video_salmonn.evaluation.item import Prediction
 from video_salmonn.evaluation.predictions import read_predictions, write_atomic
 from video_salmonn.evaluation.report_blocks import Bars, Block, Link, Section, Table
@@ -19,7 +20,7 @@ from video_salmonn.evaluation.report_html import to_html
 from video_salmonn.evaluation.report_markdown import to_markdown
 from video_salmonn.evaluation.runner import predictions_file
 from video_salmonn.evaluation.save import task as task_of
-from video_salmonn.evaluation.save.published import PUBLISHED
+from video_salmonn.evaluation.save.published import PUBLISHED, PUBLISHED_LEVELS
 
 Draw = Callable[[str, str], str]
 
@@ -57,6 +58,8 @@ def build(out: Path, results: dict[str, Any], draw: Draw | None = None) -> list[
     """The report's content."""
     note = PUBLISHED_NOTE if results.get("benchmark") == "SAVE" else NOT_COMPARABLE.format(results.get("benchmark"))
     sections = [Section("Results", [_overview(results), note])]
+    if levels := _levels(results):
+        sections.append(Section("One resolution of the connector set to zero (paper, table 5)", levels))
     for name, entry in results["tasks"].items():
         sections.append(
             Section(entry.get("title", name), _task(out, name, entry, draw, save=results.get("benchmark") == "SAVE"))
@@ -74,6 +77,28 @@ def _overview(results: dict[str, Any]) -> Table:
             told = f"{number(published.value)} ({published.source})" if published and same else ""
             rows.append((name, metric, _value(scored), f"{entry['n']} of {entry['of']}", told))
     return Table(("task", "metric", "measured (95 % interval)", "items", "published"), rows)
+
+
+def _levels(results: dict[str, Any]) -> list[Block]:
+    """Test-time zeroing of each level beside the paper's; [] where it was not run."""
+    save = results.get("benchmark") == "SAVE"
+    rows = []
+    for name, entry in results["tasks"].items():
+        runs = [entry["metrics"], *(entry["baselines"].get(c, {}).get("metrics", {}) for c in LEVELS)]
+        if not any(runs[1:]):
+            continue
+        for metric in entry["metrics"]:
+            measured = [_value(metrics.get(metric, {})) for metrics in runs]
+            published = PUBLISHED_LEVELS.get(name)
+            told = ("", "", "")
+            if save and published and published.metric == metric:
+                told = (published.both, published.fine_only, published.coarse_only)
+            rows.append((name, metric, *measured, *(told if save else ())))
+    if not rows:
+        return []
+    header: tuple[str, ...] = ("task", "metric", "both", "fine only", "coarse only")
+    header += ("published: both", "published: fine only", "published: coarse only") if save else ()
+    return [Table(header, rows), "Set to zero at test time, without retraining; the language model is not told."]
 
 
 def _task(out: Path, name: str, entry: dict[str, Any], draw: Draw | None, *, save: bool) -> list[Block]:

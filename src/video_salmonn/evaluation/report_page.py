@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.evaluation.benchmark import read_results
-from video_salmonn.evaluation.conditions import FULL, WHISPER
+from video_salmonn.evaluation.conditions import FULL, LEVELS, WHISPER
 from video_salmonn.evaluation.predictions import write_atomic
 from video_salmonn.evaluation.report_blocks import Block, Section, Table
 from video_salmonn.evaluation.report_markdown import to_markdown
 
 _MEDIA = (FULL, "no_media", "shuffled", "frames_only", "sound_only", WHISPER)
-_LEVELS = (FULL, "fine_only", "coarse_only")
+_LEVELS = (FULL, *LEVELS)
 _MEANING = {
     FULL: "as the task is",
     "no_media": "the language model alone: what the question gives away",

@@ -44,4 +44,12 @@ TASK = Task(
     annotations=SAVE_FILES,
     media="VGG-Sound Source clips, COCO images and SpokenCOCO recordings (MIT)",
     expected=1000,
+    counts={
+        "part vggss": 500,
+        "part vggss, yes": 241,
+        "part vggss, no": 259,
+        "part spokencoco": 500,
+        "part spokencoco, yes": 265,
+        "part spokencoco, no": 235,
+    },
 )

@@ -28,4 +28,5 @@ TASK = Task(
     annotations=SAVE_FILES,
     media="VGG-Sound Source project (University of Oxford): clips of VGGSound",
     expected=847,
+    counts={"different answers": 523},
 )

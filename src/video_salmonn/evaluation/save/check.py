@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,10 @@ def check(data: Path, tasks: Sequence[Task]) -> list[TaskCheck]:
     index = MediaIndex(data)
     marker = read_marker(data)
     counts = marker["counts"] if marker else {task.id: task.expected for task in tasks}
-    return [_check(data, task, index, counts.get(task.id)) for task in tasks]
+    return [_check(data, task, index, counts.get(task.id), {} if marker else task.counts) for task in tasks]
 
 
-def _check(data: Path, task: Task, index: MediaIndex, expected: int | None) -> TaskCheck:
+def _check(data: Path, task: Task, index: MediaIndex, expected: int | None, known: Mapping[str, int]) -> TaskCheck:
     out = TaskCheck(task.id, expected=expected)
     file = task.find_annotations(data)
     if file is None:
@@ -100,6 +100,16 @@ def _check(data: Path, task: Task, index: MediaIndex, expected: int | None) -> T
     if expected is not None and out.items != expected:
         out.problem = f"holds {out.items} items where the published file has {expected}"
         out.remedy = f"annotations: {task.annotations}."
+    else:
+        facts = task.facts(entries)
+        wrong = [
+            f"{facts.get(name, 0)} {name}, published {count}"
+            for name, count in known.items()
+            if facts.get(name) != count
+        ]
+        if wrong:
+            out.problem = f"has the published number of items, but {'; '.join(wrong)}"
+            out.remedy = f"annotations: {task.annotations}."
     if out.lacking:
         out.remedy = f"media: {task.media}. Or map names to files in {data / (task.id + '.paths.json')}."
     return out

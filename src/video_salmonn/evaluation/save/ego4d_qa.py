@@ -39,4 +39,5 @@ TASK = Task(
     annotations=SAVE_FILES,
     media="Ego4D consortium (licence agreement needed): the clips, or the whole videos by their uid",
     expected=899,
+    counts={"whole recordings": 130},
 )

@@ -29,4 +29,5 @@ TASK = Task(
     media="GQA project (Stanford University): images",
     senses=("picture",),
     expected=12577,
+    counts={"pictures and videos": 398},
 )

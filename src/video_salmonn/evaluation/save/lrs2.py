@@ -49,4 +49,5 @@ TASK = Task(
     read=read,
     annotations="LRS2 corpus (University of Oxford and the BBC; agreement needed), list saved as lrs2/test.txt",
     media="the same corpus, folder main",
+    expected=1243,  # Afouras, Chung and Zisserman 2018 (arXiv 1809.00496), table of data sets
 )

@@ -33,4 +33,5 @@ TASK = Task(
     media="NExT-QA project (National University of Singapore): videos, from VidOR",
     senses=("picture",),
     expected=1000,
+    counts={"pictures and videos": 564},
 )

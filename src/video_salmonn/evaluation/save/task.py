@@ -6,8 +6,9 @@ stored with every result, so that two numbers can be told apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -61,7 +62,8 @@ class Task:
         media: where the media come from (a data set and its project).
         senses: what the task is about. A video of a task about pictures alone is shown without its sound, as the
             release does where an annotation names an mp4 and no wav.
-        expected: number of entries of the published file, None where it depends on availability.
+        expected: number of entries of the published file, None where it is not known or depends on availability.
+        counts: what else is known of the published file, by the names of :meth:`facts`.
     """
 
     id: str
@@ -76,6 +78,20 @@ class Task:
     media: str
     senses: tuple[Sense, ...] = ("picture", "sound")
     expected: int | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def facts(self, entries: Sequence[Entry]) -> dict[str, int]:
+        """Counts that tell the published file from another: distinct media, recordings they were cut from, answers; and
+        entries by part, and by part and answer."""
+        out = {
+            "pictures and videos": len({e.names.image or e.names.video for e in entries} - {None}),
+            "whole recordings": len({e.names.whole for e in entries} - {None}),
+            "different answers": len({e.references[0] for e in entries}),
+        }
+        out |= Counter(f"part {e.part}" for e in entries if e.part)
+        if self.kind == "yes_no":
+            out |= Counter(f"part {e.part}, {e.references[0].lower()}" for e in entries)
+        return out
 
     def find_annotations(self, data: Path) -> Path | None:
         """The annotation file: in ``data``, ``data/<task>`` or anywhere below (the first in sorted order)."""

@@ -30,4 +30,5 @@ TASK = Task(
     media="TextVQA project (training and validation images, from Open Images)",
     senses=("picture",),
     expected=5000,
+    counts={"pictures and videos": 3166},
 )
