@@ -90,17 +90,21 @@ class WhisperDecoder:
         Raises:
             MediaError: a request's media cannot be decoded.
         """
+        heard = [_heard(request) for request in requests]
+        texts = self.transcribe([samples for samples, _ in heard])
+        return [Answer(text, {"media": account}) for text, (_, account) in zip(texts, heard)]
+
+    @torch.inference_mode()
+    def transcribe(self, sounds: Sequence[torch.Tensor]) -> list[str]:
+        """The words of sounds ``(n_i,)`` at 16 kHz of any length, in order; "" where there is none."""
         windows: list[torch.Tensor] = []
         spans: list[tuple[int, int]] = []
-        accounts: list[list[dict[str, Any]]] = []
-        for request in requests:
+        for samples in sounds:
             begin = len(windows)
-            samples, account = _heard(request)
             windows += samples.split(WINDOW) if len(samples) else []
             spans.append((begin, len(windows)))
-            accounts.append(account)
         texts = self._transcribe(windows)
-        return [Answer(" ".join(texts[a:b]).strip(), {"media": media}) for (a, b), media in zip(spans, accounts)]
+        return [" ".join(texts[begin:end]).strip() for begin, end in spans]
 
     def _transcribe(self, windows: Sequence[torch.Tensor]) -> list[str]:
         """Texts of windows (n_i,) of at most 30 s, as one batch."""
