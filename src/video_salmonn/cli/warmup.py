@@ -9,10 +9,18 @@ from typing import Any
 import typer
 
 from video_salmonn.cli.output import reports_errors, stdout
+from video_salmonn.errors import ConfigError
 
 
 def _report(line: dict[str, Any]) -> None:
     stdout.print(json.dumps(line, ensure_ascii=False), soft_wrap=True, markup=False)
+
+
+def _shares(text: str) -> dict[str, int]:
+    try:
+        return {kind.strip(): int(count) for kind, count in (part.split("=") for part in text.split(","))}
+    except ValueError as error:
+        raise ConfigError(f"--shares {text!r} is not understood", remedy="for example speech=8,picture=2") from error
 
 
 @reports_errors
@@ -25,6 +33,9 @@ def command(
     steps: int = typer.Option(2400, "--steps"),
     batch: int = typer.Option(8, "--batch"),
     rate: float = typer.Option(1e-3, "--rate", help="Peak learning rate."),
+    rise: int = typer.Option(80, "--rise", help="Steps in which the rate rises."),
+    shares: str = typer.Option("speech=12,sound=3,picture=5", "--shares", help="Steps that go to each kind, in turn."),
+    validate_every: int = typer.Option(200, "--validate-every"),
     seed: int = typer.Option(0, "--seed"),
     device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),
     threads: int = typer.Option(0, "--threads", help="Of torch on the CPU; 0 leaves its default."),
@@ -50,7 +61,15 @@ def command(
     if measure:
         _report(embedded.measure(start or out, manifests, features, measure, whole=whole))
         return
-    config = WarmupConfig(steps=steps, batch=batch, rate=rate, rise=min(80, steps), seed=seed, validate_every=200)
+    config = WarmupConfig(
+        steps=steps,
+        batch=batch,
+        shares=_shares(shares),
+        rate=rate,
+        rise=min(rise, steps),
+        seed=seed,
+        validate_every=validate_every,
+    )
     embedded.warm_up(
         manifests, features, out, config, start=start, speech_only=speech_only, device=device, report=_report
     )
