@@ -19,6 +19,7 @@ from video_salmonn.checkpoints.assemble import load_model, notices
 from video_salmonn.errors import ConfigError, ContextError
 from video_salmonn.inference import long as long_media
 from video_salmonn.inference.chat import ChatSession
+from video_salmonn.inference.connected import ConnectedTokens
 from video_salmonn.inference.items import (
     Item,
     as_media,
@@ -96,6 +97,7 @@ class VideoSalmonn:
         fingerprint = f"{name}#{uuid4()}" if self.cache.folder is None else _weights_digest(model)
         self._lock = threading.RLock()  # adapters are switched inside the model: one answer at a time
         self.media = MediaStore(model, processor, self.cache, fingerprint)
+        self.connected = ConnectedTokens(model)
 
     @classmethod
     def load(
@@ -300,9 +302,13 @@ class VideoSalmonn:
             instruction = self.processor.instruction([question_of(conversation)] * len(features))
             if instruction is not None:
                 instruction = (instruction[0].to(self.model.device), instruction[1].to(self.model.device))
-            connected = self.model.connect_media(features, instruction, options.get("zero_levels", ()), stretch)
-            lengths = [len(tokens) for tokens in connected.tokens]
-            embeds = torch.cat(connected.tokens)
+            levels = options.get("zero_levels", ())
+            if instruction is None:
+                tokens = self.connected.get(features, levels, stretch)
+            else:
+                tokens = self.model.connect_media(features, instruction, levels, stretch).tokens
+            lengths = [len(part) for part in tokens]
+            embeds = torch.cat(tokens)
         rendered = self.processor.render(conversation, lengths)
         if rendered.replaced:
             warnings.append(f"{rendered.replaced} tokens of the question stand for media and were left out")

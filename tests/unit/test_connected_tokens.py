@@ -1,0 +1,90 @@
+"""A second question does not run the connector again, and never gets tokens of other media or other weights."""
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+
+from video_salmonn import VideoSalmonn
+from video_salmonn.checkpoints.assemble import build_tiny
+from video_salmonn.errors import MissingPartError
+from video_salmonn.inference.connected import ConnectedTokens
+from video_salmonn.model.inputs import MediaFeatures
+
+CLIP = Path(__file__).parents[2] / "examples" / "grid" / "swbo8n.mp4"
+
+
+@pytest.fixture
+def model(monkeypatch):
+    made, _ = build_tiny(0)
+    made.calls = []
+    plain = made.connect_media
+
+    def counted(features, *arguments):
+        made.calls.append(len(features))
+        return plain(features, *arguments)
+
+    monkeypatch.setattr(made, "connect_media", counted)
+    return made.eval()
+
+
+def sound(model, seed, frames=4):
+    generator = torch.Generator().manual_seed(seed)
+    config = model.connector.config
+    speech, audio = (torch.randn(frames * 25, n, generator=generator) for n in (config.speech_dim, config.audio_dim))
+    return MediaFeatures(speech=speech, audio=audio, sound_frames=frames)
+
+
+@torch.inference_mode()
+def test_known_media_are_not_connected_again(model):
+    kept, one, two = ConnectedTokens(model), sound(model, 1), sound(model, 2)
+    first = kept.get([one])
+    again = kept.get([two, one])
+    assert model.calls == [1, 1]
+    assert again[1] is first[0] and not torch.equal(again[0], first[0])
+    kept.get([one, two])
+    assert model.calls == [1, 1]
+
+
+@torch.inference_mode()
+def test_other_streams_levels_or_windows_are_other_tokens(model):
+    kept, both = ConnectedTokens(model), sound(model, 1)
+    whole = kept.get([both])[0]
+    deaf = MediaFeatures(speech=both.speech, sound_frames=both.sound_frames)
+    for tokens in (kept.get([deaf])[0], kept.get([both], (0,))[0]):
+        assert tokens.shape == whole.shape and not torch.equal(tokens, whole)
+    assert len(kept.get([both], (), 2)[0]) < len(whole)
+    assert len(model.calls) == 4
+    assert kept.get([both])[0] is whole and len(model.calls) == 4
+
+
+def test_changed_weights_make_new_tokens(model):
+    kept, one = ConnectedTokens(model), sound(model, 1)
+    with torch.inference_mode():
+        first = kept.get([one])[0]
+    with torch.no_grad():
+        model.connector.llm_projection.bias.add_(1.0)
+    with torch.inference_mode():
+        assert torch.allclose(kept.get([one])[0], first + 1.0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_nothing_is_kept_longer_than_the_features(model):
+    kept, one = ConnectedTokens(model), sound(model, 1)
+    kept.get([one])
+    assert len(kept._kept) == 1
+    del one
+    gc.collect()
+    assert len(kept._kept) == 0
+
+
+def test_an_engine_connects_a_file_once(monkeypatch):
+    try:
+        engine = VideoSalmonn.load("embedded")
+    except MissingPartError as error:
+        pytest.skip(f"the embedded model's parts are not installed: {error}")
+    calls, plain = [], engine.model.connect_media
+    monkeypatch.setattr(engine.model, "connect_media", lambda *given: calls.append(given) or plain(*given))
+    answers = [engine.ask(CLIP, question, max_new_tokens=4).text for question in ("One?", "Two?", "One?")]
+    assert len(calls) == 1 and answers[0] == answers[2]
