@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from profiles import as_released
 
 from video_salmonn.checkpoints.assemble import build_tiny
-from video_salmonn.inference.engine import VideoSalmonn, _with_profile
+from video_salmonn.inference.engine import VideoSalmonn
 
 
 def louder(model):
@@ -34,7 +35,7 @@ def tiny():
 @pytest.fixture(scope="session", params=["plain", "released"])
 def system(request, tiny):
     """(model, processor), as trained from scratch and with everything the released code does."""
-    return tiny if request.param == "plain" else _with_profile(*tiny, "released")
+    return tiny if request.param == "plain" else as_released(*tiny)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from clips import MIX, clip
+from profiles import as_released
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -19,7 +20,6 @@ from transformers import (
 from video_salmonn.checkpoints.assemble import build_tiny, load_directory
 from video_salmonn.connector import diversity_loss
 from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.inference.engine import _with_profile
 from video_salmonn.media import load_clip
 from video_salmonn.model import adapters
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
@@ -111,7 +111,7 @@ def test_another_profile_leaves_the_model_as_it_was(own_tiny):
     """Building a second model from a first one's configuration once took the first one's causal mask away."""
     model, processor = own_tiny
     before = logits(model, one(processor))
-    _with_profile(model, processor, "released")
+    as_released(model, processor)
     assert model.language_model.config._attn_implementation == "sdpa"
     assert torch.equal(before, logits(model, one(processor)))
 
@@ -355,7 +355,7 @@ def test_adapters_fail_clearly(own_tiny, tmp_path):
 @pytest.mark.parametrize("profile", ["plain", "released"])
 @pytest.mark.parametrize("seconds", [0.4, 1.0, 2.5, 5.04, 7.3])
 def test_media_tokens_are_known_before_decoding(tiny, tmp_path, profile, seconds):
-    model, processor = tiny if profile == "plain" else _with_profile(*tiny, "released")
+    model, processor = tiny if profile == "plain" else as_released(*tiny)
     file = tmp_path / "clip.mkv"
     write_video(file, seconds)
     decoded = load_clip(file, options=processor.media_options())

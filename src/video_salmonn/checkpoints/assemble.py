@@ -16,7 +16,7 @@ from video_salmonn.errors import CheckpointError
 from video_salmonn.model.byte_tokenizer import byte_tokenizer
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.presets import PRESETS, embedded, tiny
+from video_salmonn.model.presets import PRESETS, apply_profile, embedded, tiny
 from video_salmonn.model.processing import VideoSalmonnProcessor
 
 Loaded = tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]
@@ -86,7 +86,12 @@ def trained_state(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def build_embedded(
-    weights: Path | None = None, *, dtype: torch.dtype = torch.float32, home: Path | None = None, seed: int = 0
+    weights: Path | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    home: Path | None = None,
+    seed: int = 0,
+    profile: str | None = None,
 ) -> Loaded:
     """The embedded model out of installed parts and trained weights.
 
@@ -96,12 +101,13 @@ def build_embedded(
         dtype: of all weights.
         home: cache of converted parts.
         seed: of what is random.
+        profile: as for :func:`load_model`.
 
     Raises:
         MissingPartError: a part is not installed.
         CheckpointError: a tensor is missing or has no place.
     """
-    config = embedded()
+    config = _profiled(embedded(), profile)
     tokenizer = AutoTokenizer.from_pretrained(part_directory("smollm2-135m", home))
     tokenizer.chat_template = CHAT_TEMPLATE
     trained = trained_state(weights or ASSETS)
@@ -130,11 +136,21 @@ def _check_loaded(report: dict[str, Any], trained: dict[str, torch.Tensor]) -> N
         )
 
 
-def load_directory(folder: Path, dtype: torch.dtype | None = None) -> Loaded:
+def _profiled(config: VideoSalmonnConfig, profile: str | None) -> VideoSalmonnConfig:
+    return config if profile is None else apply_profile(config, profile)
+
+
+def load_directory(folder: Path, dtype: torch.dtype | None = None, profile: str | None = None) -> Loaded:
     """A saved model.
+
+    Args:
+        folder: that holds it.
+        dtype: of all weights; None for the stored one.
+        profile: as for :func:`load_model`.
 
     Raises:
         CheckpointError: the folder holds none, or tensors are missing or have no place.
+        ConfigError: an unknown profile.
     """
     if not (folder / "config.json").is_file():
         raise CheckpointError(
@@ -142,10 +158,14 @@ def load_directory(folder: Path, dtype: torch.dtype | None = None) -> Loaded:
             remedy=f"give a model directory, or one of: {', '.join(sorted(PRESETS))}",
         )
     try:
+        config = _profiled(VideoSalmonnConfig.from_pretrained(folder, local_files_only=True), profile)
         model, report = VideoSalmonnForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype or "auto", output_loading_info=True, local_files_only=True
+            folder, config=config, dtype=dtype or "auto", output_loading_info=True, local_files_only=True
         )
         processor = VideoSalmonnProcessor.from_pretrained(folder, local_files_only=True)
+        if profile is not None:
+            model.generation_config.update(**config.generation)  # the folder's own came back with the weights
+            processor = VideoSalmonnProcessor.from_config(config, processor.tokenizer, processor.qformer_tokenizer)
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder}: cannot be loaded ({error})", remedy="copy or export the model again"
@@ -168,21 +188,27 @@ def notices(name: str | Path) -> list[str]:
     return []
 
 
-def load_model(name: str | Path, dtype: torch.dtype | None = None) -> Loaded:
+def load_model(name: str | Path, dtype: torch.dtype | None = None, profile: str | None = None) -> Loaded:
     """A model by preset name (``tiny``, ``embedded``) or directory, on the CPU, in evaluation mode.
+
+    Args:
+        name: of the model.
+        dtype: of all weights; None for the stored one.
+        profile: ``released``: the same weights with everything the released code does.
 
     Raises:
         CheckpointError: no such model, or it is damaged.
         MissingPartError: ``embedded`` is asked for and a part is not installed.
+        ConfigError: an unknown profile.
     """
     if name == "tiny":
-        model, processor = build_tiny()
+        model, processor = build_tiny(config=_profiled(tiny(), profile))
         return model.to(dtype or torch.float32), processor
     if name == "embedded":
-        return build_embedded(dtype=dtype or torch.float32)
+        return build_embedded(dtype=dtype or torch.float32, profile=profile)
     if name in PRESETS:
         raise CheckpointError(
             f"preset {name!r} has no weights to load",
             remedy="convert the official files (video-salmonn convert) and give the directory",
         )
-    return load_directory(Path(name), dtype)
+    return load_directory(Path(name), dtype, profile)

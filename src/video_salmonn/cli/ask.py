@@ -13,6 +13,7 @@ from video_salmonn.errors import ConfigError
 
 
 @reports_errors
+@shared.with_memory
 def command(
     media: str = typer.Argument(None, help="A video, sound or picture file, or an https URL."),
     question: str = typer.Argument(None, help="The question, or an alias such as '<asr>'."),
@@ -33,6 +34,8 @@ def command(
     ),
     out: Path = typer.Option(Path("eval_result.json"), "--out", help="With --released-json: where the answers go."),
     as_json: bool = shared.JSON,
+    *,
+    memory: dict[str, Any],
 ) -> None:
     """Answer a question about a video, a sound or a picture."""
     options: dict[str, Any] = {
@@ -45,11 +48,11 @@ def command(
         "long": long,
     }
     if released_json is not None:
-        _answer_released(released_json, out, model, device, dtype, profile, options, as_json)
+        _answer_released(released_json, out, model, device, dtype, profile, memory, options, as_json)
         return
     if media is None or question is None:
         raise ConfigError("MEDIA and QUESTION are needed", remedy='video-salmonn ask clip.mp4 "What is said?"')
-    engine = shared.load_engine(model, device, dtype, profile)
+    engine = shared.load_engine(model, device, dtype, profile, **memory)
     if as_json:
         emit_json(engine.ask(media, question, sound=sound, **options).report)
         return
@@ -102,13 +105,14 @@ def _answer_released(
     device: str,
     dtype: str | None,
     profile: str | None,
+    memory: dict[str, Any],
     options: dict[str, Any],
     as_json: bool,
 ) -> None:
     from video_salmonn.inference.released_json import answer_file, read_items
 
     read_items(path)  # refuse a bad file before a model is loaded
-    engine = shared.load_engine(model, device, dtype, profile)
+    engine = shared.load_engine(model, device, dtype, profile, **memory)
     results = answer_file(engine, path, out, **options)
     if as_json:
         emit_json(results)

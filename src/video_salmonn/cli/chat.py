@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -15,6 +16,7 @@ HELP = "commands: /reset forgets the conversation, /account shows what the last 
 
 
 @reports_errors
+@shared.with_memory
 def command(
     media: str = typer.Argument(..., help="A video, sound or picture file, or an https URL."),
     sound: str = shared.SOUND,
@@ -28,9 +30,11 @@ def command(
     device: str = shared.DEVICE,
     dtype: str = shared.DTYPE,
     as_json: bool = typer.Option(False, "--json", help="One JSON list of reports at the end; questions from stdin."),
+    *,
+    memory: dict[str, Any],
 ) -> None:
     """Ask several questions about one file, one line each; the file is decoded and encoded once."""
-    engine = shared.load_engine(model, device, dtype)
+    engine = shared.load_engine(model, device, dtype, **memory)
     session = engine.chat(
         media,
         sound=sound,

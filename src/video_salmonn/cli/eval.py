@@ -35,6 +35,7 @@ _SEED = typer.Option(0, "--seed", help="Seed of the bootstrap and of shuffled me
 
 @save.callback(invoke_without_command=True)
 @reports_errors
+@shared.with_memory
 def run_save(
     context: typer.Context,
     data: Path | None = _DATA,
@@ -68,6 +69,8 @@ def run_save(
     resamples: int = _RESAMPLES,
     seed: int = _SEED,
     as_json: bool = _JSON,
+    *,
+    memory: dict[str, Any],
 ) -> None:
     """Ask a model the tasks of SAVE, score the answers, write OUT/predictions and OUT/results.json."""
     if context.invoked_subcommand is not None:
@@ -100,7 +103,7 @@ def run_save(
     )
     device = shared.choose_device(device)
     shards = Shards.from_environment(device)
-    loaded = shared.load_engine(model, shards.device(device), dtype, profile)
+    loaded = shared.load_engine(model, shards.device(device), dtype, profile, **memory)
     engine = OwnModel(loaded, num_beams=num_beams or 1, profile=profile, whisper=whisper)
     with _Bar(shards.first and not as_json) as progress:
         results = evaluate(engine, wanted, data, out, options, shards=shards, progress=progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,6 +19,7 @@ _PAGE = (".html", ".htm")
 
 
 @reports_errors
+@shared.with_memory
 def command(
     media: str = typer.Argument(..., help="A video, sound or picture file, or an https URL."),
     out: Path = typer.Option(..., "--out", help="What to write: a page (.html) or a picture (.png)."),
@@ -38,13 +39,15 @@ def command(
     device: str = shared.DEVICE,
     dtype: str = shared.DTYPE,
     as_json: bool = shared.JSON,
+    *,
+    memory: dict[str, Any],
 ) -> None:
     """Draw frames, sound, windows and media tokens on one time axis, and say what an answer rested on."""
     kind = _kind_of(out, [name for name in (media, sound) if name is not None])
     from video_salmonn.evaluation.predictions import write_atomic
     from video_salmonn.inference.timeline import inspect_media
 
-    engine = shared.load_engine(model, device, dtype, profile)
+    engine = shared.load_engine(model, device, dtype, profile, **memory)
     timeline = inspect_media(
         engine,
         media,

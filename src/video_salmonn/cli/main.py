@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Any
 
@@ -81,6 +82,8 @@ def root(
     ),
 ) -> None:
     """video-SALMONN: ask questions about what a video shows and what it lets you hear."""
+    for library in ("bitsandbytes", "torchao"):  # imported by PEFT where installed; they tell of kernels nobody needs
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def run() -> None:

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from video_salmonn.inference.engine import VideoSalmonn
 
 MODEL = typer.Option("embedded", "--model", help="Model: embedded, tiny, or a model directory.")
 DEVICE = typer.Option("auto", "--device", help="cpu, cuda, cuda:N, mps, or auto for the best there is.")
-DTYPE = typer.Option(None, "--dtype", help="float32, bfloat16 or float16; the stored one by default.")
+DTYPE = typer.Option(
+    None,
+    "--dtype",
+    help="float32, bfloat16, float16; as stored by default. int8, int4: --quantise, rest in 16 bits.",
+)
+QUANTISE = typer.Option(None, "--quantise", help="int8 or int4: the language model's layers in so many bits.")
+QUANTISER = typer.Option(None, "--quantiser", help="bitsandbytes, or torchao (int8 only); the first installed.")
+DEVICE_MAP = typer.Option(
+    None, "--device-map", help="auto (fill the cards, then main memory), or JSON: which module on which device."
+)
+OFFLOAD_ENCODERS = typer.Option(
+    False, "--offload-encoders", help="Encoders come to the device in turn and leave it when they have run."
+)
+KV_CACHE = typer.Option(
+    "dynamic", "--kv-cache", help="Keys and values: dynamic, static (allocated at once) or fp8 (half the size)."
+)
 SOUND = typer.Option(None, "--sound", help="A sound file in place of the media's own sound.")
 NO_AUDIO = typer.Option(False, "--no-audio", help="Do not listen.")
 NO_VIDEO = typer.Option(False, "--no-video", help="Do not look.")
@@ -22,6 +41,33 @@ BEAMS = typer.Option(None, "--num-beams", help="Beam search with so many beams."
 LONG = typer.Option("error", "--long", help="Media beyond the context: error, segments (ask piecewise) or coarse.")
 PROFILE = typer.Option(None, "--profile", help="released: do everything as the released code does.")
 JSON = typer.Option(False, "--json", help="Print one JSON object.")
+MEMORY: dict[str, tuple[type, Any]] = {
+    "quantise": (str, QUANTISE),
+    "quantiser": (str, QUANTISER),
+    "device_map": (str, DEVICE_MAP),
+    "offload_encoders": (bool, OFFLOAD_ENCODERS),
+    "kv_cache": (str, KV_CACHE),
+}
+"""Options that decide what memory a model takes: name -> type and declaration."""
+
+
+def with_memory(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of ``MEMORY``; it gets them in one dictionary called ``memory``."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        command(*args, memory={name: kwargs.pop(name) for name in MEMORY}, **kwargs)
+
+    own = inspect.signature(command)
+    parameters = [parameter for name, parameter in own.parameters.items() if name != "memory"]
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in MEMORY.items()
+    ]
+    wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {name: value for name, value in command.__annotations__.items() if name != "memory"}
+    wrapped.__annotations__ |= {name: kind for name, (kind, _) in MEMORY.items()}
+    return wrapped
 
 
 def choose_device(wanted: str) -> str:
@@ -35,12 +81,28 @@ def choose_device(wanted: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def load_engine(model: str, device: str, dtype: str | None, profile: str | None = None, **options: Any) -> VideoSalmonn:
-    """Load a model for a command. The library's own progress bars and notices stay off."""
+def load_engine(
+    model: str,
+    device: str,
+    dtype: str | None,
+    profile: str | None = None,
+    *,
+    device_map: str | None = None,
+    **options: Any,
+) -> VideoSalmonn:
+    """Load a model for a command. The libraries' own progress bars and notices stay off."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     from video_salmonn.inference.engine import VideoSalmonn
+    from video_salmonn.model.placement import parse_device_map
 
-    return VideoSalmonn.load(model, device=choose_device(device), dtype=dtype, profile=profile, **options)
+    return VideoSalmonn.load(
+        model,
+        device=choose_device(device),
+        dtype=dtype,
+        profile=profile,
+        device_map=parse_device_map(device_map),
+        **options,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaL
 
 from video_salmonn.cache import Cache, digest
 from video_salmonn.checkpoints.assemble import load_model, notices
+from video_salmonn.checkpoints.parts import cache_home
 from video_salmonn.errors import ConfigError, ContextError
 from video_salmonn.inference import long as long_media
 from video_salmonn.inference.chat import ChatSession
@@ -26,15 +28,18 @@ from video_salmonn.inference.items import (
     expanded,
     is_pair,
     item_of,
-    parse_dtype,
+    parse_numbers,
 )
 from video_salmonn.inference.likelihood import answer_ids, log_likelihoods
 from video_salmonn.inference.media_store import EncodedMedia, MediaStore, Timer
 from video_salmonn.inference.options import MEDIA_OPTIONS, Options, checked, generation_options
 from video_salmonn.inference.streaming import stream
 from video_salmonn.model import adapters
+from video_salmonn.model import quantise as packing
 from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.model.memory import memory_plan
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.placement import Placement, place
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor, pad_rows, question_of
 from video_salmonn.types import Answer, Likelihood
 
@@ -76,6 +81,7 @@ class VideoSalmonn:
         cache: of encoded media; by default 1 GiB in memory.
         load_seconds: for reports.
         notices: sentences that go into the warnings of every report.
+        fingerprint: tells these encoders from others in a cache on disk; made here by default.
     """
 
     def __init__(
@@ -87,6 +93,7 @@ class VideoSalmonn:
         cache: Cache | None = None,
         load_seconds: float = 0.0,
         notices: Sequence[str] = (),
+        fingerprint: str | None = None,
     ) -> None:
         self.model = model.eval()
         self.processor = processor
@@ -94,7 +101,9 @@ class VideoSalmonn:
         self.cache = cache if cache is not None else Cache()
         self.load_seconds = load_seconds
         self.notices = list(notices)
-        fingerprint = f"{name}#{uuid4()}" if self.cache.folder is None else _weights_digest(model)
+        if fingerprint is None:
+            fingerprint = f"{name}#{uuid4()}" if self.cache.folder is None else _weights_digest(model)
+        self._resting: tempfile.TemporaryDirectory[str] | None = None  # weights on the disk live as long as this
         self._lock = threading.RLock()  # adapters are switched inside the model: one answer at a time
         self.media = MediaStore(model, processor, self.cache, fingerprint)
         self.connected = ConnectedTokens(model)
@@ -108,28 +117,53 @@ class VideoSalmonn:
         dtype: torch.dtype | str | None = None,
         cache: Cache | None = None,
         profile: str | None = None,
+        quantise: str | None = None,
+        quantiser: str | None = None,
+        device_map: str | Mapping[str, Any] | None = None,
+        offload_encoders: bool = False,
+        kv_cache: str = "dynamic",
     ) -> VideoSalmonn:
         """Load a model.
 
         Args:
             name_or_dir: ``embedded``, ``tiny``, or a model directory.
             device: where it runs.
-            dtype: of the weights; None for the stored one.
+            dtype: of the weights; None for the stored one. ``int8`` and ``int4`` are short for ``quantise``, with
+                everything else in 16 bits.
             cache: of encoded media.
             profile: ``released`` switches to everything the released code does (frame times, resizing, 30 s of sound,
                 padding attended, Vicuna prompt, beam search); only sensible for weights trained so.
+            quantise, quantiser, device_map, offload_encoders, kv_cache: memory, see
+                :class:`~video_salmonn.model.placement.Placement`. Loading needs all weights in main memory once.
 
         Raises:
             CheckpointError, MissingPartError, ConfigError.
         """
         start = perf_counter()
-        model, processor = load_model(name_or_dir, parse_dtype(dtype))
-        if profile is not None:
-            model, processor = _with_profile(model, processor, profile)
-        model = model.to(device)
-        seconds = perf_counter() - start
-        known = notices(name_or_dir)
-        return cls(model, processor, name=str(name_or_dir), cache=cache, load_seconds=seconds, notices=known)
+        numbers, packed = parse_numbers(dtype, quantise)
+        placement = Placement(torch.device(device), packed, quantiser, device_map, offload_encoders, kv_cache)
+        model, processor = load_model(name_or_dir, numbers, profile)
+        if dtype in packing.BACKENDS and model.dtype == torch.float32:
+            model = model.to(torch.bfloat16)
+        fingerprint = None if cache is None or cache.folder is None else _weights_digest(model)
+        resting = None
+        if offload_encoders or device_map is not None:
+            home = cache_home()
+            home.mkdir(parents=True, exist_ok=True)  # not where the system keeps temporary files: that may be memory
+            resting = tempfile.TemporaryDirectory(prefix="resting-", dir=home)
+        room = _room(model) if device_map == "auto" else 0
+        place(model, placement, Path(resting.name) if resting else None, room)
+        engine = cls(
+            model,
+            processor,
+            name=str(name_or_dir),
+            cache=cache,
+            load_seconds=perf_counter() - start,
+            notices=[*notices(name_or_dir), *placement.notices],
+            fingerprint=fingerprint,
+        )
+        engine._resting = resting
+        return engine
 
     # --------------------------------------------------------------------------------------------- questions
 
@@ -468,15 +502,8 @@ def _weights_digest(model: VideoSalmonnForConditionalGeneration) -> str:
     return digest(sums)
 
 
-def _with_profile(
-    model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor, profile: str
-) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:
-    """The same weights under another profile."""
-    from video_salmonn.model.presets import apply_profile
-
-    config = apply_profile(model.config, profile)
-    other = VideoSalmonnForConditionalGeneration.from_pretrained(
-        None, config=config, state_dict=model.state_dict(), dtype=model.dtype
-    ).eval()
-    made = VideoSalmonnProcessor.from_config(config, processor.tokenizer, processor.qformer_tokenizer)
-    return other, made
+def _room(model: VideoSalmonnForConditionalGeneration) -> int:
+    """Bytes a card needs beside weights, for a clip of a minute."""
+    dtype = {torch.float32: "fp32", torch.float16: "fp16"}.get(model.dtype, "bf16")
+    plan = memory_plan(model.config, 60.0, dtype)
+    return int(plan["needed"]) - int(plan["weights"]["total"])

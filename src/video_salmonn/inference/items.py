@@ -12,6 +12,7 @@ from video_salmonn.errors import ConfigError
 from video_salmonn.inference.options import Options, checked
 from video_salmonn.model.aliases import expand
 from video_salmonn.model.processing import Conversation
+from video_salmonn.model.quantise import BACKENDS
 
 
 @dataclass(frozen=True)
@@ -80,5 +81,18 @@ def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     known = {"float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
     known |= {"float16": torch.float16, "fp16": torch.float16}
     if dtype not in known:
-        raise ConfigError(f"dtype {dtype!r} is unknown", remedy=f"one of {', '.join(known)}")
+        raise ConfigError(f"dtype {dtype!r} is unknown", remedy=f"one of {', '.join([*known, *BACKENDS])}")
     return known[dtype]
+
+
+def parse_numbers(dtype: torch.dtype | str | None, quantise: str | None) -> tuple[torch.dtype | None, str | None]:
+    """(dtype of the weights, kind of the language model's packed layers) from what the caller wrote.
+
+    Raises:
+        ConfigError: an unknown dtype, or one that contradicts ``quantise``.
+    """
+    if dtype not in BACKENDS:
+        return parse_dtype(dtype), quantise
+    if quantise not in (None, dtype):
+        raise ConfigError(f"dtype is {dtype} and quantise is {quantise}", remedy="give one of them")
+    return None, str(dtype)

@@ -94,7 +94,7 @@ def connect(
         visual = _stack([visuals[i] for i in group], frames)
         speech = _stack([features[i].speech for i in group], sound * per_frame)
         audio = _stack([features[i].audio for i in group], sound * per_frame)
-        device = connector.llm_projection.weight.device
+        device = next(t.device for t in (visual, speech, audio) if t is not None)
         output = connector(
             visual,
             speech,

@@ -28,7 +28,7 @@ from transformers.modeling_outputs import ModelOutput
 
 from video_salmonn.connector import MultiResolutionCausalQFormer, diversity_loss
 from video_salmonn.errors import ConfigError
-from video_salmonn.model import adapters
+from video_salmonn.model import adapters, quantise
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.connect import Connected, connect
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
@@ -82,6 +82,12 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.post_init()
         self.generation_config = GenerationConfig.from_model_config(config.text_config)
         self.generation_config.update(**config.generation)
+        self.main_device: torch.device | None = None  # set where parts are spread or rest elsewhere
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go: the main device of a spread model (its parameters may rest elsewhere), else theirs."""
+        return self.main_device if self.main_device is not None else super().device
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise the connector; every other part initialises itself when it is built."""
@@ -149,7 +155,13 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             self.config.adapters = {**self.config.adapters, name: dict(values)}
 
     def merge_lora(self) -> int:
-        """Fold the active adapters into the weights and remove all; returns how many layers were folded."""
+        """Fold the active adapters into the weights and remove all; returns how many layers were folded.
+
+        Raises:
+            ConfigError: the weights are quantised.
+        """
+        if any(quantise.packed(layer.get_base_layer()) for _, layer in adapters.lora_layers(self.language_model)):
+            raise ConfigError("adapters stay on top of quantised layers", remedy="merge before quantising")
         merged = adapters.merge(self.language_model)
         self.config.lora, self.config.adapters = None, {}
         return merged
@@ -203,20 +215,20 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             ConfigError: the number of placeholders differs from the number of media tokens.
         """
+        embeds = self.get_input_embeddings()(input_ids)
+        if media_embeds is None:  # every new token comes this way: nothing here may wait for the device
+            return embeds
         places = input_ids == self.config.media_token_id
         if attention_mask is not None and attention_mask.shape == input_ids.shape:
             places &= attention_mask.bool()
         count = int(places.sum())
-        given = 0 if media_embeds is None else media_embeds.shape[0]
-        if media_embeds is not None and count != given:
+        if count != media_embeds.shape[0]:
             raise ConfigError(
-                f"the prompt has {count} media placeholders, the media make {given} tokens",
+                f"the prompt has {count} media placeholders, the media make {media_embeds.shape[0]} tokens",
                 remedy="build prompt and media with the same VideoSalmonnProcessor",
             )
-        embeds = self.get_input_embeddings()(input_ids)
-        if media_embeds is None:
-            return embeds
-        return embeds.masked_scatter(places[..., None], media_embeds.to(embeds.dtype))
+        places, media_embeds = places.to(embeds.device), media_embeds.to(embeds)  # a spread model's own devices
+        return embeds.masked_scatter(places[..., None], media_embeds)
 
     def _media_embeds(
         self, media: dict[str, Any], zero_levels: Collection[int]
