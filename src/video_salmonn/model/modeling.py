@@ -303,6 +303,10 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds = self.embed(input_ids, media_embeds, attention_mask)
         if position_ids is None and past_key_values is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        if isinstance(logits_to_keep, int) and 0 < logits_to_keep < inputs_embeds.shape[1]:
+            # as indices: a slice is a view, on which torch's bfloat16 head takes thirty times as long on a CPU
+            last = inputs_embeds.shape[1]
+            logits_to_keep = torch.arange(last - logits_to_keep, last, device=inputs_embeds.device)
         output = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,

@@ -125,7 +125,7 @@ def embedded() -> VideoSalmonnConfig:
         prompt="chat",
         # <|endoftext|>, which user text can't become: it is tokenised with special tokens split
         media_token_id=0,
-        lora={"r": 16, "alpha": 32, "dropout": 0.05, "targets": LORA_QKVO["targets"]},
+        lora={"r": 16, "alpha": 32, "dropout": 0.0, "targets": LORA_QKVO["targets"]},
         diversity_form="released",
         diversity_weight=0.1,
     )
