@@ -104,7 +104,7 @@ def test_the_released_schema_becomes_items(tmp_path: Path) -> None:
         list(read(Reader(str(path)), "released"))
 
 
-def test_llava_json_loses_its_placeholders_and_text_only_items_are_counted(tmp_path: Path) -> None:
+def test_llava_json_loses_its_placeholders_and_items_of_text_alone_are_kept_as_such(tmp_path: Path) -> None:
     entries = [
         {
             "id": "7",
@@ -114,16 +114,18 @@ def test_llava_json_loses_its_placeholders_and_text_only_items_are_counted(tmp_p
         {"id": "7", "image": "b.jpg", "conversations": [*said("What?\n<image>", "A cat."), *said("And?", "")]},
         {"id": "8", "conversations": said("Hi", "Hello")},
         {"id": "9", "image": ["a.jpg", "b.jpg"], "conversations": said("Hi", "Hello")},
+        {"id": "10", "conversations": said("<image>\nWhat is this?", "A dog.")},
     ]
     path = tmp_path / "llava.jsonl"
     path.write_text("\n".join(json.dumps(entry) for entry in entries))
     reader = Reader(str(path), root=tmp_path / "pictures")
     items = list(read(reader, "llava"))
-    assert [item.id for item in items] == ["7", "7#2"]
+    assert [item.id for item in items] == ["7", "7#2", "8"]
     assert [turn["content"] for turn in items[0].conversation] == ["What is this?", "A dog.", "Sure?", "Yes."]
     assert items[1].conversation[-1]["content"] == "A cat."
     assert items[0].media == {"image": f"{tmp_path.resolve()}/pictures/a.jpg"}
-    assert reader.left_out == {"no media": 1, "several pictures in one item": 1}
+    assert items[2].media == {}
+    assert reader.left_out == {"a place for media, and none": 1, "several pictures in one item": 1}
     path.write_text("{nonsense")
     with pytest.raises(ManifestError, match="neither a JSON list nor JSON lines"):
         list(read(Reader(str(path)), "llava"))

@@ -30,10 +30,16 @@ def test_a_recipe_may_stand_for_a_file():
     assert isinstance(parse_line(json.dumps(GOOD | {"media": media}), "m", 1), Item)
 
 
+def test_an_item_may_be_text_alone():
+    line = GOOD | {"media": {}}
+    assert parse_line(json.dumps(line), "m", 1).to_dict() == line
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"media": {}}, "at least one of"),
+        ({"media": {"vidoe": "a.mp4"}}, "at least one of"),
+        ({"media": {"video": ""}}, "at least one of"),
         ({"media": {"video": 3}}, "media.video must be"),
         ({"media": {"video": "a", "start": 3, "end": 2}}, "no interval"),
         ({"conversation": []}, "empty"),

@@ -143,6 +143,37 @@ def prepare(
     _tell_written(out, count, dict(layout.left_out), as_json)
 
 
+@command.command("pack")
+@reports_errors
+def pack(
+    recipe: Path = typer.Argument(..., help="A training recipe, for example recipes/tiny.yaml."),
+    out: Path = typer.Option(..., "--out", help="The pack: a folder that data.features may name."),
+    changes: list[str] = typer.Option([], "--set", help="Change a key of the recipe: key=value; repeatable."),
+    dtype: str = typer.Option("float16", "--dtype", help="float16, bfloat16 or float32: how features are kept."),
+    as_json: bool = _JSON,
+) -> None:
+    """Encode all media of a recipe once, so that another machine trains without them. Goes on where it stopped."""
+    import torch
+
+    from video_salmonn.training.recipe import load_recipe
+    from video_salmonn.training.stage import pack_recipe
+
+    kinds = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+    if dtype not in kinds:
+        raise ConfigError(f"--dtype {dtype!r} is unknown", remedy=f"use one of {', '.join(kinds)}")
+    began = time.monotonic()
+
+    def progress(done: int) -> None:
+        if done % 100 == 0:
+            stderr.print(f"{done}, {time.monotonic() - began:.0f} s", soft_wrap=True)
+
+    counts = pack_recipe(load_recipe(recipe, list(changes)), out, kinds[dtype], progress)
+    if as_json:
+        emit_json(counts | {"out": str(out)})
+    else:
+        stdout.print(f"{counts['done']} encoded, {counts['already']} were there, {counts['failed']} cannot be used")
+
+
 def _tell_written(out: Path, count: int, left_out: dict[str, int], as_json: bool) -> None:
     """Say what was written and what was left out; no item at all is an error."""
     if not count:

@@ -87,6 +87,11 @@ class FeatureWriter:
         self._pending: dict[str, torch.Tensor] = {}
         self._bytes = 0
 
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes put and not yet written."""
+        return self._bytes
+
     def put(self, key: str, value: torch.Tensor) -> None:
         """Add one tensor."""
         size = value.numel() * value.element_size()

@@ -8,8 +8,8 @@
 
 ``media`` holds any of ``video``, ``audio`` and ``image``. Each is a path relative to the manifest's folder, or, where
 an item is composed of several files, a recipe (an object) that a renderer turns into sound or pictures, so that
-composed data costs no disk. A video brings its own sound; with ``"audio": null`` it is shown without. ``weight``
-(default 1) multiplies the item's loss.
+composed data costs no disk. A video brings its own sound; with ``"audio": null`` it is shown without. With ``"media":
+{}`` the item is a conversation of text alone. ``weight`` (default 1) multiplies the item's loss.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Item:
 
     Attributes:
         id: unique in the manifest.
-        media: what is seen and heard; see the module.
+        media: what is seen and heard; see the module. Empty for text alone.
         conversation: turns ``{"role", "content"}``; the last one is the assistant's.
         task: short task name.
         weight: multiplies the item's loss.
@@ -84,8 +84,8 @@ def _check(value: Any, fail: Any) -> Item:
     if missing:
         fail(f"lacks {', '.join(missing)}")
     media, turns = value["media"], value["conversation"]
-    if not isinstance(media, dict) or not any(media.get(stream) for stream in STREAMS):
-        fail(f"media must name at least one of {', '.join(STREAMS)}")
+    if not isinstance(media, dict) or (media and not any(media.get(stream) for stream in STREAMS)):
+        fail(f"media must name at least one of {', '.join(STREAMS)}, or be {{}} for an item of text alone")
     for stream in STREAMS:
         silenced = stream == "audio" and media.get(stream, "") is None
         if not silenced and not isinstance(media.get(stream, ""), (str, dict)):

@@ -115,15 +115,18 @@ def read_released(reader: Reader) -> Iterator[Item]:
 
 
 def read_llava(reader: Reader) -> Iterator[Item]:
-    """LLaVA-style JSON: ``id``, one of ``image``/``video``/``audio``, ``conversations``; text alone is left out."""
+    """LLaVA-style JSON: ``id``, one of ``image``/``video``/``audio``, ``conversations``.
+
+    An item without media is one of text alone, unless its text has a place for some.
+    """
     used: Counter[str] = Counter()
     for number, entry in enumerate(_load(Path(reader.source)), 1):
         where = f"{reader.source}, item {number}"
         if not isinstance(entry, dict):
             raise ManifestError(f"{where}: is no JSON object")
         media = {stream: entry[stream] for stream in ("image", "video", "audio") if entry.get(stream)}
-        if not media:
-            reader.left_out["no media"] += 1
+        if not media and any(mark in json.dumps(entry) for mark in PLACEHOLDERS):
+            reader.left_out["a place for media, and none"] += 1
             continue
         if not all(isinstance(name, str) for name in media.values()):
             reader.left_out["several pictures in one item"] += 1

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from video_salmonn import media
 from video_salmonn.errors import MediaError
-from video_salmonn.media import MediaOptions, iter_clip
+from video_salmonn.media import MediaOptions
 from video_salmonn.types import FrameBatch
 
 MOST = 16
@@ -65,7 +66,7 @@ def _natural(frames: FrameBatch, source: Any, options: MediaOptions) -> tuple[in
     start = options.start or 0.0
     first = replace(options, use_audio=False, use_video=True, frame_size=None, end=start + _FIRST)
     try:
-        with iter_clip(source, options=first) as pieces:
+        with media.iter_clip(source, options=first) as pieces:
             piece = next(iter(pieces), None)
     except MediaError:  # the pictures were decoded before; only their proportions are missing
         return given
@@ -83,7 +84,7 @@ def _decoded_again(
         return found
     wanted, at = set(chosen), 0
     try:
-        with iter_clip(source, options=replace(options, use_audio=False, frame_size=size)) as pieces:
+        with media.iter_clip(source, options=replace(options, use_audio=False, frame_size=size)) as pieces:
             for piece in pieces:
                 for frame in () if piece.frames is None else piece.frames.frames:
                     if at in wanted:

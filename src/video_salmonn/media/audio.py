@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import av
 import numpy as np
 
+from video_salmonn.media.options import SoundMode
 from video_salmonn.media.video import MAX_GAP
 from video_salmonn.types import Waveform
 
@@ -31,10 +32,6 @@ _JUMP = 0.060
 _JITTER_SECONDS = 1.0
 _AFTER_DAMAGE = 0.002
 _MAX_BACK = 1.0
-
-SoundMode = Literal["mix", "released"]
-"""``mix``: all channels mixed. ``released``: the first channel only, padded with zeros to at least 3 s, as the released
-code does (its other habit, taking every file for 16 kHz, is not offered)."""
 
 
 class _Run:

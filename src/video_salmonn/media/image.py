@@ -18,9 +18,9 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from video_salmonn.errors import EmptyMediaError, LimitError, MediaError
 from video_salmonn.media.limits import Limits
+from video_salmonn.media.options import Scaling
 from video_salmonn.media.sampling import spotlight_boxes
 from video_salmonn.media.source import Opened
-from video_salmonn.media.video import Scaling
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
 _FILTERS = {

@@ -1,4 +1,4 @@
-"""The options of seeing and hearing, checked when they are made."""
+"""The options of seeing and hearing, checked when they are made. Needs no decoder, unlike what they are given to."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from video_salmonn.errors import ConfigError
-from video_salmonn.media.audio import SoundMode
 from video_salmonn.media.limits import Limits
 from video_salmonn.media.sampling import parse_frame_times
-from video_salmonn.media.video import Scaling
+
+Scaling = Literal["bicubic", "bilinear", "area"]
+SoundMode = Literal["mix", "released"]
+"""``mix``: all channels mixed. ``released``: the first channel only, padded with zeros to at least 3 s, as the released
+code does (its other habit, taking every file for 16 kHz, is not offered)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ Decisions:
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import av
 import numpy as np
@@ -18,9 +18,9 @@ from av.video.reformatter import VideoReformatter
 
 from video_salmonn.errors import LimitError
 from video_salmonn.media.limits import Limits
+from video_salmonn.media.options import Scaling
 from video_salmonn.media.sampling import ReleasedSampler, UniformSampler
 
-Scaling = Literal["bicubic", "bilinear", "area"]
 MAX_GAP = 600.0
 """A jump of the clock by more seconds than this is an error of the file's time stamps, not a long still picture."""
 _MAX_BACK = 1.0

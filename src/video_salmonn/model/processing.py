@@ -16,7 +16,7 @@ from video_salmonn.features.fbank import beats_fbank
 from video_salmonn.features.frames import prepare_frames
 from video_salmonn.features.logmel import log_mel
 from video_salmonn.features.patches import yamnet_patches
-from video_salmonn.media import Limits, MediaOptions, load_clip
+from video_salmonn.media import Limits, MediaOptions
 from video_salmonn.model import prompt
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.cost import media_tokens
@@ -114,7 +114,13 @@ class VideoSalmonnProcessor(ProcessorMixin):
         return MediaOptions(**{**values, "limits": limits, **overrides})
 
     def load(self, source: Any, sound: Any = None, **overrides: Any) -> Clip:
-        """Decode one media item as this model wants it. Arguments as :func:`video_salmonn.media.load_clip`."""
+        """Decode one media item as this model wants it. Arguments as :func:`video_salmonn.media.load_clip`.
+
+        Raises:
+            MissingPartError: PyAV is not installed; clips and features that were made before need no decoder.
+        """
+        from video_salmonn.media import load_clip  # here, so that cached features need no decoder
+
         return load_clip(source, sound=sound, options=self.media_options(**overrides))
 
     def _picture(self, clip: Clip) -> bool:
@@ -197,7 +203,8 @@ class VideoSalmonnProcessor(ProcessorMixin):
         columns = (inputs.frame_counts, inputs.segment_counts, inputs.sound_frames, inputs.still_frames)
         for frames, segments, heard, still in zip(*(column.tolist() for column in columns)):
             sound = heard if self.connector.trim_padding else segments * per_segment
-            lengths.append(self.connector.tokens_for(max(still or frames, sound)) if frames or segments else 0)
+            axis = self.connector.axis_frames(still or frames, sound)
+            lengths.append(self.connector.tokens_for(axis) if frames or segments else 0)
         return lengths
 
     def _get_num_multimodal_tokens(self, durations: Sequence[float] | None = None, **kwargs: Any) -> MultiModalData:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from video_salmonn.training.examples import (
     read_items,
     repeated,
 )
+from video_salmonn.training.packing import INDEX, PackedFeatures, pack
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.trainer import Trainer
 
@@ -82,6 +83,8 @@ def build_source(
     recipe: Recipe, model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor
 ) -> FeatureSource:
     """Where features come from: a store, or the model's own encoders behind a cache."""
+    if recipe.data.features and (Path(recipe.data.features) / INDEX).is_file():
+        return PackedFeatures(recipe.data.features, model)
     if recipe.data.features:
         store = FeatureStore(recipe.data.features)
         if not len(store):
@@ -90,9 +93,29 @@ def build_source(
                 remedy="encode the data set first, or leave data.features out",
             )
         return StoredFeatures(store, int(model.config.media["picture_frames"]))
-    folder = Path(recipe.data.cache) if recipe.data.cache else None
-    cache = Cache(folder=folder)
+    return _live(recipe, model, processor)
+
+
+def _live(
+    recipe: Recipe, model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor
+) -> LiveFeatures:
+    """The model's own encoders, behind the recipe's cache."""
+    cache = Cache(folder=Path(recipe.data.cache) if recipe.data.cache else None)
     return LiveFeatures(MediaStore(model, processor, cache, f"{recipe.model}/{recipe.seed}"))
+
+
+def pack_recipe(
+    recipe: Recipe,
+    folder: Path,
+    dtype: torch.dtype = torch.float16,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, int]:
+    """Encode all media of a recipe's manifests into a folder that ``data.features`` may name (:func:`packing.pack`)."""
+    if not recipe.data.train:
+        raise ConfigError("recipe: data.train is empty: give at least one manifest", remedy="--set data.train=[…]")
+    paths = [*recipe.data.train, *([recipe.data.validation] if recipe.data.validation else [])]
+    model, processor = build_model(recipe)
+    return pack(read_items(paths), _live(recipe, model, processor), model, folder, dtype=dtype, progress=progress)
 
 
 def build_trainer(recipe: Recipe, accelerator: Accelerator | None = None) -> Trainer:
