@@ -19,9 +19,12 @@ from transformers import AutoModel, AutoProcessor
 from typer.testing import CliRunner
 
 from video_salmonn import VideoSalmonn
+from video_salmonn.checkpoints.assemble import load_directory
 from video_salmonn.checkpoints.golden import read_golden
 from video_salmonn.cli.main import app
 from video_salmonn.features.fbank import beats_fbank, frame_mask
+from video_salmonn.training.batching import prepare
+from video_salmonn.training.examples import Example
 
 HEADS = {
     "connector": {"num_attention_heads": 4},
@@ -363,3 +366,21 @@ def test_instructblip_from_its_hugging_face_folder(one, tokenizers, tmp_path):
     assert any("language model is not used" in drop["reason"] for drop in report["dropped"])
     model = VideoSalmonn.load(tmp_path / "out").model
     assert all(torch.equal(tensor, ours[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_model_to_be_trained_needs_no_delta_and_says_that_it_is_new(one, tokenizers, tmp_path):
+    _, files, _, _ = one
+    rest = {name: path for name, path in files.items() if name != "delta"}
+    report = converted(rest, tmp_path / "start", "--new")
+    assert report["new"] and any("has to be trained" in note for note in report["notes"])
+    assert "To be trained" in (tmp_path / "start/CONVERSION.md").read_text()
+    model, processor = load_directory(tmp_path / "start")
+    sizes = model.connector.config
+    assert (sizes.mask_direction, sizes.attend_padding, sizes.trim_padding) == ("past", False, True)
+    adapters = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" in name}
+    assert adapters and all(tensor.any() == (".lora_A." in name) for name, tensor in adapters.items())
+    assert float(model.connector.llm_projection.weight.detach().std()) == pytest.approx(0.02, rel=0.2)
+    example = Example("a", None, [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Yes"}], 1.0, "")
+    assert prepare(example, processor, 512).answer_tokens
+    for flags, given in ((("--new",), files), ((), rest)):
+        assert "--new" in error_of(run(given, tmp_path / "refused", *flags))["message"]

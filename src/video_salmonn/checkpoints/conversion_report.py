@@ -33,14 +33,24 @@ def _heads(sizes: dict[str, Any] | None) -> Any:
     return (sizes or {}).get("num_attention_heads")
 
 
+def _origin(report: dict[str, Any]) -> str:
+    tensors = report["tensors"]
+    if report["new"]:
+        made = tensors["connector"] + tensors.get("lora", 0)
+        return (
+            f"**To be trained:** {made} tensors of connector and adapter are new (random), and each of the other "
+            f"{tensors['total'] - made} comes"
+        )
+    return f"No tensor is random: each one of {tensors['total']} comes"
+
+
 def record(report: dict[str, Any], config: VideoSalmonnConfig) -> str:
     """The file's text."""
     lines = [
         "# Conversion",
         "",
-        f"Made by `video-salmonn convert` {__version__} in {report['dtype']}. No tensor is random: each one of "
-        f"{report['tensors']['total']} comes from the files below, and each of theirs is in this model, equals "
-        "another, or is listed as left out.",
+        f"Made by `video-salmonn convert` {__version__} in {report['dtype']}. {_origin(report)} from the files below, "
+        "and each of theirs is in this model, equals another, or is listed as left out.",
         "",
         "## Sources",
         "",

@@ -68,7 +68,9 @@ def convert(
     bert = bert_tokenizer(own, vocabulary)
     report = account(plan, target)
     report["notes"] += notes
-    report |= {"out": str(out), "dry_run": dry_run, "dtype": dtype}
+    report |= {"out": str(out), "dry_run": dry_run, "dtype": dtype, "new": files.delta is None}
+    if report["new"]:
+        report["notes"].append("connector and adapter are new: the model has to be trained before it says anything")
     if dry_run:
         report["notes"].append("dry run: names, shapes and dtypes were checked; numbers, aliases and hashes were not")
         return report

@@ -16,9 +16,10 @@ from transformers import AutoConfig
 
 from video_salmonn.checkpoints import released_sizes as sizes
 from video_salmonn.checkpoints.sources import Ref, TensorFile, all_refs, folder_files, read_json
+from video_salmonn.connector import ConnectorConfig
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.model.configuration import VideoSalmonnConfig
-from video_salmonn.model.presets import RELEASED_GENERATION, RELEASED_MEDIA
+from video_salmonn.model.presets import LORA_QKVO, RELEASED_GENERATION, RELEASED_MEDIA
 
 SETTINGS = ("connector", "vision", "instruction_qformer", "lora", "media", "generation", "prompt")
 STEPS_PER_SECOND = 50
@@ -53,7 +54,7 @@ class ReleasedFiles:
     """Where the official files are. ``instructblip`` and ``eva``, or ``instructblip_hf`` in place of both.
 
     Attributes:
-        delta: the delta checkpoint.
+        delta: the delta checkpoint; None for a model to be trained, whose connector and adapter are new.
         beats: BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt.
         whisper, llm: model folders.
         instructblip, eva: the two official files of the visual tower.
@@ -61,7 +62,7 @@ class ReleasedFiles:
         bert_tokenizer: folder of InstructBLIP's tokenizer; by default ``qformer_tokenizer`` of the folder above.
     """
 
-    delta: Path
+    delta: Path | None
     beats: Path
     whisper: Path
     llm: Path
@@ -76,7 +77,7 @@ class ReleasedTensors:
     """The headers of all official files, and what stands beside the tensors.
 
     Attributes:
-        delta, beats, whisper, llm: tensors by official name.
+        delta, beats, whisper, llm: tensors by official name; no delta where connector and adapter are new.
         instructblip, eva: of the two files, or empty.
         instructblip_hf: of the folder, or empty.
         beats_cfg: BEATs' own configuration.
@@ -114,14 +115,16 @@ def read_headers(files: ReleasedFiles) -> ReleasedTensors:
             "the visual tower needs --instructblip and --eva, or --instructblip-hf alone",
             remedy="give the two official files, or the folder of Salesforce/instructblip-vicuna-13b",
         )
-    delta, beats = TensorFile(files.delta), TensorFile(files.beats)
-    refuse_other_models(delta.refs, str(files.delta))
+    delta = [TensorFile(files.delta)] if files.delta is not None else []
+    beats = TensorFile(files.beats)
+    if delta:
+        refuse_other_models(delta[0].refs, str(files.delta))
     whisper, llm = folder_files(files.whisper), folder_files(files.llm)
     official = [TensorFile(path) for path in (files.instructblip, files.eva) if path is not None]
     folder = folder_files(files.instructblip_hf) if files.instructblip_hf else []
     where = {name: str(path) for name, path in vars(files).items() if path is not None}
     return ReleasedTensors(
-        delta=dict(delta.refs),
+        delta=dict(delta[0].refs) if delta else {},
         beats=dict(beats.refs),
         whisper=all_refs(whisper),
         llm=all_refs(llm),
@@ -133,7 +136,7 @@ def read_headers(files: ReleasedFiles) -> ReleasedTensors:
         instructblip_config=read_json(files.instructblip_hf / "config.json") if files.instructblip_hf else {},
         text_config=_text_config(files.llm),
         where=where,
-        files=[delta, *official, *folder, beats, *whisper, *llm],
+        files=[*delta, *official, *folder, beats, *whisper, *llm],
     )
 
 
@@ -200,19 +203,35 @@ def released_config(found: ReleasedTensors, settings: Mapping[str, Any] | None =
         )
     speech = sizes.whisper_sizes(found.whisper_config, str(Path(where["whisper"]) / "config.json"))
     audio = sizes.beats_sizes(found.beats_cfg, where["beats"])
-    connector = sizes.connector_sizes(
-        found.delta,
-        where["delta"],
-        speech_dim=speech["d_model"],
-        audio_dim=audio.get("encoder_embed_dim", 768),
-        llm_dim=found.text_config.hidden_size,
-        settings=own["connector"],
-    )
-    media = RELEASED_MEDIA | {
+    widths = {
+        "speech_dim": speech["d_model"],
+        "audio_dim": audio.get("encoder_embed_dim", 768),
+        "llm_dim": found.text_config.hidden_size,
+    }
+    media = {
         "image_size": vision.get("image_size", 224),
         "mel_bins": speech["num_mel_bins"],
         "segment_seconds": speech["max_source_positions"] / STEPS_PER_SECOND,
     }
+    if "delta" not in where:
+        width = qformer.get("hidden_size", 768)
+        fresh = {"hidden_size": width, "visual_dim": width, "visual_tokens": qformer["num_query_tokens"], **widths}
+        return VideoSalmonnConfig(  # as the preset paper-7b: the paper's choices, to be trained
+            text_config=found.text_config,
+            vision=vision,
+            instruction_qformer=qformer,
+            speech=speech,
+            audio=audio,
+            connector=ConnectorConfig.from_dict({**fresh, **own["connector"]}),
+            media=media | own["media"],
+            prompt=given.get("prompt", "vicuna"),
+            lora=LORA_QKVO | own["lora"],
+            diversity_form="released",
+            diversity_weight=0.1,
+            generation=own["generation"],
+        )
+    connector = sizes.connector_sizes(found.delta, where["delta"], **widths, settings=own["connector"])
+    media = RELEASED_MEDIA | media
     return VideoSalmonnConfig(
         text_config=found.text_config,
         vision=vision,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from video_salmonn.checkpoints.placing import (
 )
 from video_salmonn.checkpoints.released import Refs, ReleasedTensors, refuse_other_models, released_config
 from video_salmonn.checkpoints.sources import TensorFile
+from video_salmonn.connector import MultiResolutionCausalQFormer
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.cost import build_on_meta
@@ -67,7 +69,9 @@ def plan_conversion(found: ReleasedTensors, settings: Mapping[str, Any] | None =
         CheckpointError: a tensor has no place, is missing, has another shape or no floating-point numbers.
         ConfigError: settings that do not fit together.
     """
-    refuse_other_models(found.delta, found.where["delta"])
+    trained = "delta" in found.where
+    if trained:
+        refuse_other_models(found.delta, found.where["delta"])
     found = _copied(found)
     dropped: list[Dropped] = []
     for refs in (found.delta, found.eva, found.instructblip, found.instructblip_hf, found.whisper, found.llm):
@@ -79,7 +83,7 @@ def plan_conversion(found: ReleasedTensors, settings: Mapping[str, Any] | None =
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items() if not is_buffer(name)}
     if getattr(config.text_config, "tie_word_embeddings", False):
         wanted.pop("language_model.lm_head.weight", None)
-    sections = _delta_sections(found, config)
+    sections = _delta_sections(found, config) if trained else []
     if found.instructblip_hf:
         sections += _folder_visual(found, dropped)
     else:
@@ -88,12 +92,41 @@ def plan_conversion(found: ReleasedTensors, settings: Mapping[str, Any] | None =
     sections += [_beats(found), _whisper(found, dropped), _language_model(found, config, dropped)]
     for section in sections:
         section.plan({name: shape for name, shape in wanted.items() if section.gives(name)})
-    entries = [entry for section in sections for entry in section.entries]
+    entries = [] if trained else new_parts(config, wanted)
+    entries += [entry for section in sections for entry in section.entries]
     dropped += [drop for section in sections for drop in section.dropped]
     rest = set(wanted) - {entry.name for entry in entries}
     if rest:
         raise CheckpointError(f"no file gives {sorted(rest)[:3]}", remedy="this is a defect of the converter")
     return Plan(config, entries, aliases, dropped, found.files)
+
+
+def new_parts(config: VideoSalmonnConfig, wanted: Mapping[str, tuple[int, ...]]) -> list[Entry]:
+    """A connector and an adapter as training starts from them, the same ones every time.
+
+    BERT's start for the connector; PEFT's for LoRA, A random and B zero, so that the adapter changes nothing yet.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = {
+            f"connector.{name}": tensor
+            for name, tensor in MultiResolutionCausalQFormer(config.connector_config).state_dict().items()
+        }
+        for name, shape in wanted.items():
+            if ".lora_" in name:
+                state[name] = torch.zeros(shape)
+                if ".lora_A." in name:
+                    torch.nn.init.kaiming_uniform_(state[name], a=math.sqrt(5))
+    return [Entry(name, tuple(tensor.shape), {}, _made(name, tensor)) for name, tensor in state.items()]
+
+
+def _made(name: str, tensor: torch.Tensor) -> Callable[[Mapping[str, torch.Tensor]], names.Placement]:
+    def place(inputs: Mapping[str, torch.Tensor]) -> names.Placement:
+        placed = names.Placement()
+        placed.put(name, tensor, name)
+        return placed
+
+    return place
 
 
 def _copied(found: ReleasedTensors) -> ReleasedTensors:

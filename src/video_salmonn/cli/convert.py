@@ -23,10 +23,11 @@ class Dtype(StrEnum):
 
 @reports_errors
 def command(
-    delta: Path = typer.Option(..., help="The delta checkpoint: pytorch_model_4_5001.pt."),
+    delta: Path = typer.Option(None, help="The delta checkpoint: pytorch_model_4_5001.pt."),
+    new: bool = typer.Option(False, "--new", help="In place of --delta: connector and adapter new, to be trained."),
     beats: Path = typer.Option(..., help="BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt."),
     whisper: Path = typer.Option(..., help="Folder of openai/whisper-large-v2."),
-    llm: Path = typer.Option(..., help="Folder of lmsys/vicuna-13b-v1.5."),
+    llm: Path = typer.Option(..., help="Folder of lmsys/vicuna-13b-v1.5; with --new also vicuna-7b-v1.5."),
     out: Path = typer.Option(..., help="Model directory to make."),
     instructblip: Path = typer.Option(None, help="instruct_blip_vicuna13b_trimmed.pth."),
     eva: Path = typer.Option(None, help="eva_vit_g.pth."),
@@ -43,6 +44,8 @@ def command(
     from video_salmonn.checkpoints.convert import convert
     from video_salmonn.checkpoints.released import ReleasedFiles
 
+    if new == (delta is not None):
+        raise ConfigError("convert needs --delta, or --new for a model to be trained, and not both", remedy="give one")
     logging.set_verbosity_error()
     files = ReleasedFiles(
         delta=delta,
