@@ -96,6 +96,7 @@ def test_impossible_connector_changes_are_refused(tmp_path: Path, cache: Path) -
         "connector.levels=[[10,30]]",
         "connector.mask_direction=none",
         "connector.share_qformer=false",
+        "connector.synchronise=false",
         "diversity_form=paper",
         "mixing.enabled=true",
         "gradient_checkpointing=true",

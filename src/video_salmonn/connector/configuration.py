@@ -51,6 +51,9 @@ class ConnectorConfig:
             trained with), ``none`` (no block self-attention at all).
         attend_padding: let padding frames be attended to, as the released code does. Off: they are masked, so a
             batch gives what each item gives alone.
+        synchronise: sight and sound lie side by side on one time axis (paper §3.1). Off, for the paper's ablation
+            without synchronisation: they follow each other, sight first, and no frame holds both; windows, queries and
+            weights stay as they are, and media with both take the tokens of both lengths.
         trim_padding: give the language model no tokens for time that is not there. The release gives 180 tokens for
             anything up to 30 s.
         dropout: on embeddings, attention weights and outputs, while training.
@@ -74,6 +77,7 @@ class ConnectorConfig:
     share_qformer: bool = True
     mask_direction: MaskDirection = "past"
     attend_padding: bool = False
+    synchronise: bool = True
     trim_padding: bool = True
     dropout: float = 0.1
     layer_norm_eps: float = 1e-12
@@ -163,6 +167,10 @@ class ConnectorConfig:
     def frames_for(self, seconds: float) -> int:
         """Frames of ``frame_seconds`` that cover ``seconds`` (at least one)."""
         return max(1, math.ceil(round(seconds / self.frame_seconds, 6)))
+
+    def axis_frames(self, sight: int, sound: int) -> int:
+        """Frames that media with ``sight`` frames of picture and ``sound`` frames of sound take on the joint axis."""
+        return max(sight, sound) if self.synchronise else sight + sound
 
     def tokens_for(self, frames: int, stretch: int = 1) -> int:
         """Tokens the language model gets for ``frames`` real frames, with windows ``stretch`` times as long."""

@@ -121,6 +121,7 @@ class MultiResolutionCausalQFormer(nn.Module):
             visual_mask=visual_mask,
             sound_mask=sound_mask,
             modality_mask=modality_mask,
+            side_by_side=config.synchronise,
         )
 
     def forward(

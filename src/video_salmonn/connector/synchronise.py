@@ -2,6 +2,10 @@
 
 Every frame of 0.5 s holds V visual tokens and A audio steps. The streams are zero-padded to a common number of frames
 and a common number of slots, and concatenated on the feature axis in the order [visual | speech | audio].
+
+For the paper's ablation without synchronisation (Table 4) the same streams follow each other instead: first all frames
+of the picture, then all of the sound, each with zeros in the other's place on the feature axis. What exactly the
+authors put in place of synchronisation is not published; this form takes away the common time axis and nothing else.
 """
 
 from __future__ import annotations
@@ -66,6 +70,7 @@ def synchronise(
     visual_mask: torch.Tensor | None = None,
     sound_mask: torch.Tensor | None = None,
     modality_mask: torch.Tensor | None = None,
+    side_by_side: bool = True,
 ) -> Synchronised:
     """Align projected streams and concatenate them.
 
@@ -78,6 +83,7 @@ def synchronise(
         visual_mask: ``(B, Tv)`` bool of real frames, or None for all.
         sound_mask: ``(B, Ta)`` bool of real frames, or None for all.
         modality_mask: ``(B, 2)`` of 0 and 1 = [use picture, use sound]; a modality not used is exact zeros.
+        side_by_side: False: each item's sound begins where its picture ends.
 
     Raises:
         ValueError: neither stream is given, or a mask has another shape.
@@ -88,12 +94,15 @@ def synchronise(
     batch, device = present[0].shape[0], present[0].device
     if modality_mask is not None and modality_mask.shape != (batch, 2):
         raise ValueError(f"modality_mask is {tuple(modality_mask.shape)}, ({batch}, 2) is needed")
-    real = max(stream.shape[1] for stream in present)
+    lengths = [stream.shape[1] for stream in present]
+    both = visual is not None and bool(sound)
+    real = max(lengths) if side_by_side or not both else lengths[0] + lengths[1]
     frames = -(-real // multiple) * multiple
 
     parts: list[torch.Tensor] = []
     frame_mask = torch.zeros(batch, frames, dtype=torch.bool, device=device)
     pictures = [] if visual is None else [visual]
+    first = torch.zeros(batch, dtype=torch.long, device=device)  # frame at which an item's stream begins
     for index, (streams, mask) in enumerate(((pictures, visual_mask), (sound, sound_mask))):
         if not streams:
             parts.append(present[0].new_zeros(batch, frames, slots, absent_widths[index]))
@@ -109,7 +118,22 @@ def synchronise(
             used = modality_mask[:, index, None] != 0
             joined = joined.masked_fill(~used[:, :, None, None], 0.0)
             in_use = in_use & used
+        in_use = F.pad(in_use, (0, frames - length))
+        if index and both and not side_by_side:
+            joined, in_use = _begin_at(first, joined, in_use)
+        first = in_use.sum(1)
         parts.append(joined)
-        frame_mask[:, :length] |= in_use
+        frame_mask |= in_use
     all_real = real == frames and visual_mask is None and sound_mask is None and modality_mask is None
     return Synchronised(torch.cat(parts, dim=-1), frame_mask, real, all_real)
+
+
+def _begin_at(first: torch.Tensor, values: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Move each item's frames so that they begin at frame ``first`` (B,): (B, T, S, D), (B, T) -> the same shapes.
+
+    What leaves at the end is padding, and comes in at the beginning.
+    """
+    frames = real.shape[1]
+    source = (torch.arange(frames, device=first.device)[None] - first[:, None]) % frames
+    rows = torch.arange(len(first), device=first.device)[:, None]
+    return values[rows, source], real[rows, source]

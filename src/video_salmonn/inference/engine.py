@@ -310,8 +310,8 @@ class VideoSalmonn:
     ) -> _Prepared:
         """Connect an item's media and render its prompt, within the context."""
         features = [item.features for item in media]
-        config, per_frame = self.model.connector.config, self.model.connector.config.audio_tokens
-        frames = [long_media.frames_of(f, per_frame) for f in features]
+        config = self.model.connector.config
+        frames = [long_media.frames_of(f, config) for f in features]
         text_tokens = len(self.processor.render(conversation, [0] * len(media)).input_ids)
         room = self.context - text_tokens - new_tokens
         stretch, warnings = 1, []
@@ -394,11 +394,16 @@ class VideoSalmonn:
         """Cut media that do not fit into stretches that do; one stretch where everything fits."""
         config = self.model.connector.config
         features = [item.features for item in media]
-        frames = [long_media.frames_of(f, config.audio_tokens) for f in features]
+        frames = [long_media.frames_of(f, config) for f in features]
         text_tokens = len(self.processor.render(conversation, [0] * len(media)).input_ids)
         room = self.context - text_tokens - new_tokens
         if sum(config.tokens_for(n) for n in frames) <= room:
             return [features]
+        if not config.synchronise:
+            raise ContextError(
+                "long='segments' cuts along the time axis, which a model without synchronisation does not have",
+                remedy="use long='coarse', or ask about a stretch of it (start, end)",
+            )
         if len(features) > 1:
             raise ContextError(
                 "long='segments' cuts one media item, several were given", remedy="use long='coarse', or ask one by one"
@@ -426,7 +431,7 @@ class VideoSalmonn:
         config = self.model.connector.config
         new_tokens = int(options.get("max_new_tokens", self._new_tokens()))
         answers, rows, count = [], [], 0
-        lengths = [long_media.frames_of(part[0], config.audio_tokens) * config.frame_seconds for part in parts]
+        lengths = [long_media.frames_of(part[0], config) * config.frame_seconds for part in parts]
         for part in parts:
             with timer.stage("connect"), torch.inference_mode():
                 row = self._prepare(conversation, [replace(media[0], features=part[0])], "error", new_tokens, options)

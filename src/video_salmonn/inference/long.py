@@ -17,11 +17,16 @@ Long = Literal["error", "segments", "coarse"]
 MAX_STRETCH = 64
 
 
-def frames_of(features: MediaFeatures, steps_per_frame: int) -> int:
-    """Frames of 0.5 s an item takes on the connector's axis."""
+def stream_frames(features: MediaFeatures, steps_per_frame: int) -> tuple[int, int]:
+    """Frames of 0.5 s of an item's picture and of its sound."""
     visual = 0 if features.visual is None else features.still_frames or features.visual.shape[0]
     steps = max((t.shape[0] for t in (features.speech, features.audio) if t is not None), default=0)
-    return max(visual, -(-steps // steps_per_frame))
+    return visual, -(-steps // steps_per_frame)
+
+
+def frames_of(features: MediaFeatures, config: ConnectorConfig) -> int:
+    """Frames of 0.5 s an item takes on the connector's axis."""
+    return config.axis_frames(*stream_frames(features, config.audio_tokens))
 
 
 def stretch_to_fit(config: ConnectorConfig, frames: list[int], room: int) -> int:
@@ -44,7 +49,7 @@ def stretch_to_fit(config: ConnectorConfig, frames: list[int], room: int) -> int
 
 def split(features: MediaFeatures, frames: int, steps_per_frame: int) -> list[MediaFeatures]:
     """Cut an item's features into stretches of at most ``frames`` frames; a picture goes into each of them."""
-    total = frames_of(features, steps_per_frame)
+    total = max(stream_frames(features, steps_per_frame))
     parts = []
     for start in range(0, total, frames):
         end = min(start + frames, total)

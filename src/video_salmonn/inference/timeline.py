@@ -243,6 +243,12 @@ def inspect_media(
 
     model, processor, timer = engine.model, engine.processor, Timer()
     config = model.connector.config
+    if not config.synchronise:
+        raise ConfigError(
+            "this model was made without synchronisation (connector.synchronise: false): sight and sound have no "
+            "common time axis that could be drawn",
+            remedy="inspect a model with synchronisation",
+        )
     with timer.stage("decode"):
         clip = processor.load(source, sound=sound, **wanted)
     with timer.stage("features"):
@@ -250,7 +256,7 @@ def inspect_media(
     with timer.stage("encode"), torch.inference_mode():
         features = model.encode_media(inputs.to(model.device, model.dtype))[0]
     asked = None if question is None else expand(question)
-    stretch, warnings = _fit(engine, long_media.frames_of(features, config.audio_tokens), asked, new_tokens, long)
+    stretch, warnings = _fit(engine, long_media.frames_of(features, config), asked, new_tokens, long)
     with timer.stage("connect"), torch.inference_mode():
         pair = processor.instruction([asked]) if asked is not None else None
         if pair is not None:

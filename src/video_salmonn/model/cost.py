@@ -97,7 +97,7 @@ def media_tokens(config: VideoSalmonnConfig, seconds: float, *, sight: bool = Tr
         seconds = min(seconds, config.media["max_seconds"])
     frames = sight_frames(config, seconds) if sight and config.vision else 0
     if sound and connector.has_sound:
-        frames = max(frames, sound_frames(config, seconds))
+        frames = connector.axis_frames(frames, sound_frames(config, seconds))
     return connector.tokens_for(frames) if frames else 0
 
 
@@ -146,10 +146,11 @@ def flops(model: VideoSalmonnForConditionalGeneration, seconds: float) -> dict[s
             inputs = empty(1, segment // 8000, 96, 64)
         stages["audio"] = segments * _counted(lambda: audio(inputs))
     whole = -(-max(frames, heard) // sizes.window_multiple) * sizes.window_multiple
-    steps = whole * sizes.audio_tokens
+    sight, sound = (whole, whole) if sizes.synchronise else (frames, heard)
+    steps = sound * sizes.audio_tokens
     stages["connector"] = _counted(
         lambda: connector(
-            empty(1, whole, sizes.visual_tokens, sizes.visual_dim) if sizes.visual_dim else None,
+            empty(1, sight, sizes.visual_tokens, sizes.visual_dim) if sizes.visual_dim else None,
             empty(1, steps, sizes.speech_dim) if sizes.speech_dim else None,
             empty(1, steps, sizes.audio_dim) if sizes.audio_dim else None,
         )

@@ -68,7 +68,7 @@ def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) ->
     """
     lengths = []
     if example.features is not None:
-        frames = frames_of(example.features, processor.connector.audio_tokens)
+        frames = frames_of(example.features, processor.connector)
         lengths = [processor.connector.tokens_for(frames)]
     rendered = processor.render(example.conversation, lengths, open_answer=False)
     answers = sum(label != prompt.IGNORED for label in rendered.labels)
