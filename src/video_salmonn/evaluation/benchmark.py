@@ -116,10 +116,11 @@ def evaluate(
         "tasks": _earlier(out) if options.resume else {},
     }
     for one in loaded:
-        before = results["tasks"].get(one.task.id, {}).get("seconds", {})
+        before = results["tasks"].get(one.task.id, {})
         entry = _run_task(engine, whisper, one, out, options, shards, progress)
         # What an interrupted run spent on a task it finished belongs to the task's time.
-        entry["seconds"] = {c: round(s + before.get(c, 0.0), 3) for c, s in entry["seconds"].items()}
+        for clock in ("seconds", "cpu_seconds"):
+            entry[clock] = {c: round(s + before.get(clock, {}).get(c, 0.0), 3) for c, s in entry[clock].items()}
         results["tasks"][one.task.id] = entry
         if shards.first:
             _write(out / "results.json", results)
@@ -155,7 +156,14 @@ def _run_task(
     shards: Shards,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    entry: dict[str, Any] = {"title": one.task.title, **one.identity, "baselines": {}, "skipped": {}, "seconds": {}}
+    entry: dict[str, Any] = {
+        "title": one.task.title,
+        **one.identity,
+        "baselines": {},
+        "skipped": {},
+        "seconds": {},
+        "cpu_seconds": {},
+    }
     for condition in (FULL, *options.baselines):
         if condition != FULL and (reason := inapplicable(condition, one.task, one.items)):
             entry["skipped"][condition] = reason
@@ -164,7 +172,7 @@ def _run_task(
         if asked is None:
             entry["skipped"][condition] = whisper.reason
             continue
-        begin = time.perf_counter()
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         file = run_condition(
             asked,
             one,
@@ -176,7 +184,8 @@ def _run_task(
             shards=shards,
             progress=progress,
         )
-        entry["seconds"][condition] = round(time.perf_counter() - begin, 3)
+        entry["seconds"][condition] = time.perf_counter() - begin
+        entry["cpu_seconds"][condition] = time.process_time() - begin_cpu
         if not shards.first:
             continue
         found = score(

@@ -59,6 +59,7 @@ class OwnModel:
             "profile": self.profile or "own",
             "decoding": "greedy" if self.num_beams == 1 else f"beam search, {self.num_beams} beams",
             "context": self.engine.context,
+            "notices": self.engine.notices,
         }
 
     def ask_many(self, requests: Sequence[Request]) -> list[Answer]:

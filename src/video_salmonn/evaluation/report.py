@@ -29,6 +29,8 @@ PUBLISHED_NOTE = (
     "prompts and scoring were not released."
 )
 
+SMALLER = "↓: smaller is better; elsewhere larger is."
+
 NOT_COMPARABLE = (
     "These are the tasks and schemas of SAVE over other data ({}): published numbers would not be comparable and are "
     "left out."
@@ -57,26 +59,61 @@ def report(out: Path, draw: Draw | None = None) -> tuple[Path, Path]:
 def build(out: Path, results: dict[str, Any], draw: Draw | None = None) -> list[Section]:
     """The report's content."""
     note = PUBLISHED_NOTE if results.get("benchmark") == "SAVE" else NOT_COMPARABLE.format(results.get("benchmark"))
-    sections = [Section("Results", [_overview(results), note])]
+    sections = [Section("Results", [_summary(results), _overview(results), f"{SMALLER} {note}"])]
     if levels := _levels(results):
         sections.append(Section("One resolution of the connector set to zero (paper, table 5)", levels))
+    save = results.get("benchmark") == "SAVE"
     for name, entry in results["tasks"].items():
-        sections.append(
-            Section(entry.get("title", name), _task(out, name, entry, draw, save=results.get("benchmark") == "SAVE"))
+        # A title names the published data set; other data in its schema must not pass for it.
+        title = (
+            entry.get("title", name)
+            if save
+            else f"{name}: {results.get('benchmark')} in the schema of {entry['title']}"
         )
+        sections.append(Section(title, _task(out, name, entry, draw, save=save)))
     sections.append(Section("Settings", [_settings(results)]))
     return sections
 
 
+def _summary(results: dict[str, Any]) -> str:
+    """What was measured, and what went wrong with it, in a few lines."""
+    model, tasks = results.get("model", {}), results["tasks"]
+    told = ", ".join(str(model[key]) for key in ("dtype", "device", "decoding") if model.get(key))
+    items = sum(entry["n"] for entry in tasks.values())
+    failed = sum(len(entry.get("failed", ())) for entry in tasks.values())
+    unread = sum(entry.get("unparsed", 0) for entry in tasks.values())
+    lines = [
+        f"Model {model.get('name', 'unknown')} (weights {model.get('weights', 'unknown')}; {told}).",
+        f"{items} items of {len(tasks)} tasks of {results.get('benchmark')}.",
+        f"{failed} could not be asked, {unread} answers could not be read: both count as wrong."
+        if failed or unread
+        else "",
+    ]
+    lines += [f"Note: {notice}." for notice in model.get("notices", ())]
+    return " ".join(filter(None, lines))
+
+
 def _overview(results: dict[str, Any]) -> Table:
+    save = results.get("benchmark") == "SAVE"
     rows = []
     for name, entry in results["tasks"].items():
         for metric, scored in entry.get("metrics", {}).items():
-            published = PUBLISHED.get(name) if results.get("benchmark") == "SAVE" else None
+            published = PUBLISHED.get(name) if save else None
             same = published is not None and published.metric == metric
             told = f"{number(published.value)} ({published.source})" if published and same else ""
-            rows.append((name, metric, _value(scored), f"{entry['n']} of {entry['of']}", told))
-    return Table(("task", "metric", "measured (95 % interval)", "items", "published"), rows)
+            row = (name, _metric(metric), _value(scored), f"{entry['n']} of {entry['of']}")
+            rows.append((*row, told) if save else row)
+    header: tuple[str, ...] = ("task", "metric", "measured (95 % interval)", "items")
+    return Table((*header, "published") if save else header, rows)
+
+
+def _metric(name: str) -> str:
+    return f"{name} ↓" if name == "wer" else name
+
+
+def _known(metrics: dict[str, Any]) -> list[str]:
+    """Names of the metrics that have a value; the others stand in the first table, with the reason at their task."""
+    return [name for name, scored in metrics.items() if scored.get("value") is not None]
 
 
 def _levels(results: dict[str, Any]) -> list[Block]:
@@ -87,13 +124,13 @@ def _levels(results: dict[str, Any]) -> list[Block]:
         runs = [entry["metrics"], *(entry["baselines"].get(c, {}).get("metrics", {}) for c in LEVELS)]
         if not any(runs[1:]):
             continue
-        for metric in entry["metrics"]:
+        for metric in _known(entry["metrics"]):
             measured = [_value(metrics.get(metric, {})) for metrics in runs]
             published = PUBLISHED_LEVELS.get(name)
             told = ("", "", "")
             if save and published and published.metric == metric:
                 told = (published.both, published.fine_only, published.coarse_only)
-            rows.append((name, metric, *measured, *(told if save else ())))
+            rows.append((name, _metric(metric), *measured, *(told if save else ())))
     if not rows:
         return []
     header: tuple[str, ...] = ("task", "metric", "both", "fine only", "coarse only")
@@ -111,13 +148,13 @@ def _task(out: Path, name: str, entry: dict[str, Any], draw: Draw | None, *, sav
         for condition, m in conditions.items()
         if main and m.get(main, {}).get("value") is not None
     ]
-    metrics = list(entry["metrics"])
+    metrics = _known(entry["metrics"])
     rows = [(c, *(_value(m.get(metric, {})) for metric in metrics)) for c, m in conditions.items()]
     rows += [
         (f"full, part {part}", *(_value(e["metrics"].get(m, {})) for m in metrics))
         for part, e in entry.get("parts", {}).items()
     ]
-    blocks.append(Table(("condition", *metrics), rows))
+    blocks.append(Table(("condition", *map(_metric, metrics)), rows))
     if bars:
         blocks.append(Bars(main, bars))
     blocks += [f"{metric}: {m['note']}" for metric, m in entry["metrics"].items() if m.get("note")]
@@ -158,6 +195,7 @@ def _extremes(out: Path, name: str, metric: str, draw: Draw | None, count: int =
     said = {p.id: p for p in read_predictions(predictions_file(out, name))}
     ranked = sorted(zip(scores["ids"], values), key=lambda pair: (pair[1] if metric == "wer" else -pair[1], pair[0]))
     blocks: list[Block] = []
+    count = min(count, len(ranked) // 2)  # no item is among the best and the worst
     for label, some in (("Best", ranked[:count]), ("Worst", ranked[::-1][:count])):
         rows = [_shown(said[item], value) for item, value in some if item in said]
         blocks += [
@@ -190,8 +228,9 @@ def _senses(media: dict[str, Any]) -> str:
 
 def _settings(results: dict[str, Any]) -> Table:
     rows = [("benchmark", str(results.get("benchmark", "")))]
-    rows += [(f"model {key}", str(value)) for key, value in results.get("model", {}).items()]
-    rows += [(key, str(results[key])) for key in ("seed",) if key in results]
+    rows += [(f"model {key}", str(value)) for key, value in results.get("model", {}).items() if key != "notices"]
+    rows += [(key, str(results[key])) for key in ("seed", "choices", "batch_size", "threads") if key in results]
+    rows += [(f"whisper {key}", str(value)) for key, value in (results.get("whisper") or {}).items()]
     rows += [(f"intervals: {key}", str(value)) for key, value in results.get("intervals", {}).items()]
     if results.get("judge"):
         rows.append(("judge", f"{results['judge']['model']} (wording {results['judge']['wording']})"))
@@ -200,7 +239,11 @@ def _settings(results: dict[str, Any]) -> Table:
         rows.append(
             (f"annotations of {name}", f"{entry['annotations']['file']}, SHA-256 {entry['annotations']['sha256']}")
         )
-        rows += [(f"seconds, {name}, {condition}", str(s)) for condition, s in entry.get("seconds", {}).items()]
+        cpu = entry.get("cpu_seconds", {})
+        rows += [
+            (f"seconds, {name}, {condition}", f"{s} (processor: {cpu.get(condition, 'not measured')})")
+            for condition, s in entry.get("seconds", {}).items()
+        ]
     return Table(("setting", "value"), rows)
 
 

@@ -12,6 +12,8 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding
 table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}
 th,td{border-bottom:1px solid #ddd;padding:.3rem .7rem;text-align:left;vertical-align:top}
 th{background:#f5f5f5}
+td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
+h2{margin-top:2.5rem}figure{margin:1rem 0}figcaption,nav{font-size:90%;opacity:.85}a{color:inherit}
 svg{max-width:100%;height:auto}
 @media (prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}th{background:#252525}th,td{border-color:#444}}
 """.strip()
@@ -21,8 +23,10 @@ _WIDTH, _LEFT, _BAR, _GAP = 640, 130, 18, 10
 def to_html(title: str, sections: Sequence[Section]) -> str:
     """The report as a page of its own."""
     body = [f"<h1>{escape(title)}</h1>"]
-    for section in sections:
-        body.append(f"<h2>{escape(section.title)}</h2>")
+    links = (f'<a href="#s{place}">{escape(section.title)}</a>' for place, section in enumerate(sections))
+    body.append(f'<nav aria-label="Contents">{" · ".join(links)}</nav>')
+    for place, section in enumerate(sections):
+        body.append(f'<h2 id="s{place}">{escape(section.title)}</h2>')
         for block in section.blocks:
             if isinstance(block, Table):
                 body.append(_table(block))
@@ -55,7 +59,8 @@ def _figure(figure: Bars) -> str:
         parts.append(
             f'<text x="{_LEFT - 8}" y="{middle + 4}" text-anchor="end" fill="currentColor">{escape(label)}</text>'
         )
-        parts.append(f'<rect x="{_LEFT}" y="{y}" width="{value * scale:.1f}" height="{_BAR}" fill="#4a7ebb"/>')
+        colour = "#4a7ebb" if row == 0 else "#9db8d9"
+        parts.append(f'<rect x="{_LEFT}" y="{y}" width="{value * scale:.1f}" height="{_BAR}" fill="{colour}"/>')
         if low is not None and high is not None:
             a, b = _LEFT + low * scale, _LEFT + high * scale
             path = f"M{a:.1f} {middle - 5}V{middle + 5}M{a:.1f} {middle}H{b:.1f}M{b:.1f} {middle - 5}V{middle + 5}"
@@ -67,5 +72,5 @@ def _figure(figure: Bars) -> str:
     return (
         f'<figure><svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" font-size="13" role="img" '
         f'aria-label="{escape(f"{figure.metric}: {told}")}">{"".join(parts)}</svg>'
-        f"<figcaption>{escape(figure.metric)}; whiskers: 95 % interval</figcaption></figure>"
+        f"<figcaption>{escape(figure.metric)}; dark: the model as it is; whiskers: 95 % interval</figcaption></figure>"
     )

@@ -53,8 +53,12 @@ def _sections(results: dict[str, Any], command: str) -> list[Section]:
     opening: list[Block] = [
         "Written by the evaluation itself, not by hand. Value and 95 % interval (percentile bootstrap over items, "
         f"{results.get('intervals', {}).get('resamples', '?')} resamples); ↓: smaller is better, else larger. CIDEr is "
-        "on its implementation's scale, 0 to 10. Not comparable with the paper's SAVE numbers: other data.",
+        "on its implementation's scale, 0 to 10. An interval without width means that all items scored alike, no "
+        "certainty.",
     ]
+    if results.get("benchmark") != "SAVE":
+        opening.append("Not comparable with published SAVE numbers: the same tasks and schemas, other data.")
+    opening += [f"{notice[:1].upper()}{notice[1:]}." for notice in results.get("model", {}).get("notices", ())]
     if command:
         opening.append(f"Repeat it: {command}")
     sections = [Section("What the scores are made of", [*opening, *_table(tasks, _MEDIA)])]
@@ -75,7 +79,8 @@ def _table(tasks: dict[str, Any], conditions: Sequence[str]) -> list[Block]:
                 continue
             by = {FULL: entry["metrics"]} | {c: e["metrics"] for c, e in entry.get("baselines", {}).items()}
             values = [_value(by.get(condition, {}).get(metric)) for condition in shown]
-            rows.append((name, str(entry["n"]), f"{metric}{' ↓' if metric == 'wer' else ''}", *values))
+            n = f"{entry['n']}" if entry["n"] == entry["of"] else f"{entry['n']} of {entry['of']}"
+            rows.append((name, n, f"{metric}{' ↓' if metric == 'wer' else ''}", *values))
     meanings = "; ".join(f"{condition}: {_MEANING[condition]}" for condition in shown)
     return [Table(("task", "n", "metric", *shown), rows), f"{meanings}; –: says nothing about the task."]
 
@@ -119,7 +124,8 @@ def _remarks(tasks: dict[str, Any]) -> Iterable[Block]:
 
 def _settings(results: dict[str, Any]) -> Table:
     tasks: dict[str, Any] = results["tasks"]
-    rows = [(f"model {key}", Path(str(value)).name) for key, value in results.get("model", {}).items()]
+    model = results.get("model", {})
+    rows = [(f"model {key}", Path(str(value)).name) for key, value in model.items() if key != "notices"]
     if whisper := results.get("whisper"):
         rows.append(
             (WHISPER, ", ".join(str(whisper[key]) for key in ("name", "weights", "decoding") if key in whisper))
@@ -128,7 +134,8 @@ def _settings(results: dict[str, Any]) -> Table:
     rows.append(("items", str(sum(entry["n"] for entry in tasks.values()))))
     longest = max((entry["max_new_tokens"] for entry in tasks.values()), default=0)
     rows.append(("longest answer allowed", f"{longest} tokens"))
-    seconds = sum(sum(entry.get("seconds", {}).values()) for entry in tasks.values())
-    rows.append(("time of all conditions", f"{seconds / 60:.1f} minutes, scoring not counted"))
+    clock, cpu = (sum(sum(e.get(k, {}).values()) for e in tasks.values()) for k in ("seconds", "cpu_seconds"))
+    told = f"{cpu / 60:.1f} minutes of processor time, {clock / 60:.1f} by the clock; loading and scoring not counted"
+    rows.append(("time of all conditions", told))
     rows += [(f"version of {key}", str(value)) for key, value in results.get("versions", {}).items()]
     return Table(("setting", "value"), rows)

@@ -220,9 +220,12 @@ def spice(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> lis
         command = [_java(), "-Xmx8G", "-cp", path, "edu.anu.spice.SpiceScorer", str(source)]
         done = subprocess.run([*command, "-out", str(target), "-silent"], capture_output=True, check=False, cwd=place)
         if done.returncode != 0 or not target.is_file():
-            raise EvaluationError(
-                f"SPICE ended with {done.returncode}: {done.stderr.decode('utf-8', 'replace')[-300:]}",
-                remedy="SPICE 1.0 was written for Java 8; point PATH at one if yours is newer",
-            )
+            told = done.stderr.decode("utf-8", "replace").strip()
+            first = next((line for line in told.splitlines() if "rror" in line or "xception" in line), told[-300:])
+            if "edu/stanford" in first or "edu.stanford" in first:
+                remedy = f"the files in {corenlp_folder()} are not those of CoreNLP 3.6.0: put the release's own there"
+            else:
+                remedy = "SPICE 1.0 was written for Java 8; point PATH at one if yours is newer"
+            raise EvaluationError(f"SPICE ended with {done.returncode}: {first}", remedy=remedy)
         found = {entry["image_id"]: float(entry["scores"]["All"]["f"]) for entry in json.loads(target.read_text())}
     return [found[index] for index in range(len(given))]

@@ -1,11 +1,12 @@
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
 
 from video_salmonn.errors import EvaluationError, MissingPartError
 from video_salmonn.metrics.caption import caption_scores
-from video_salmonn.metrics.coco_java import CORENLP_JARS, meteor, meteor_of, ptb_tokenize
+from video_salmonn.metrics.coco_java import CORENLP_JARS, meteor, meteor_of, ptb_tokenize, spice
 
 pytest.importorskip("pycocoevalcap")
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no Java runtime on this machine")
@@ -88,6 +89,24 @@ def test_spider_is_not_available_without_corenlp_and_says_so(no_corenlp):
     assert CORENLP_JARS[0] in done["spider"].note and str(no_corenlp) in done["spider"].note
     assert done["cider"].value > 0 and 0 < done["meteor"].value < 1
     assert done["meteor"].low <= done["meteor"].value <= done["meteor"].high
+
+
+@needs_java
+def test_spice_starts_and_says_that_the_files_beside_it_are_no_corenlp(no_corenlp):
+    """As far as SPICE can be run without CoreNLP: the scorer reads its input and looks for CoreNLP's first class."""
+    for name in CORENLP_JARS:
+        with zipfile.ZipFile(no_corenlp / name, "w") as jar:
+            jar.writestr("META-INF/MANIFEST.MF", "")
+    with pytest.raises(EvaluationError, match=r"edu.stanford.nlp") as caught:
+        spice(PREDICTIONS, REFERENCES)
+    assert str(no_corenlp) in caught.value.remedy and "3.6.0" in caught.value.remedy
+
+
+@needs_java
+def test_the_files_asked_for_are_those_pycocoevalcap_fetches():
+    from pycocoevalcap.spice import get_stanford_models
+
+    assert (f"{get_stanford_models.JAR}.jar", f"{get_stanford_models.JAR}-models.jar") == CORENLP_JARS
 
 
 @needs_java
