@@ -60,17 +60,19 @@ lint: setup
 bench: setup
 	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
-# SAVE-mini is built from a folder of open media (docs/evaluation.md) unless it is there; a run that was interrupted goes
-# on, and one with other weights is refused until RESULTS names another folder.
+# SAVE-mini is built from a folder of open media (docs/evaluation.md) unless it is there. A run that was interrupted goes
+# on; one with other weights is refused until RESULTS names another folder. DTYPE=float32 where bfloat16 is slow.
 MODEL ?= embedded
+DTYPE ?= bfloat16
 RESULTS ?= runs/save-mini-results
 PAGE ?= docs/save-mini.md
+SAVE_MINI_OPTIONS ?=
 save-mini: parts setup
 	@test -f runs/save-mini/save-mini.json || test -n "$(MEDIA)" || { echo "SAVE-mini is not built yet: make save-mini MEDIA=folder"; exit 2; }
 	@test -f runs/save-mini/save-mini.json || $(BIN)/video-salmonn eval save build-mini --source "$(MEDIA)" --out runs/save-mini
-	$(BIN)/video-salmonn eval save --data runs/save-mini --model $(MODEL) --out $(RESULTS) --resume \
-	  --device cpu --batch-size 32 --max-new-tokens 48 --choices likelihood --baselines all,fine_only,coarse_only
-	$(BIN)/video-salmonn eval report $(RESULTS) --docs $(PAGE) --repeat "make save-mini MEDIA=DIR"
+	$(BIN)/video-salmonn eval save --data runs/save-mini --model $(MODEL) --dtype $(DTYPE) --device cpu --out $(RESULTS) --resume \
+	  --batch-size 40 --max-new-tokens 48 --choices likelihood --baselines all,fine_only,coarse_only $(SAVE_MINI_OPTIONS)
+	$(BIN)/video-salmonn eval report $(RESULTS) --docs $(PAGE) --repeat "make save-mini MEDIA=FOLDER"
 
 FUZZ_SECONDS ?= 600
 fuzz: setup

@@ -24,6 +24,7 @@ from video_salmonn.evaluation.save.locate import MediaIndex
 from video_salmonn.evaluation.save.task import Task
 from video_salmonn.evaluation.scoring import TaskScore, score
 from video_salmonn.evaluation.shards import Shards
+from video_salmonn.metrics.coco_java import check_tools
 from video_salmonn.metrics.intervals import LEVEL, RESAMPLES
 from video_salmonn.metrics.judge import JUDGE_VERSION, Judge
 from video_salmonn.version import __version__
@@ -72,7 +73,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run tasks and write ``OUT/predictions/``, ``OUT/scores/`` and ``OUT/results.json``.
 
-    All tasks are read and checked before the first question, so a missing file does not surface hours later.
+    All tasks are read, and the tools of their metrics looked for, before the first question: what is missing does not
+    surface hours later.
 
     Returns:
         what ``results.json`` holds. Processes other than the first return it without scores.
@@ -87,6 +89,8 @@ def evaluate(
         if most < 1:
             raise ConfigError(f"answers need at least one token, not {most}")
         tasks = [replace(task, max_new_tokens=min(most, task.max_new_tokens)) for task in tasks]
+    if any(task.kind in ("caption", "dialogue") for task in tasks):
+        check_tools()
     index = MediaIndex(data)
     loaded = [load(t, data, index, limit=options.limit, allow_missing=options.allow_missing) for t in tasks]
     settings = {

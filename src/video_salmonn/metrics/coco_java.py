@@ -47,6 +47,16 @@ def _java() -> str:
     return java
 
 
+def check_tools() -> None:
+    """See that what caption metrics run is there, before anything is asked.
+
+    Raises:
+        MissingPartError: without pycocoevalcap or Java.
+    """
+    _package()
+    _java()
+
+
 def one_line(text: str) -> str:
     """Single-spaced text without line breaks of any kind and without METEOR's separator."""
     return " ".join(text.replace("|||", " ").split())

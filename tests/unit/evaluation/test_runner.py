@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -254,3 +255,46 @@ def test_baselines_that_say_nothing_are_left_out_with_the_reason(data, tmp_path)
         parse_baselines("no_media,noise")
     with pytest.raises(ConfigError, match="does not apply"):
         run_condition(RuleEngine(), loaded(data, "gqa"), tmp_path / "x", "frames_only")
+
+
+def test_captions_without_java_are_refused_before_the_first_question(data, tmp_path, monkeypatch):
+    from video_salmonn.errors import MissingPartError
+
+    pytest.importorskip("pycocoevalcap")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    engine = RuleEngine()
+    with pytest.raises(MissingPartError, match="java"):
+        run(data, tmp_path / "out", "gqa,audiocaps", engine)
+    assert not engine.asked and not (tmp_path / "out").exists()
+    assert run(data, tmp_path / "out", "gqa", engine)["tasks"]
+
+
+def test_equal_requests_of_a_batch_are_asked_once(data, tmp_path):
+    engine = RuleEngine()
+    run(data, tmp_path / "many", "how2", engine, batch_size=10, baselines=("no_media",))
+    alone = [request for request in engine.asked if request.media.empty]
+    assert len(alone) == 1 and len(read_predictions(tmp_path / "many/predictions/how2.no_media.jsonl")) == 2
+    run(data, tmp_path / "one", "how2", RuleEngine(), baselines=("no_media",))
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+def test_answers_end_earlier_where_asked_to_and_the_record_says_so(data, tmp_path):
+    engine = RuleEngine()
+    results = run(data, tmp_path / "out", "how2,avm", engine, max_new_tokens=20)
+    assert {request.max_new_tokens for request in engine.asked} == {20, 8}
+    assert results["tasks"]["how2"]["max_new_tokens"] == 20 and results["tasks"]["avm"]["max_new_tokens"] == 8
+    with pytest.raises(ConfigError, match="max_new_tokens"):
+        run(data, tmp_path / "out", "how2", engine, resume=True)
+    assert parse_baselines("all,coarse_only") == (*parse_baselines("all"), "coarse_only")
+
+
+def test_a_resumed_task_keeps_the_time_it_took(data, tmp_path):
+    first = run(data, tmp_path / "out", "how2", SlowEngine())["tasks"]["how2"]
+    again = run(data, tmp_path / "out", "how2", resume=True)["tasks"]["how2"]
+    assert again["seconds"]["full"] >= first["seconds"]["full"] >= 0.1 and set(again["cpu_seconds"]) == {"full"}
+
+
+class SlowEngine(RuleEngine):
+    def answer(self, request, paths):
+        time.sleep(0.05)
+        return super().answer(request, paths)

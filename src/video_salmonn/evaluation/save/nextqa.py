@@ -6,7 +6,7 @@ from pathlib import Path
 
 from video_salmonn.evaluation.item import Entry
 from video_salmonn.evaluation.save.annotations import read_records
-from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, chosen, clip_names, numbered
+from video_salmonn.evaluation.save.task import CHOOSE, SAVE_FILES, Task, chosen, clip_names, numbered
 
 
 def read(file: Path) -> list[Entry]:
@@ -26,7 +26,7 @@ TASK = Task(
     kind="choice",
     metrics=("accuracy",),
     files=("nextqa_test.json",),
-    prompt=Prompt("{question}\nChoose one:\n{options}\nAnswer with the letter of your choice."),
+    prompt=CHOOSE,
     max_new_tokens=32,
     read=read,
     annotations=SAVE_FILES,

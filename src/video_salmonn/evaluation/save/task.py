@@ -45,6 +45,10 @@ class Prompt:
         )
 
 
+CHOOSE = Prompt("{question}\nChoose one:\n{options}\nAnswer with the letter of your choice.")
+"""How multiple choice is asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One task of the benchmark.
