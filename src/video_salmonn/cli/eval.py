@@ -16,6 +16,7 @@ from video_salmonn.errors import ConfigError
 
 if TYPE_CHECKING:
     from video_salmonn.evaluation.runner import Progress
+    from video_salmonn.inference.engine import VideoSalmonn
     from video_salmonn.metrics.judge import Judge
 
 command = typer.Typer(no_args_is_help=True, add_completion=False, help="Run, score and report evaluations.")
@@ -246,7 +247,7 @@ def write_report(
     if data is not None and model is not None:
         from video_salmonn.evaluation.timelines import Timelines
 
-        draw = Timelines(shared.load_engine(model, device, None, None), data, out).draw
+        draw = Timelines(_evaluated(model, device, out), data, out).draw
     markdown, page = report(out, draw)
     written = {"markdown": str(markdown), "html": str(page)}
     if docs is not None:
@@ -255,6 +256,27 @@ def write_report(
         emit_json(written)
     else:
         stdout.print("\n".join(written.values()), soft_wrap=True, markup=False)
+
+
+def _evaluated(model: str, device: str, out: Path) -> VideoSalmonn:
+    """The model of an evaluation, loaded as it was then.
+
+    Raises:
+        ConfigError: if its weights are others than those evaluated: its timelines would show another model.
+    """
+    from video_salmonn.evaluation.benchmark import read_results
+    from video_salmonn.evaluation.whisper_baseline import weights_fingerprint
+
+    then = read_results(out).get("model", {})
+    profile = then.get("profile")
+    engine = shared.load_engine(model, device, then.get("dtype"), None if profile == "own" else profile)
+    now = weights_fingerprint(engine.model)
+    if now != then.get("weights", now):
+        raise ConfigError(
+            f"{model}: has other weights ({now}) than those evaluated in {out} ({then['weights']})",
+            remedy="name the model that was evaluated",
+        )
+    return engine
 
 
 @command.command("setup-spice")

@@ -92,6 +92,13 @@ def test_command_line_with_the_tiny_model(tmp_path):
     line = read_predictions(tmp_path / "out/predictions/ego4d_qa.jsonl")[0]
     assert line.media[0]["heard"]["status"] == "used"
     assert CliRunner().invoke(app, ["eval", "report", str(tmp_path / "out")]).exit_code == 0
+    words = ["eval", "report", tmp_path / "out", "--data", MINI, "--model", "tiny", "--device", "cpu", "--json"]
+    assert CliRunner().invoke(app, [str(word) for word in words]).exit_code == 0
+    results = tmp_path / "out/results.json"
+    told = json.loads(results.read_text())
+    results.write_text(json.dumps(told | {"model": told["model"] | {"weights": "0" * 16}}))
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 2 and "other weights" in json.loads(done.stdout)["error"]["message"]
 
 
 def test_report_links_timelines_of_best_and_worst_items(model, tmp_path):
