@@ -325,6 +325,8 @@ def _print_score(found: dict[str, Any]) -> None:
     for name, scored in found["metrics"].items():
         if scored.get("note"):
             stdout.print(f"{name}: {scored['note']}", soft_wrap=True, markup=False)
+    for condition, reason in found.get("skipped", {}).items():
+        stdout.print(f"{condition} left out: {reason}", soft_wrap=True, markup=False)
     if found.get("unparsed"):
         stdout.print(f"{found['unparsed']} answers could not be read; they count as wrong")
     for entry in found.get("failed", []):

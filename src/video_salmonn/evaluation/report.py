@@ -190,8 +190,10 @@ def _extremes(out: Path, name: str, metric: str, draw: Draw | None, count: int =
         return []
     scores = json.loads(file.read_text(encoding="utf-8"))
     values = scores["metrics"].get(metric)
-    if not values or min(values) == max(values):
+    if not values:
         return []
+    if min(values) == max(values):
+        return [f"Every item scores {number(values[0])} by {metric}: there are no best and worst ones to show."]
     said = {p.id: p for p in read_predictions(predictions_file(out, name))}
     ranked = sorted(zip(scores["ids"], values), key=lambda pair: (pair[1] if metric == "wer" else -pair[1], pair[0]))
     blocks: list[Block] = []
