@@ -90,7 +90,7 @@ def _value(scored: dict[str, Any] | None) -> str:
         return "–"
     if scored.get("low") is None:
         return f"{scored['value']:.3f}"
-    return f"{scored['value']:.3f} ({scored['low']:.2f} to {scored['high']:.2f})"
+    return f"{scored['value']:.3f} ({scored['low']:.3f} to {scored['high']:.3f})"
 
 
 def _remarks(tasks: dict[str, Any]) -> Iterable[Block]:

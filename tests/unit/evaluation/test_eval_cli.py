@@ -139,7 +139,7 @@ def test_levels_stand_beside_the_papers(call, rule, data, tmp_path):
     found = json.loads((tmp_path / "o/results.json").read_text())["tasks"]["avm"]
     for condition, scored in {"full": found, **found["baselines"]}.items():
         value = scored["metrics"]["accuracy"]
-        assert f"{value['value']:.3f} ({value['low']:.2f} to {value['high']:.2f})" in told, condition
+        assert f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})" in told, condition
     assert "wer ↓" in told and "make it" in told and "names no recogniser" in told
     assert "/somewhere" not in told and str(tmp_path) not in told, "a page to commit names no folder"
 
