@@ -13,7 +13,7 @@ from video_salmonn.metrics.coco_java import CORENLP_JARS
 @pytest.fixture
 def rule(monkeypatch):
     """Put the rule engine in the model's place: what is tested is what the commands do with answers."""
-    monkeypatch.setattr("video_salmonn.cli.options.load_engine", lambda model, *_: model)
+    monkeypatch.setattr("video_salmonn.cli.options.load_engine", lambda model, *_, **__: model)
     monkeypatch.setattr("video_salmonn.evaluation.own_model.OwnModel", lambda model, **_: RuleEngine(name=model))
 
 
