@@ -22,6 +22,7 @@ def held_out(
     split: str = typer.Option("test", "--split", help="test, or dev while training."),
     groups: str = typer.Option("all", "--groups", help="Comma-separated names of rows, or all."),
     limit: int = typer.Option(None, "--limit", min=1, help="At most so many items a row, evenly spread."),
+    compared: int = typer.Option(None, "--compared", min=1, help="At most so many items a row for other conditions."),
     only_full: bool = typer.Option(False, "--only-full", help="No conditions that take something away."),
     whisper: bool = typer.Option(False, "--whisper", help="Also run Whisper's own decoder on the speech rows."),
     batch_size: int = typer.Option(16, "--batch-size", min=1, help="Questions given to the model at once."),
@@ -47,7 +48,15 @@ def held_out(
     data = HeldOut(manifests / f"{split}.jsonl", features, frames, limit)
     results: dict[str, Any] = {
         "groups": measure(
-            loaded, processor, data, out, groups=wanted, only_full=only_full, batch=batch_size, report=_line
+            loaded,
+            processor,
+            data,
+            out,
+            groups=wanted,
+            only_full=only_full,
+            compared=compared,
+            batch=batch_size,
+            report=_line,
         ),
         "beside": {},
     }
@@ -67,7 +76,7 @@ def held_out(
         "model": f"`{model}`" + (f" with the weights in `{weights}`" if weights is not None else ""),
         "data": f"the {split} split of `video-salmonn data build-embedded`, features stored in float16",
         "command": f"`video-salmonn eval held-out --manifests {manifests} --features {features} --model {model}"
-        f"{' --whisper' if whisper else ''} --out {out} --docs {docs}`",
+        f"{' --whisper' if whisper else ''}{f' --compared {compared}' if compared else ''} --out OUT --docs FILE`",
     }
     text = page(results, facts)
     (out / "page.md").write_text(text, encoding="utf-8")

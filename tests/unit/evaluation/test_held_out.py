@@ -104,13 +104,13 @@ def test_the_probe_separates_what_a_line_can(tmp_path):
 
 def test_the_page_has_every_figure():
     full = {"value": 0.9, "low": 0.8, "high": 0.95}
-    conditions = {"full": full, "zeroed": {"value": 0.1}}
+    conditions = {"full": full, "same_items": {"value": 0.8}, "zeroed": {"value": 0.1}}
     results = {
-        "groups": {"sounds": {"items": 80, "metric": "accuracy", "conditions": conditions}},
+        "groups": {"sounds": {"items": 80, "compared": 10, "metric": "accuracy", "conditions": conditions}},
         "beside": {"sounds": {"linear probe": {"value": 0.97}}},
     }
     text = page(results, {"model": "m"})
     assert "| sounds, ESC-10 fold 4 | 80 | accuracy | 90.0 % (80.0 to 95.0) | · | linear probe 97.0 % |" in text
-    assert "| sounds, ESC-10 fold 4 | 90.0 % | 10.0 % |" in text
+    assert "| sounds, ESC-10 fold 4 | 10 | 80.0 % | 10.0 % |" in text
     assert figure(None) == "·"
     assert len({group.name for group in GROUPS}) == len(GROUPS)

@@ -58,9 +58,7 @@ class HeldOut:
     def items(self, group: Group) -> list[Item]:
         """The group's items that have features, in the manifest's order."""
         found = [item for item in self.maker.items if group.takes(item) and item.id in self.examples]
-        if self.limit is None or len(found) <= self.limit:
-            return found
-        return [found[round(place * len(found) / self.limit)] for place in range(self.limit)]
+        return spread(found, self.limit)
 
     def under(self, items: Sequence[Item], condition: str) -> list[Example]:
         """Examples under a condition; ``shuffled`` takes the media of another item with another answer."""
@@ -74,6 +72,13 @@ class HeldOut:
         return made
 
 
+def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """At most ``limit`` of the items, evenly spread over their order; all for None."""
+    if limit is None or len(items) <= limit:
+        return list(items)
+    return [items[int(place * len(items) / limit)] for place in range(limit)]
+
+
 def measure(
     model: VideoSalmonnForConditionalGeneration,
     processor: VideoSalmonnProcessor,
@@ -82,6 +87,7 @@ def measure(
     *,
     groups: Sequence[Group] = GROUPS,
     only_full: bool = False,
+    compared: int | None = None,
     batch: int = 16,
     report: Report = lambda line: None,
 ) -> dict[str, Any]:
@@ -94,11 +100,13 @@ def measure(
         out: folder; ``answers.jsonl`` there is gone on with.
         groups: rows of the table.
         only_full: leave out every condition but ``full``.
+        compared: conditions but ``full`` are asked on at most so many items of a row, evenly spread; None for all.
         batch: questions at once.
         report: gets a line after each group and condition.
 
     Returns:
-        ``{group: {"items": n, "metric", "conditions": {condition: {"value", "low", "high", "note"?}}}}``.
+        ``{group: {"items": n, "metric", "compared": m, "conditions": {condition: {"value", "low", "high", "note"?}}}}``;
+        ``same_items`` among the conditions is ``full`` on the m items that the others were asked on.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / ANSWERS
@@ -111,8 +119,10 @@ def measure(
             continue
         conditions = ("full",) if only_full else ("full", "no_media", *group.conditions)
         figures: dict[str, Any] = {}
+        part = spread(items, compared)
         for condition in conditions:
-            missing = [item for item in items if (condition, item.id) not in known]
+            wanted = items if condition == "full" else part
+            missing = [item for item in wanted if (condition, item.id) not in known]
             if missing:
                 asked = dict(zip((item.id for item in items), data.under(items, condition)))
                 answers = answer_all(
@@ -125,10 +135,18 @@ def measure(
                 )
                 append_answers(path, condition, missing, answers)
                 known |= {(condition, item.id): answer for item, answer in zip(missing, answers)}
-            scored: Scored = group.score(items, [known[condition, item.id] for item in items])
+            scored: Scored = group.score(wanted, [known[condition, item.id] for item in wanted])
             figures[condition] = scored.to_dict()
-            report(f"{group.name} {condition}: {scored.value:.3f} ({len(items)} items)")
-        results[group.name] = {"items": len(items), "metric": group.metric, "conditions": figures}
+            report(f"{group.name} {condition}: {scored.value:.3f} ({len(wanted)} items)")
+        if not only_full:
+            same = group.score(part, [known["full", item.id] for item in part])
+            figures["same_items"] = same.to_dict()
+        results[group.name] = {
+            "items": len(items),
+            "compared": len(part),
+            "metric": group.metric,
+            "conditions": figures,
+        }
     return results
 
 

@@ -66,14 +66,14 @@ def page(results: Mapping[str, Any], facts: Mapping[str, str]) -> str:
             "",
             "## With something taken away",
             "",
-            _row("what", "full", *shown),
-            _row(*["---"] * (len(shown) + 2)),
+            _row("what", "items", "full", *shown),
+            _row(*["---"] * (len(shown) + 3)),
         ]
         for name, result in groups.items():
             conditions = result["conditions"]
             if any(condition in conditions for condition in shown):
-                cells = [figure(conditions.get(condition), interval=False) for condition in ("full", *shown)]
-                lines.append(_row(titles.get(name, name), *cells))
+                cells = [figure(conditions.get(condition), interval=False) for condition in ("same_items", *shown)]
+                lines.append(_row(titles.get(name, name), str(result["compared"]), *cells))
         lines += [
             "",
             "`zeroed`: the media's tokens are there, and zero. `shuffled`: another item's media. `fine_only`,",
