@@ -105,7 +105,7 @@ def measure(
         report: gets a line after each group and condition.
 
     Returns:
-        ``{group: {"items": n, "metric", "compared": m, "conditions": {condition: {"value", "low", "high", "note"?}}}}``;
+        ``{group: {"items": n, "compared": m, "metric", "conditions": {name: {"value", "low", "high", "note"?}}}}``;
         ``same_items`` among the conditions is ``full`` on the m items that the others were asked on.
     """
     out.mkdir(parents=True, exist_ok=True)
