@@ -11,7 +11,8 @@ import torch
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.training.ctc import CtcHead, best_names, ctc_sum, name_losses, name_sum, plain_name
+from video_salmonn.training.auxiliary import names_in
+from video_salmonn.training.ctc import CtcHead, Names, best_names, ctc_sum, name_losses, name_sum, plain_name
 from video_salmonn.training.run_state import read_run
 from video_salmonn.training.warmup import (
     Utterance,
@@ -227,3 +228,22 @@ def test_name_losses_by_hand():
     single = [name_sum(head, [t], [text]) for t, text in zip(tokens, ["red", "blue"])]
     assert float(name_sum(head, tokens, ["red", "blue"])) == pytest.approx(float(sum(single)), rel=1e-5)
     assert float(name_sum(head, tokens, ["stone", "river"])) == 0
+
+
+def test_a_name_is_told_from_all_others():
+    head = CtcHead(torch.randn(20, 24), [" ".join(WORDS)], WordTokenizer()).requires_grad_(False)
+    names = Names(head, ["red stone", "blue", "river", "cloud"])
+    rows = [
+        10 * head.rows[[column - 1 for column in head.columns(name)]].mean(0).expand(5, -1)
+        for name in ("blue", "river")
+    ]
+    right = float(names.choice_sum(rows, ["blue", "river"]))
+    assert right < 0.1 < float(names.choice_sum(rows, ["river", "blue"]))
+    assert float(names.choice_sum(rows, ["green", "green"])) == 0  # no known name
+
+
+def test_names_are_read_from_answers_about_both():
+    assert names_in("picture", "A windsor chair.") == ["windsor chair"]
+    assert names_in("both-sound-av", "I hear a dog barking. I see an apple.") == ["dog barking", "apple"]
+    assert names_in("both-av", "It says: mr. x. It shows milk. It shows a hat.") == ["hat"]
+    assert names_in("both-av", "nothing") == []

@@ -26,6 +26,10 @@ MATCHING_QUESTIONS = (
 )
 
 
+PLAIN = "as it is"
+"""The rule of an item that was not mixed."""
+
+
 @dataclass(frozen=True)
 class MixingConfig:
     """Probabilities of the rules. Defaults are the released ones.
@@ -141,7 +145,7 @@ def mix(item: Item, pools: Pools, config: MixingConfig, rng: random.Random) -> M
     sight, sound = (item if has_sight(item) else None), (item if has_sound(item) else None)
     if item.answer == SPOKEN_CAPTION and sight and sound:
         return _matched(item, pools, rng.random() < config.swap, rng, item.question, "spoken caption")
-    plain = Mixed(sight, sound, list(item.conversation), "as it is")
+    plain = Mixed(sight, sound, list(item.conversation), PLAIN)
     if not config.enabled:
         return plain
     if sight and sound:

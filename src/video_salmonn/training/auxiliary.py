@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from video_salmonn.data.mixing import PLAIN
 from video_salmonn.errors import ConfigError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training.batching import Prepared
-from video_salmonn.training.ctc import BLANK_FILE, CtcHead, ctc_sum, name_sum, plain_name
+from video_salmonn.training.ctc import BLANK_FILE, CtcHead, Names, ctc_sum, name_sum, plain_name
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.run_state import load_prefixed, read_weights
 
-TASKS = ("transcribe", "sound", "picture")
-"""Tasks whose answer is what one sound or picture says or shows; a name loses its article."""
+NAMES = ("sound", "picture")
+"""Tasks whose answer names one sound or picture that is there alone: every output is to give the name."""
+SPOKEN = ("transcribe", "transcribe-av", "transcribe-talk", "transcribe-over")
+"""Tasks whose answer is what is said, whatever else is there: aligned by CTC."""
+AMONG = ("sound-av", "picture-av", "both-sound-av", "both-av")
+"""Tasks about a sound or picture beside something else: the outputs' mean is to tell its name from all other names."""
+
+_PARTS = re.compile(r"(?:I hear (?P<heard>.*)\. I see|It says: .*\. It shows) (?P<seen>.*?)\.?", re.DOTALL)
 
 
-def target(task: str, answer: str) -> str | None:
-    """What the connector's outputs should spell for an item, or None where the task does not say."""
-    if task not in TASKS:
-        return None
-    return answer if task == "transcribe" else plain_name(answer)
+def names_in(task: str, answer: str) -> list[str]:
+    """The names that an answer of one of the tasks of :data:`NAMES` and :data:`AMONG` holds, without articles."""
+    if not task.startswith("both"):
+        return [plain_name(answer)]
+    parts = _PARTS.fullmatch(answer)
+    return [] if parts is None else [plain_name(_capital(part)) for part in parts.groups() if part]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 class CtcAuxiliary:
@@ -51,14 +64,16 @@ class CtcAuxiliary:
         path = init / BLANK_FILE
         if not path.is_file():
             raise ConfigError(f"recipe: ctc_weight needs {path}", remedy="start from a folder that warmup exported")
-        texts = [target(item.task, item.answer) for item in maker.items]
+        names = {name for item in maker.items if item.task in NAMES for name in names_in(item.task, item.answer)}
+        texts = [item.answer for item in maker.items if item.task in SPOKEN]
         embeddings: torch.Tensor = model.language_model.get_input_embeddings().weight.detach()
-        self.head = CtcHead(embeddings, [text for text in texts if text], processor.tokenizer)
+        self.head = CtcHead(embeddings, [*texts, *sorted(names)], processor.tokenizer)
+        self.names = Names(self.head, sorted(names))
         load_prefixed(self.head, read_weights(path), "head.")
         self.head.requires_grad_(False).to(device)
 
     def __call__(self, rows: Sequence[Prepared], tokens: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Summed loss of those items of a pass that are one sound or one picture, unmixed.
+        """Summed loss of those items of a pass whose outputs should hold known words; mixed items are left out.
 
         Args:
             rows: the items that have media, in order.
@@ -66,14 +81,16 @@ class CtcAuxiliary:
         """
         spoken: tuple[list[torch.Tensor], list[str]] = ([], [])
         named: tuple[list[torch.Tensor], list[str]] = ([], [])
+        among: tuple[list[torch.Tensor], list[str]] = ([], [])
         for row, outputs in zip(rows, tokens):
-            example = row.example
-            single = example.features is not None and (example.features.visual is None) != (
-                example.features.speech is None
-            )
-            text = target(example.task, example.conversation[-1]["content"]) if single else None
-            if text:
-                chosen, texts = spoken if example.task == "transcribe" else named
-                chosen.append(outputs)
-                texts.append(text)
-        return ctc_sum(self.head, *spoken) + name_sum(self.head, *named)
+            task, answer = row.example.task, row.example.conversation[-1]["content"]
+            if row.example.rule != PLAIN:
+                continue
+            if task in SPOKEN:
+                spoken[0].append(outputs)
+                spoken[1].append(answer)
+            for name in names_in(task, answer) if task in NAMES + AMONG else []:
+                chosen = named if task in NAMES else among
+                chosen[0].append(outputs)
+                chosen[1].append(name)
+        return ctc_sum(self.head, *spoken) + name_sum(self.head, *named) + self.names.choice_sum(*among)

@@ -118,6 +118,40 @@ def name_losses(log_probabilities: torch.Tensor, mask: torch.Tensor, columns: Se
     return torch.stack([-row[list(target)].sum() for row, target in zip(means, columns)])
 
 
+class Names:
+    """All known names, to tell one from the others by the mean of an item's outputs.
+
+    Args:
+        head: gives logits over tokens.
+        names: those with tokens outside its vocabulary are left out.
+    """
+
+    def __init__(self, head: CtcHead, names: Sequence[str]) -> None:
+        self.head = head
+        columns = [(name, head.columns(name)) for name in names]
+        known = [(name, found) for name, found in columns if found is not None]
+        self.place = {name: place for place, (name, _) in enumerate(known)}
+        self.average = torch.zeros(len(known), len(head.tokens_of_column) + 1)
+        for place, (_, found) in enumerate(known):
+            for column in found:
+                self.average[place, column] += 1 / len(found)
+
+    def choice_sum(self, tokens: Sequence[torch.Tensor], texts: Sequence[str]) -> torch.Tensor:
+        """Summed cross entropy of items' names among all names; unknown ones add nothing. A scalar in float32.
+
+        Args:
+            tokens: connector outputs ``(L_m, D_llm)`` each.
+            texts: names.
+        """
+        known = [(rows.float().mean(0), self.place[text]) for rows, text in zip(tokens, texts) if text in self.place]
+        if not known:
+            return self.head.rows.new_zeros(())
+        log_probabilities = self.head(torch.stack([mean for mean, _ in known])[:, None])[:, 0]
+        scores = log_probabilities @ self.average.to(log_probabilities).T
+        labels = torch.tensor([place for _, place in known], device=scores.device)
+        return F.cross_entropy(scores, labels, reduction="sum")
+
+
 def best_names(
     log_probabilities: torch.Tensor, mask: torch.Tensor, candidates: Mapping[str, Sequence[int]]
 ) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 from video_salmonn.data.embedded.keys import MediaKeys
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
-from video_salmonn.data.mixing import Mixed, MixingConfig, Pools, has_sight, has_sound, mix
+from video_salmonn.data.mixing import PLAIN, Mixed, MixingConfig, Pools, has_sight, has_sound, mix
 from video_salmonn.errors import ConfigError, EmptyMediaError, ManifestError, MediaError
 from video_salmonn.inference.media_store import MediaStore
 from video_salmonn.model.inputs import MediaFeatures
@@ -209,7 +209,7 @@ class ExampleMaker:
         """The item as it is, without mixing (validation)."""
         item = self.items[index]
         sight, sound = (item if has_sight(item) else None), (item if has_sound(item) else None)
-        return self._with_what_is_there(item, Mixed(sight, sound, list(item.conversation), "as it is"))
+        return self._with_what_is_there(item, Mixed(sight, sound, list(item.conversation), PLAIN))
 
     def lengths(self) -> list[float]:
         """About how many tokens each item takes."""
