@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from video_salmonn.checkpoints.assemble import load_directory
 from video_salmonn.cli.main import app
-from video_salmonn.errors import CheckpointError
+from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.training.exporting import export, find_checkpoint
 from video_salmonn.training.stage import build_model
 from video_salmonn.training.trainer import Trainer
@@ -55,6 +55,10 @@ def test_the_adapter_alone_starts_another_run(trained: Trainer, tmp_path: Path) 
     assert not whole.exists()
     (find_checkpoint(trained.out, "last") / "other.safetensors").rename(tmp_path / "other")
     account = export(trained.out, whole, which="last", adapter_only=True)
+    small = tmp_path / "small"
+    export(trained.out, small, which="last", adapter_only=True, int8=True)
+    with pytest.raises(ConfigError, match="int8"):
+        export(trained.out, tmp_path / "none", which="last", int8=True)
     (tmp_path / "other").rename(find_checkpoint(trained.out, "last") / "other.safetensors")
     assert {"connector.safetensors", "lora.safetensors", "recipe.json"} <= set(account["files"])
     start = recipe(tmp_path, tmp_path, f"init={whole}", "connector.levels=[[10,30]]")
@@ -62,6 +66,11 @@ def test_the_adapter_alone_starts_another_run(trained: Trainer, tmp_path: Path) 
     own = trained.plain.state_dict()
     moved = [n for n, t in model.state_dict().items() if n.startswith("connector.") or ".lora_" in n]
     assert moved and all(torch.equal(model.state_dict()[name], own[name]) for name in moved)
+    name = "connector.safetensors"
+    assert (small / name).stat().st_size < 0.6 * (whole / name).stat().st_size
+    model, _ = build_model(recipe(tmp_path, tmp_path, f"init={small}", "connector.levels=[[10,30]]"))
+    for name in moved:
+        assert (model.state_dict()[name] - own[name]).abs().max() <= own[name].abs().max() / 120
 
 
 def test_what_cannot_be_exported_says_what_there_is(trained: Trainer, tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from safetensors.torch import save_file
 
-from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE
-from video_salmonn.errors import CheckpointError
+from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE, read_tensors
+from video_salmonn.checkpoints.compact import compact
+from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.training import checkpointing
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.stage import build_model
@@ -40,7 +42,9 @@ def find_checkpoint(run: Path, which: str = "best") -> Path:
     return folder
 
 
-def export(run: Path, out: Path, *, which: str = "best", adapter_only: bool = False) -> dict[str, Any]:
+def export(
+    run: Path, out: Path, *, which: str = "best", adapter_only: bool = False, int8: bool = False
+) -> dict[str, Any]:
     """Write what a run has learned.
 
     Args:
@@ -49,12 +53,14 @@ def export(run: Path, out: Path, *, which: str = "best", adapter_only: bool = Fa
         which: see :func:`find_checkpoint`.
         adapter_only: only ``connector.safetensors`` and, if there is an adapter, ``lora.safetensors``, for
             ``init`` of another recipe and for ``VideoSalmonn.load`` of the same preset.
+        int8: store the matrices of these two in a byte a number (:mod:`video_salmonn.checkpoints.compact`).
 
     Returns:
         ``{"checkpoint", "step", "out", "files"}``.
 
     Raises:
         CheckpointError: no such checkpoint, or ``out`` exists, or (``adapter_only``) other parts were trained too.
+        ConfigError: ``int8`` for a whole model.
     """
     folder = find_checkpoint(run, which)
     if out.exists():
@@ -64,9 +70,18 @@ def export(run: Path, out: Path, *, which: str = "best", adapter_only: bool = Fa
             f"{folder}: more than connector and adapter was trained ({checkpointing.OTHER_FILE})",
             remedy="export the whole model: leave --adapter-only out",
         )
+    if int8 and not adapter_only:
+        raise ConfigError("int8 is for connector and adapter alone", remedy="add --adapter-only")
     state = checkpointing.read_state(folder)
     if adapter_only:
-        checkpointing.write_folder(out, lambda work: _copy(folder, work, (CONNECTOR_FILE, LORA_FILE, *RECORDS)))
+
+        def write_small(work: Path) -> None:
+            _copy(folder, work, (CONNECTOR_FILE, LORA_FILE, *RECORDS))
+            for name in (CONNECTOR_FILE, LORA_FILE) if int8 else ():
+                if (work / name).is_file():
+                    save_file(compact(read_tensors(work / name)), work / name)
+
+        checkpointing.write_folder(out, write_small)
     else:
         model, processor = build_model(read_recipe(folder))
         checkpointing.load_trained(model, folder)
