@@ -80,9 +80,13 @@ def _table(tasks: dict[str, Any], conditions: Sequence[str]) -> list[Block]:
             by = {FULL: entry["metrics"]} | {c: e["metrics"] for c, e in entry.get("baselines", {}).items()}
             values = [_value(by.get(condition, {}).get(metric)) for condition in shown]
             n = f"{entry['n']}" if entry["n"] == entry["of"] else f"{entry['n']} of {entry['of']}"
-            rows.append((name, n, f"{metric}{' ↓' if metric == 'wer' else ''}", *values))
-    meanings = "; ".join(f"{condition}: {_MEANING[condition]}" for condition in shown)
-    return [Table(("task", "n", "metric", *shown), rows), f"{meanings}; –: says nothing about the task."]
+            rows.append((f"{name}: {metric}{' ↓' if metric == 'wer' else ''}", n, *values))
+    meanings = [(condition, _MEANING[condition]) for condition in shown]
+    return [
+        Table(("task: metric", "items", *shown), rows),
+        "–: says nothing about the task, or was not run.",
+        Table(("condition", "what it is"), meanings),
+    ]
 
 
 def _value(scored: dict[str, Any] | None) -> str:
