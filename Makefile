@@ -72,7 +72,8 @@ save-mini: parts setup
 	@test -f runs/save-mini/save-mini.json || $(BIN)/video-salmonn eval save build-mini --source "$(MEDIA)" --out runs/save-mini
 	$(BIN)/video-salmonn eval save --data runs/save-mini --model $(MODEL) --dtype $(DTYPE) --device cpu --out $(RESULTS) --resume \
 	  --batch-size 40 --max-new-tokens 48 --choices likelihood --baselines all,fine_only,coarse_only $(SAVE_MINI_OPTIONS)
-	$(BIN)/video-salmonn eval report $(RESULTS) --docs $(PAGE) --repeat "make save-mini MEDIA=FOLDER"
+	$(BIN)/video-salmonn eval report $(RESULTS) --docs $(PAGE) \
+	  --repeat "make save-mini MEDIA=FOLDER$(if $(SAVE_MINI_OPTIONS), SAVE_MINI_OPTIONS='$(SAVE_MINI_OPTIONS)')"
 
 FUZZ_SECONDS ?= 600
 fuzz: setup
