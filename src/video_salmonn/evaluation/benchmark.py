@@ -114,6 +114,7 @@ def evaluate(
         "whisper": settings.get("whisper"),
         "batch_size": options.batch_size,
         "threads": torch.get_num_threads(),
+        "processes": shards.count,
         "intervals": {"method": "percentile bootstrap over items", "level": LEVEL, "resamples": options.resamples},
         "judge": {"model": options.judge.model, "wording": JUDGE_VERSION} if options.judge else None,
         "versions": versions(),

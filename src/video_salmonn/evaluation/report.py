@@ -231,7 +231,9 @@ def _senses(media: dict[str, Any]) -> str:
 def _settings(results: dict[str, Any]) -> Table:
     rows = [("benchmark", str(results.get("benchmark", "")))]
     rows += [(f"model {key}", str(value)) for key, value in results.get("model", {}).items() if key != "notices"]
-    rows += [(key, str(results[key])) for key in ("seed", "choices", "batch_size", "threads") if key in results]
+    rows += [
+        (key, str(results[key])) for key in ("seed", "choices", "batch_size", "threads", "processes") if key in results
+    ]
     rows += [(f"whisper {key}", str(value)) for key, value in (results.get("whisper") or {}).items()]
     rows += [(f"intervals: {key}", str(value)) for key, value in results.get("intervals", {}).items()]
     if results.get("judge"):

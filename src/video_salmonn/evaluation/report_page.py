@@ -134,12 +134,16 @@ def _settings(results: dict[str, Any]) -> Table:
         rows.append(
             (WHISPER, ", ".join(str(whisper[key]) for key in ("name", "weights", "decoding") if key in whisper))
         )
-    rows += [(key, str(results[key])) for key in ("seed", "choices", "batch_size", "threads") if key in results]
+    rows += [
+        (key, str(results[key])) for key in ("seed", "choices", "batch_size", "threads", "processes") if key in results
+    ]
     rows.append(("items", str(sum(entry["n"] for entry in tasks.values()))))
     longest = max((entry["max_new_tokens"] for entry in tasks.values()), default=0)
     rows.append(("longest answer allowed", f"{longest} tokens"))
     clock, cpu = (sum(sum(e.get(k, {}).values()) for e in tasks.values()) for k in ("seconds", "cpu_seconds"))
     told = f"{cpu / 60:.1f} minutes of processor time, {clock / 60:.1f} by the clock; loading and scoring not counted"
+    if results.get("processes", 1) > 1:
+        told += f"; of the first of {results['processes']} processes"
     rows.append(("time of all conditions", told))
     rows += [(f"version of {key}", str(value)) for key, value in results.get("versions", {}).items()]
     return Table(("setting", "value"), rows)

@@ -141,6 +141,7 @@ def test_levels_stand_beside_the_papers(call, rule, data, tmp_path):
         value = scored["metrics"]["accuracy"]
         assert f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})" in told, condition
     assert "how2: wer ↓" in told and "make it" in told and "names no recogniser" in told
+    assert "| processes | 1 |" in told and "of the first of" not in told
     assert "/somewhere" not in told and str(tmp_path) not in told, "a page to commit names no folder"
 
 
