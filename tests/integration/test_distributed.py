@@ -57,8 +57,16 @@ def read(out: Path) -> list[dict]:
 
 def test_two_processes_equal_one_and_resume_across_world_sizes(tmp_path: Path) -> None:
     cache = tmp_path / "features"
-    one = train(tmp_path / "one", cache, 1, 20)
-    two = train(tmp_path / "two", cache, 2, 20)
+    checked = sets("validate_every=10", "data.validation_items=5", "data.validation_samples=3")
+    one = train(tmp_path / "one", cache, 1, 20, *checked)
+    two = train(tmp_path / "two", cache, 2, 20, *checked)
+    held_out = [[line for line in lines if "validation_loss" in line] for lines in (one, two)]
+    assert [line["validation_items"] for line in held_out[1]] == [5, 5]  # shared out: 3 and 2
+    for alone, together in zip(*held_out):
+        assert together["validation_loss"] == pytest.approx(alone["validation_loss"], abs=1e-4)
+    samples = [(tmp_path / name / "samples.jsonl").read_text() for name in ("one", "two")]
+    assert samples[0] == samples[1] and samples[0].count("\n") == 6
+    one, two = ([line for line in lines if "loss" in line] for lines in (one, two))
     assert len(two) == 20
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], abs=1e-4)
     state = json.loads((tmp_path / "two/checkpoints/step-20/state.json").read_text())
@@ -77,7 +85,7 @@ def test_ranks_whose_items_have_other_modalities_do_not_hang_and_equal_one_proce
     rows = entries(24)
     for number, row in enumerate(rows):
         video = row["media"]["video"]
-        row["media"] = ({"video": video, "audio": None}, {"audio": video}, {"video": video})[number % 3]
+        row["media"] = ({"video": video, "audio": None}, {"audio": video}, {"video": video}, {})[number % 4]
     manifest = write(tmp_path / "mixed.jsonl", rows)
     # one item a rank and step, so that most steps pair ranks that lack different branches of the connector
     more = sets(f"data.train=[{manifest}]", "batch_size=2", "micro_batch=1")
@@ -153,7 +161,7 @@ def test_fsdp2_shards_for_real_equals_one_process_and_its_checkpoint_goes_on_any
     rows = entries(24)
     for number, row in enumerate(rows):
         video = row["media"]["video"]
-        row["media"] = ({"video": video, "audio": None}, {"audio": video}, {"video": video})[number % 3]
+        row["media"] = ({"video": video, "audio": None}, {"audio": video}, {"video": video}, {})[number % 4]
     manifest = write(tmp_path / "mixed.jsonl", rows)
     cache = tmp_path / "cache"
     more = [*sets(f"data.train=[{manifest}]", "micro_batch=2", "batch_size=4", "validate_every=10", "strategy=fsdp2")]

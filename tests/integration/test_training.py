@@ -157,6 +157,22 @@ def test_fresh_parts_depend_on_the_seed_alone_and_a_fresh_adapter_does_nothing(t
     assert all(not t.any() for n, t in states[0].items() if ".lora_B." in n)
 
 
+def test_items_of_text_alone_train_also_where_a_whole_pass_is_text_and_only_the_connector_trains(
+    tmp_path: Path, cache: Path
+) -> None:
+    rows = entries(8)
+    for row in rows[1:]:
+        row["media"] = {}
+    manifest = write(tmp_path / "text.jsonl", rows)
+    changes = (f"data.train=[{manifest}]", f"data.validation={manifest}", "max_steps=2", "validate_every=2")
+    for trainable in ("[connector]", "[connector,lora_]"):
+        sizes = (f"trainable={trainable}", "batch_size=8", "save_every=0")
+        whole = run(recipe(tmp_path / f"a{trainable}", cache, *changes, *sizes, "micro_batch=8"))[1]
+        apart = run(recipe(tmp_path / f"b{trainable}", cache, *changes, *sizes, "micro_batch=1"))[1]
+        assert [line["loss"] for line in apart[:2]] == pytest.approx([line["loss"] for line in whole[:2]], abs=1e-5)
+        assert whole[2]["validation_items"] == 8
+
+
 def test_frozen_weights_in_bf16_train_and_what_is_trained_stays_fp32(tmp_path: Path, cache: Path) -> None:
     more = ("precision=bf16", "frozen_precision=bf16", "trainable=[connector,lora_]", "max_steps=3", "save_every=0")
     trainer, lines = run(recipe(tmp_path, cache, *more, "validate_every=3"))

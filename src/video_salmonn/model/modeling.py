@@ -79,6 +79,8 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if config.lora and config.adapters:
             adapters.activate(self.language_model, "default")
         self.tower.requires_grad_(False)
+        self.touch_connector = False
+        """While training, give every parameter of the connector a gradient, if only zero."""
         self.post_init()
         self.generation_config = GenerationConfig.from_model_config(config.text_config)
         self.generation_config.update(**config.generation)
@@ -189,6 +191,18 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             stretch: windows this many times longer (fewer tokens per second, for long media).
         """
         return connect(self.tower, self.connector, features, instructions, zero_levels, stretch)
+
+    def _connector_touch(self, device: torch.device) -> torch.Tensor:
+        """Zero, with a gradient of zero for every parameter of the connector: it runs on a frame of each stream."""
+        config = self.connector.config
+        like: dict[str, Any] = {"device": device, "dtype": self.connector.llm_projection.weight.dtype}
+        streams: dict[str, torch.Tensor] = {}
+        if config.visual_dim:
+            streams["visual"] = torch.zeros(1, 1, config.visual_tokens, config.visual_dim, **like)
+        for name, width in (("speech", config.speech_dim), ("audio", config.audio_dim)):
+            if width:
+                streams[name] = torch.zeros(1, config.audio_tokens, width, **like)
+        return 0.0 * self.connector(**streams).tokens.sum()
 
     def get_video_features(
         self,
@@ -301,6 +315,8 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 made = self._media_embeds(media, zero_levels)
                 media_embeds, connected = made if made is not None else (None, None)
             inputs_embeds = self.embed(input_ids, media_embeds, attention_mask)
+        if self.touch_connector and self.training and torch.is_grad_enabled():
+            inputs_embeds = inputs_embeds + self._connector_touch(inputs_embeds.device).to(inputs_embeds.dtype)
         if position_ids is None and past_key_values is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
         if isinstance(logits_to_keep, int) and 0 < logits_to_keep < inputs_embeds.shape[1]:

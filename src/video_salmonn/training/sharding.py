@@ -23,12 +23,8 @@ def shard(model: VideoSalmonnForConditionalGeneration, device: torch.device, pro
     """Shard everything but the encoders, in place: a unit a layer of the language model, the connector, the rest.
 
     Raises:
-        ConfigError: part of the encoders is to be trained, or this torch is too old.
+        ConfigError: part of the encoders is to be trained.
     """
-    if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
-        raise ConfigError(
-            f"recipe: strategy fsdp2 needs torch 2.13, this is {torch.__version__}", remedy="strategy=ddp"
-        )
     if any(p.requires_grad for p in model.tower.parameters()):
         raise ConfigError("recipe: strategy fsdp2 cannot train parts of the tower", remedy="--set strategy=ddp")
     model.to(device)
@@ -40,9 +36,6 @@ def shard(model: VideoSalmonnForConditionalGeneration, device: torch.device, pro
     # The connector may run several times a pass (items of several shapes), so it is gathered once and kept.
     fully_shard(model.connector, mesh=mesh, reshard_after_forward=False)
     fully_shard(model, mesh=mesh, reshard_after_forward=False, ignored_params=set(model.tower.parameters()))
-    assert isinstance(model, FSDPModule)
-    # Ranks of unlike modalities have gradients for unlike parameters; without zeros for the others they would not meet.
-    model.set_reduce_scatter_unused_params(True)
 
 
 def sync_gradients(model: torch.nn.Module, on: bool) -> None:

@@ -88,6 +88,9 @@ class Trainer:
             self.ctc = CtcAuxiliary(model, processor, maker, Path(recipe.init), self.accelerator.device)
         self.context = int(model.config.text_config.max_position_embeddings)
         self.sharded = recipe.strategy == "fsdp2" and self.accelerator.num_processes > 1
+        # Ranks of unlike modalities would have gradients for unlike parameters, and their exchanges would not meet.
+        # A pass of text alone may have no gradient at all.
+        model.touch_connector = self.sharded or not all(item.media for item in maker.items)
         if self.sharded:
             sharding.shard(model, self.accelerator.device, self.accelerator.num_processes)
         optimizer = torch.optim.AdamW(
@@ -153,9 +156,10 @@ class Trainer:
         rows = loaded.rows
         self.broken |= loaded.broken
         self.rules.update(row.example.rule for row in rows)
-        own = [sum(row.answer_tokens * row.example.weight for row in rows), len(rows), self.asked]
+        with_media = sum(row.example.features is not None for row in rows)
+        own = [sum(row.answer_tokens * row.example.weight for row in rows), len(rows), with_media, self.asked]
         counts = torch.tensor(own, dtype=torch.float32, device=accelerator.device)
-        tokens, items, stops = accelerator.reduce(counts, "sum").tolist()
+        tokens, items, with_media, stops = accelerator.reduce(counts, "sum").tolist()
         self.stop = self.stop or stops > 0
         if not items or not tokens:
             raise TrainingError(
@@ -174,7 +178,7 @@ class Trainer:
                 sharding.sync_gradients(self.model, last)
             with nullcontext() if last or self.sharded else accelerator.no_sync(self.model):
                 summed, diversity, aligned = self.losses(batch)
-                share_of_batch = len(part) / items
+                share_of_batch = len(batch.features) / max(1, with_media)  # text alone has no queries to differ
                 loss = summed / tokens + recipe.diversity_weight * diversity * share_of_batch
                 loss = loss + recipe.ctc_weight * aligned / tokens
                 if ghost:
@@ -279,21 +283,33 @@ class Trainer:
             report(line)
 
     def _validate(self, report: Report) -> None:
-        """Loss and answers on held-out items, by the main process while the others wait, or by all where sharded."""
-        if self.validation is not None and (self.accelerator.is_main_process or self.sharded):
-            with sharding.whole(self.plain) if self.sharded else nullcontext():
-                scores, samples = validate(
-                    self.plain, self.processor, self.validation, self.recipe, self.accelerator.device, self.context
-                )
-            if self.logbook is not None:
-                line = {"step": self.step, **scores}
-                self.logbook.metrics(line)
-                self.logbook.samples(self.step, samples)
-                report(line)
-            if self.best is None or scores["validation_loss"] < self.best:
-                self.best = scores["validation_loss"]
-                self.save(checkpointing.BEST)
-        self.accelerator.wait_for_everyone()
+        """Loss and answers on held-out items, which the processes share out; each measures all where it is sharded."""
+        if self.validation is None:
+            return
+        engine = self.accelerator
+        alike = self.sharded or engine.num_processes == 1  # sharded weights are read by all processes together
+        rank, world = (0, 1) if alike else (engine.process_index, engine.num_processes)
+        with sharding.whole(self.plain) if self.sharded else nullcontext():
+            scores, samples = validate(
+                self.plain,
+                self.processor,
+                self.validation,
+                self.recipe,
+                engine.device,
+                self.context,
+                rank,
+                world,
+                (lambda own: own) if alike else gather_object,
+            )
+        if self.logbook is not None:
+            line = {"step": self.step, **scores}
+            self.logbook.metrics(line)
+            self.logbook.samples(self.step, samples)
+            report(line)
+        if self.best is None or scores["validation_loss"] < self.best:
+            self.best = scores["validation_loss"]
+            self.save(checkpointing.BEST)
+        engine.wait_for_everyone()
 
     # ---------------------------------------------------------------------------------------- save and resume
 
@@ -381,7 +397,7 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
     handlers = [
         # A rank whose batch lacks a modality leaves that branch of the connector without gradient.
         DistributedDataParallelKwargs(find_unused_parameters=True),
-        # The others wait while the main process validates and saves.
+        # The others wait while one process validates a slow item, or the main process saves.
         InitProcessGroupKwargs(timeout=timedelta(hours=2)),
     ]
     AcceleratorState._reset_state()  # one Python process may train several stages, each in its own precision

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -94,6 +95,27 @@ def generate_answer(
     return processor.tokenizer.decode(output[0, ids["input_ids"].shape[1] :], skip_special_tokens=True).strip()
 
 
+@dataclass
+class Share:
+    """What one process found on its part of the validation items.
+
+    Attributes:
+        usable: numbers of the items that could be used.
+        skipped: how many could not.
+        loss: token cross entropies, summed.
+        tokens: answer tokens.
+    """
+
+    usable: list[int] = field(default_factory=list)
+    skipped: int = 0
+    loss: float = 0.0
+    tokens: int = 0
+
+
+Gather = Callable[[list[Any]], list[Any]]
+"""Gives every process the lists of all, joined."""
+
+
 @torch.inference_mode()
 def validate(
     model: VideoSalmonnForConditionalGeneration,
@@ -102,23 +124,70 @@ def validate(
     recipe: Recipe,
     device: torch.device,
     context: int,
+    rank: int = 0,
+    world: int = 1,
+    gather: Gather = lambda own: own,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """(scores, samples) on the validation items: token loss on all of them, metrics of some generated answers.
 
-    ``validation_skipped`` counts items whose media could not be used, where there are any.
+    ``validation_skipped`` counts items whose media could not be used, where there are any. Processes take the items in
+    turns and share what they find, so all return the scores that one process alone would.
+
+    Args:
+        model, processor, maker, recipe, device, context: as in training.
+        rank, world: this process, and how many take part.
+        gather: joins the lists of all processes.
     """
     was_training = model.training
     model.eval()
-    total, tokens, skipped = 0.0, 0, 0
-    rows: list[Prepared] = []
-    for index in range(min(len(maker.items), recipe.data.validation_items)):
+    own, rows = _measure(model, processor, maker, recipe, device, context, range(rank, _count(maker, recipe), world))
+    shares: list[Share] = gather([own])
+    usable = sorted(number for share in shares for number in share.usable)
+    stride = max(1, len(usable) // max(1, recipe.data.validation_samples))
+    answered: list[tuple[int, dict[str, Any]]] = []
+    for number in usable[::stride][: recipe.data.validation_samples]:
+        if number in rows:
+            example = rows[number].example
+            answer = generate_answer(model, processor, example, rows[number], device)
+            reference = example.conversation[-1]["content"]
+            sample = {"id": example.id, "task": example.task, "answer": answer, "reference": reference}
+            answered.append((number, sample))
+    samples = [sample for _, sample in sorted(gather(answered), key=lambda entry: entry[0])]
+    model.train(was_training)
+    if not usable:
+        raise TrainingError("no validation item can be used", remedy="check data.validation with: data validate")
+    tokens, skipped = sum(share.tokens for share in shares), sum(share.skipped for share in shares)
+    loss = sum(share.loss for share in shares) / max(1, tokens)
+    scores: dict[str, Any] = {"validation_loss": loss, "validation_items": len(usable)}
+    if skipped:
+        scores["validation_skipped"] = skipped
+    return scores | score(samples), samples
+
+
+def _count(maker: ExampleMaker, recipe: Recipe) -> int:
+    return min(len(maker.items), recipe.data.validation_items)
+
+
+def _measure(
+    model: VideoSalmonnForConditionalGeneration,
+    processor: VideoSalmonnProcessor,
+    maker: ExampleMaker,
+    recipe: Recipe,
+    device: torch.device,
+    context: int,
+    numbers: Iterable[int],
+) -> tuple[Share, dict[int, Prepared]]:
+    """The token loss of the items with these numbers, and the items themselves, prepared."""
+    share, rows = Share(), {}
+    for number in numbers:
         try:
-            example = maker.plain(index)
-            rows.append(prepare(example, processor, context))
+            rows[number] = prepare(maker.plain(number), processor, context)
         except (MediaError, ContextError):
-            skipped += 1
+            share.skipped += 1
+    share.usable = list(rows)
     for start in range(0, len(rows), recipe.micro_batch):
-        batch = collate(rows[start : start + recipe.micro_batch], processor, device, torch.float32)
+        part = [rows[number] for number in share.usable[start : start + recipe.micro_batch]]
+        batch = collate(part, processor, device, torch.float32)
         instruction = batch.instruction or (None, None)
         logits = model(
             input_ids=batch.input_ids,
@@ -129,18 +198,6 @@ def validate(
             logits_to_keep=batch.answer_span,
         ).logits[:, :-1]
         labels = batch.labels[:, -batch.answer_span + 1 :]
-        total += float(F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum"))
-        tokens += int((labels != IGNORED).sum())
-    samples = []
-    stride = max(1, len(rows) // max(1, recipe.data.validation_samples))
-    for row in rows[::stride][: recipe.data.validation_samples]:
-        answer = generate_answer(model, processor, row.example, row, device)
-        reference = row.example.conversation[-1]["content"]
-        samples.append({"id": row.example.id, "task": row.example.task, "answer": answer, "reference": reference})
-    model.train(was_training)
-    if not rows:
-        raise TrainingError("no validation item can be used", remedy="check data.validation with: data validate")
-    scores: dict[str, Any] = {"validation_loss": total / max(1, tokens), "validation_items": len(rows)}
-    if skipped:
-        scores["validation_skipped"] = skipped
-    return scores | score(samples), samples
+        share.loss += float(F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum"))
+        share.tokens += int((labels != IGNORED).sum())
+    return share, rows
