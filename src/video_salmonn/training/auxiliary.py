@@ -13,7 +13,7 @@ from video_salmonn.errors import ConfigError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training.batching import Prepared
-from video_salmonn.training.ctc import BLANK_FILE, CtcHead, Names, ctc_sum, name_sum, plain_name
+from video_salmonn.training.ctc import BLANK_FILE, SHRUNK, CtcHead, Names, ctc_sum, name_sum, plain_name
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.run_state import load_prefixed, read_weights
 
@@ -69,7 +69,9 @@ class CtcAuxiliary:
         embeddings: torch.Tensor = model.language_model.get_input_embeddings().weight.detach()
         self.head = CtcHead(embeddings, [*texts, *sorted(names)], processor.tokenizer)
         self.names = Names(self.head, sorted(names))
-        load_prefixed(self.head, read_weights(path), "head.")
+        weights = read_weights(path)
+        load_prefixed(self.head, weights, "head.")
+        self.shrunk = float(weights.get(SHRUNK, torch.ones(())))
         self.head.requires_grad_(False).to(device)
 
     def __call__(self, rows: Sequence[Prepared], tokens: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -82,7 +84,8 @@ class CtcAuxiliary:
         spoken: tuple[list[torch.Tensor], list[str]] = ([], [])
         named: tuple[list[torch.Tensor], list[str]] = ([], [])
         among: tuple[list[torch.Tensor], list[str]] = ([], [])
-        for row, outputs in zip(rows, tokens):
+        for row, small in zip(rows, tokens):
+            outputs = small / self.shrunk
             task, answer = row.example.task, row.example.conversation[-1]["content"]
             if row.example.rule != PLAIN:
                 continue

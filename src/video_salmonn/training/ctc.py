@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 BLANK_FILE = "ctc.safetensors"
 """Blank of the warm-up's head, beside the connector that it exports."""
+SHRUNK = "shrunk"
+"""Tensor in that file: what the exported connector's outputs were multiplied by, to be as long as word embeddings."""
 
 
 class CtcHead(nn.Module):

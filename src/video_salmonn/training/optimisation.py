@@ -54,8 +54,9 @@ def parameter_groups(model: torch.nn.Module, recipe: Recipe) -> list[dict[str, A
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        own = next((part for part in recipe.optim.rates if part in name), None)
-        used |= {part for part in recipe.optim.rates if part in name}
+        matching = [part for part in recipe.optim.rates if part in name]
+        own = max(matching, key=len, default=None)
+        used |= set(matching)
         rate = recipe.optim.rate if own is None else recipe.optim.rates[own]
         groups.setdefault((rate, parameter.ndim >= 2), []).append(parameter)
     idle = sorted(set(recipe.optim.rates) - used)

@@ -47,7 +47,8 @@ class OptimRecipe:
 
     Attributes:
         rate: peak learning rate of AdamW.
-        rates: other peak rates for parts, by prefix of the parameter name (``connector``, ``language_model`` …).
+        rates: other peak rates for parts, by a part of the parameter name (``connector``, ``llm_projection`` …); of
+            several that fit, the longest decides.
         min_rate: where the cosine ends, as a share of the peak.
         warmup_steps: linear rise.
         weight_decay: on matrices; vectors have none.
