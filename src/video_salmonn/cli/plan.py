@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
 from video_salmonn.errors import ConfigError
 
@@ -18,7 +19,10 @@ CARDS = (24, 40, 48, 80)
 def command(
     model: str = typer.Option("released-13b", "--model", help="A preset or a model directory."),
     clip: str = typer.Option("60s", help="Length of the clip, such as 60s or 2m."),
-    dtype: str = typer.Option("bf16", help="int4, int8 (both: the language model's layers), bf16, fp16 or fp32."),
+    dtype: str = typer.Option("bf16", help="bf16, fp16, fp32; or int8, int4: --quantise, and 16 bits for the rest."),
+    quantise: str = shared.QUANTISE,
+    offload_encoders: bool = shared.OFFLOAD_ENCODERS,
+    kv_cache: str = shared.KV_CACHE,
     num_beams: int = typer.Option(None, "--num-beams", min=1, help="Beams; the model's own by default."),
     max_new_tokens: int = typer.Option(None, "--max-new-tokens", min=1, help="Longest answer; the model's own."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
@@ -28,7 +32,14 @@ def command(
     from video_salmonn.model.memory import memory_plan
 
     account = {"model": model} | memory_plan(
-        read_config(model), _seconds(clip), dtype, beams=num_beams, new_tokens=max_new_tokens
+        read_config(model),
+        _seconds(clip),
+        _short(dtype),
+        quantise=quantise,
+        offload_encoders=offload_encoders,
+        kv_cache=kv_cache,
+        beams=num_beams,
+        new_tokens=max_new_tokens,
     )
     account["here"] = [place | {"fits": place["free"] >= account["needed"]} for place in _here()]
     account["fits"] = any(place["fits"] for place in account["here"])
@@ -37,6 +48,11 @@ def command(
         emit_json(account)
         return
     _print(account)
+
+
+def _short(dtype: str) -> str:
+    """A dtype under its short name; `ask` and its kin take both."""
+    return {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}.get(dtype, dtype)
 
 
 def _seconds(text: str) -> float:
@@ -81,7 +97,8 @@ def _print(account: dict[str, Any]) -> None:
     def size(count: int) -> str:
         return f"{count / scale:,.2f}"
 
-    title = f"{account['model']}, {account['dtype']}, a clip of {account['clip_seconds']:g} s"
+    more = ", ".join(word for word in (account["quantise"], "encoders in turn" * account["offload_encoders"]) if word)
+    title = f"{account['model']}, {account['dtype']}{more and f' ({more})'}, a clip of {account['clip_seconds']:g} s"
     table = Table("what", "part", unit, title=title)
     for part, count in account["weights"].items():
         table.add_row("weights", part, size(count))
@@ -90,10 +107,13 @@ def _print(account: dict[str, Any]) -> None:
     for part, count in account["activations"].items():
         table.add_row("while running", part, size(count))
     tokens = f"{account['media_tokens']} media tokens, {account['new_tokens']} new, {account['beams']} beams"
-    table.add_row("cache", tokens, size(account["kv_cache"]))
+    table.add_row(f"cache ({account['kv_cache_kind']})", tokens, size(account["kv_cache"]))
+    if account["resting"]:
+        table.add_row("resting", "encoders that do not run, elsewhere", size(-account["resting"]))
     table.add_row("peak", "weights, features, widest stage", size(account["peak"]))
     table.add_row("needed", "peak and a tenth", size(account["needed"]))
     stdout.print(table)
+    stdout.print(f"loading takes {size(account['loading'])} {unit} of main memory")
     for place in account["here"]:
         verdict = "[green]fits[/]" if place["fits"] else "[red]does not fit[/]"
         stdout.print(f"{place['device']} ({place['name']}, {size(place['free'])} {unit} free): {verdict}")

@@ -28,9 +28,9 @@ def command(
     report = load_clip(file, sound=sound, options=options).report if full else probe(file, sound=sound, options=options)
     tokens = media_tokens(report.duration)
     if as_json:
-        emit_json(report.to_dict() | {"media_tokens": tokens})
+        emit_json(report.to_dict() | {"media_tokens": tokens, "media_tokens_exact": full})
         return
-    _show(report, tokens)
+    _show(report, tokens, full)
 
 
 def media_tokens(seconds: float) -> int:
@@ -41,7 +41,7 @@ def media_tokens(seconds: float) -> int:
     return 3 * math.ceil(round(seconds / 0.5, 3))
 
 
-def _show(report: MediaReport, tokens: int) -> None:
+def _show(report: MediaReport, tokens: int, exact: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("", "stream", "codec", "details", "from", "to"):
         table.add_column(heading)
@@ -57,7 +57,8 @@ def _show(report: MediaReport, tokens: int) -> None:
     stdout.print(report.source, markup=False, soft_wrap=True)
     stdout.print(table)
     seen, heard = report.seen, report.heard
-    stdout.print(f"duration {report.duration:.2f} s, {tokens} media tokens")
+    how = "" if exact else "about "  # a header may be a frame off: --full counts what is decoded
+    stdout.print(f"duration {how}{report.duration:.2f} s, {how}{tokens} media tokens")
     stdout.print(f"seen     {_fate(seen.status, seen.start, seen.end, seen.detail)}, {seen.frames} frames")
     stdout.print(f"heard    {_fate(heard.status, heard.start, heard.end, heard.detail)}")
     for sentence in report.cuts:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import typer
 
+from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
+from video_salmonn.errors import MediaError
+
+EXAMPLE = "4405327307"
+QUESTION = "Describe the video and audio in detail"
+EXPECTED = "group of musicians performing on stage"
+"""From the answer that the authors' README shows for their example (float16, beam 5)."""
 
 
 class Direction(StrEnum):
@@ -20,12 +27,21 @@ class Direction(StrEnum):
 
 @reports_errors
 def command(
-    folder: Path = typer.Argument(..., help="Folder of golden files (*.safetensors)."),
+    folder: Path = typer.Argument(
+        ..., help="Folder of golden files (*.safetensors); with --released, the converted model."
+    ),
+    released: Path = typer.Option(
+        None, "--released", help="The authors' dummy folder (4405327307.mp4 and .wav): ask their README's question."
+    ),
+    device: str = shared.DEVICE,
     mask_direction: Direction | None = typer.Option(None, help="Use this block mask in place of each file's own."),
     tolerance: float = typer.Option(1e-4, min=0.0, help="Largest allowed absolute difference (float32)."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON list."),
 ) -> None:
     """Run this package's modules on every golden file of a folder; exit 1 if any output differs."""
+    if released is not None:
+        _ask_released(folder, released, device, as_json)
+        return
     from video_salmonn.checkpoints.golden import verify
 
     direction = mask_direction.value if mask_direction else None
@@ -43,4 +59,22 @@ def command(
         failed = sum(not check.passed for check in checks)
         stdout.print(f"{len(checks) - failed} of {len(checks)} outputs within {tolerance:g}")
     if not all(check.passed for check in checks):
+        raise typer.Exit(1)
+
+
+def _ask_released(model: Path, folder: Path, device: str, as_json: bool) -> None:
+    """The authors' README example; exit 1 if the answer lacks what theirs says."""
+    video, sound = (folder / f"{EXAMPLE}.{kind}" for kind in ("mp4", "wav"))
+    for file in (video, sound):
+        if not file.is_file():
+            raise MediaError(str(file), "is not there", remedy="get the folder 'dummy' of the authors' repository")
+    engine = shared.load_engine(str(model), device, "float16" if shared.choose_device(device) != "cpu" else None)
+    report = engine.ask(video, QUESTION, sound=sound).report
+    passed = EXPECTED in report["answer"]
+    if as_json:
+        emit_json([{"file": str(video), "output": "answer", "expected": EXPECTED, "passed": passed} | report])
+    else:
+        stdout.print(report["answer"], markup=False, soft_wrap=True)
+        stdout.print("[green]as in the README[/]" if passed else f"[red]differs[/]: no {EXPECTED!r} in it")
+    if not passed:
         raise typer.Exit(1)

@@ -31,13 +31,16 @@ from video_salmonn.model.cost import (
     sound_frames,
 )
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.placement import ENCODERS
 from video_salmonn.model.tower import FRAMES_AT_ONCE, SEGMENTS_AT_ONCE
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 QUANTISED = {"int8": 1.0, "int4": 0.5}
-"""Bytes of a weight of the language model's layers; all else stays in 16 bits."""
-SCALE_BYTES = {"int8": 2 / 4096, "int4": 4 / 64}
-"""Scales a weight: one of 16 bits a row (about 4096 weights) for int8, one of 32 bits a block of 64 for int4."""
+"""Bytes of a weight of the language model's layers."""
+BLOCK = 64
+"""Weights of int4 that share a scale of 8 bits; 256 such scales share one of 32. With int8 a row has one of 32."""
+KV_BYTES = {"dynamic": None, "static": None, "fp8": 1}
+"""Bytes of an element of the cache; None for those of the dtype."""
 RESERVE = 0.1
 """Share kept free: allocator fragments, the device's own context, what is asked for beyond the plan."""
 
@@ -82,15 +85,18 @@ def live_bytes(run: Callable[[], Any]) -> int:
     return counter.peak
 
 
-def weight_bytes(model: VideoSalmonnForConditionalGeneration, dtype: str) -> dict[str, int]:
+def weight_bytes(
+    model: VideoSalmonnForConditionalGeneration, dtype: str, quantise: str | None = None
+) -> dict[str, int]:
     """Bytes of each part's weights.
 
     Args:
         model: on the meta device.
-        dtype: ``fp32`` | ``fp16`` | ``bf16``, or ``int8`` | ``int4`` for the layers of the language model (linear
-            weights without embeddings and head; adapters and all other parts are then in 16 bits).
+        dtype: ``fp32`` | ``fp16`` | ``bf16``.
+        quantise: ``int8`` | ``int4`` for the layers of the language model (linear weights without embeddings, head
+            and adapters), or None.
     """
-    element = _element(dtype)
+    element = DTYPES[dtype].itemsize
     tower, language = model.tower, model.language_model
     parts: dict[str, nn.Module | None] = {
         "vision": tower.vision,
@@ -104,38 +110,57 @@ def weight_bytes(model: VideoSalmonnForConditionalGeneration, dtype: str) -> dic
     for name, parameter in language.named_parameters():
         if ".lora_" in name:
             lora += parameter.numel()
-        elif dtype in QUANTISED and parameter.ndim == 2 and ".layers." in name:
-            packed += parameter.numel()
+        elif quantise is not None and parameter.ndim == 2 and ".layers." in name:
+            blocks = -(-parameter.numel() // BLOCK)
+            scales = 4 * parameter.shape[0] if quantise == "int8" else blocks + 4 * -(-blocks // 256)
+            packed += round(parameter.numel() * QUANTISED[quantise]) + scales
         else:
             plain += parameter.numel()
-    per_weight = QUANTISED[dtype] + SCALE_BYTES[dtype] if dtype in QUANTISED else 0.0
-    return sizes | {"language_model": plain * element + round(packed * per_weight), "lora": lora * element}
+    return sizes | {"language_model": plain * element + packed, "lora": lora * element}
 
 
-def _element(dtype: str) -> int:
-    if dtype not in DTYPES and dtype not in QUANTISED:
-        known = ", ".join((*DTYPES, *QUANTISED))
-        raise ConfigError(f"dtype is {dtype!r}", remedy=f"use one of: {known}")
-    return DTYPES.get(dtype, torch.bfloat16).itemsize
+def _numbers(dtype: str, quantise: str | None, kv_cache: str) -> tuple[str, str | None]:
+    """(dtype, kind of packed layers); ``int8`` and ``int4`` as dtype mean these layers and 16 bits for the rest."""
+    if dtype in QUANTISED:
+        if quantise not in (None, dtype):
+            raise ConfigError(f"dtype is {dtype} and quantise is {quantise}", remedy="give one of them")
+        dtype, quantise = "bf16", dtype
+    for name, value, known in (
+        ("dtype", dtype, (*DTYPES, *QUANTISED)),
+        ("quantise", quantise, (None, *QUANTISED)),
+        ("kv_cache", kv_cache, tuple(KV_BYTES)),
+    ):
+        if value not in known:
+            raise ConfigError(f"{name} is {value!r}", remedy=f"use one of: {', '.join(k for k in known if k)}")
+    return dtype, quantise
 
 
 def activation_bytes(
-    model: VideoSalmonnForConditionalGeneration, seconds: float, dtype: str, *, rows: int, new_tokens: int
+    model: VideoSalmonnForConditionalGeneration,
+    seconds: float,
+    dtype: str,
+    *,
+    rows: int,
+    new_tokens: int,
+    quantise: str | None = None,
+    kv_cache: str = "dynamic",
 ) -> dict[str, dict[str, int]]:
     """What each stage makes for one clip with picture and sound.
 
     Args:
         model: on the meta device, in the dtype it computes in.
         seconds: duration of the clip.
-        dtype: as asked for; quantised weights are unpacked one at a time while a prompt is read.
+        dtype: of that.
         rows: sequences the language model runs at once (beams).
         new_tokens: longest answer.
+        quantise: packed layers are unpacked one at a time.
+        kv_cache: an ``fp8`` cache is unpacked one layer at a time.
 
     Returns:
         ``stages``: peak of each stage; ``features``: what the encoders hand on, which stays.
     """
     config, tower, sizes = model.config, model.tower, model.config.connector_config
-    kind = DTYPES.get(dtype, torch.bfloat16)
+    kind = DTYPES[dtype]
     stages: dict[str, int] = {}
     features: dict[str, int] = {}
 
@@ -187,11 +212,15 @@ def activation_bytes(
     prompt = media_tokens(config, seconds) + TEXT_TOKENS
     embeds = empty(rows, prompt, width)
     reading = live_bytes(lambda: language(inputs_embeds=embeds, logits_to_keep=1, use_cache=True))
-    if dtype in QUANTISED:
-        reading += 2 * max(p.numel() for n, p in language.named_parameters() if ".layers." in n)
-    cached = prompt * rows * kv_bytes_per_token(config, kind.itemsize)
-    stages["prefill"] = max(0, reading - cached)
-    stages["kv_cache"] = cached + new_tokens * rows * kv_bytes_per_token(config, kind.itemsize)
+    unpacked = 0
+    if quantise is not None:
+        unpacked = kind.itemsize * max(p.numel() for n, p in language.named_parameters() if ".layers." in n)
+    stages["prefill"] = max(0, reading - prompt * rows * kv_bytes_per_token(config, kind.itemsize)) + unpacked
+    tokens = (prompt + new_tokens) * rows
+    if kv_cache == "fp8":  # one layer's keys and values, in 32 bits and then in the dtype
+        unpacked += tokens * kv_bytes_per_token(config, 4 + kind.itemsize) // config.text_config.num_hidden_layers
+    stages["decode"] = unpacked
+    stages["kv_cache"] = tokens * kv_bytes_per_token(config, KV_BYTES[kv_cache] or kind.itemsize)
     return {"stages": stages, "features": features}
 
 
@@ -200,6 +229,9 @@ def memory_plan(
     seconds: float,
     dtype: str = "bf16",
     *,
+    quantise: str | None = None,
+    offload_encoders: bool = False,
+    kv_cache: str = "dynamic",
     beams: int | None = None,
     new_tokens: int | None = None,
 ) -> dict[str, Any]:
@@ -208,29 +240,40 @@ def memory_plan(
     Args:
         config: of the model.
         seconds: duration of the clip; what the model's own limits cut is not counted.
-        dtype: ``fp32`` | ``fp16`` | ``bf16`` | ``int8`` | ``int4``.
+        dtype: ``fp32`` | ``fp16`` | ``bf16``, or ``int8`` | ``int4``: these layers, and 16 bits for the rest.
+        quantise: ``int8`` | ``int4`` for the language model's layers.
+        offload_encoders: an encoder is there only while it runs.
+        kv_cache: ``dynamic`` | ``static`` | ``fp8``.
         beams, new_tokens: of the generation; by default the model's own.
 
     Returns:
-        JSON-ready: ``weights``, ``features`` and ``activations`` in bytes by part, ``kv_cache``, ``peak`` (weights,
-        features, and the widest of: an encoder, the connector, the language model with its cache), and ``needed``
-        (``peak`` with a reserve of a tenth).
+        JSON-ready: ``weights``, ``features`` and ``activations`` in bytes by part, ``kv_cache``, ``resting`` (weights
+        of encoders that are elsewhere), ``peak`` (weights that are there, features, and the widest of: an encoder,
+        the connector, the language model with its cache), ``needed`` (``peak`` with a reserve of a tenth), and
+        ``loading``: main memory that loading takes, since weights pass through it before they are packed or moved.
 
     Raises:
-        ConfigError: unknown dtype.
+        ConfigError: unknown dtype, quantisation or cache.
     """
-    _element(dtype)
+    asked = dtype
+    dtype, quantise = _numbers(dtype, quantise, kv_cache)
     rows = beams or int(config.generation.get("num_beams") or 1)
     answer = new_tokens or int(config.generation.get("max_new_tokens") or 128)
-    model = build_on_meta(config).to(DTYPES.get(dtype, torch.bfloat16))
-    weights = weight_bytes(model, dtype)
-    made = activation_bytes(model, seconds, dtype, rows=rows, new_tokens=answer)
+    model = build_on_meta(config).to(DTYPES[dtype])
+    weights = weight_bytes(model, dtype, quantise)
+    made = activation_bytes(model, seconds, dtype, rows=rows, new_tokens=answer, quantise=quantise, kv_cache=kv_cache)
     stages = made["stages"]
     cache = stages.pop("kv_cache")
-    widest = max(max(n for name, n in stages.items() if name != "prefill"), stages["prefill"] + cache)
-    peak = sum(weights.values()) + sum(made["features"].values()) + widest
+    resting = {name: weights[name] for name in ENCODERS if name in weights} if offload_encoders else {}
+    speaking = ("prefill", "decode")
+    encoding = max(n + resting.get(name, 0) for name, n in stages.items() if name not in speaking)
+    widest = max(encoding, max(stages[name] for name in speaking) + cache)
+    peak = sum(weights.values()) - sum(resting.values()) + sum(made["features"].values()) + widest
     return {
-        "dtype": dtype,
+        "dtype": asked,
+        "quantise": quantise,
+        "offload_encoders": offload_encoders,
+        "kv_cache_kind": kv_cache,
         "clip_seconds": seconds,
         "media_tokens": media_tokens(config, seconds),
         "beams": rows,
@@ -239,6 +282,8 @@ def memory_plan(
         "features": made["features"],
         "kv_cache": cache,
         "activations": stages,
+        "resting": sum(resting.values()),
+        "loading": sum(weight_bytes(model, dtype).values()),
         "peak": peak,
         "needed": round(peak * (1 + RESERVE)),
     }

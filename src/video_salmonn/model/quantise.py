@@ -10,7 +10,10 @@ files hold. LoRA stays on top of a packed layer, in its own dtype, unmerged: mer
 
 from __future__ import annotations
 
-import warnings
+import contextlib
+import ctypes
+import logging
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
@@ -76,9 +79,11 @@ def quantise(language_model: nn.Module, kind: str, backend: str, place: Callable
     Raises:
         ConfigError: the library cannot pack on this device.
     """
-    found = list(layers(language_model))
+    found = [name for name, _ in layers(language_model)]
     pack = _int8_torchao if backend == "torchao" else _int8 if kind == "int8" else _int4
-    for name, layer in found:
+    for name in found:
+        layer = language_model.get_submodule(name)
+        assert isinstance(layer, nn.Linear)
         parent, _, child = name.rpartition(".")
         try:
             setattr(language_model.get_submodule(parent), child, pack(layer, place(name)))
@@ -87,14 +92,24 @@ def quantise(language_model: nn.Module, kind: str, backend: str, place: Callable
                 f"{backend} cannot pack {name} in {kind} on {place(name)}: {error}",
                 remedy="use another --device, or leave --quantise out",
             ) from error
+        del layer
+    _give_back()
     return len(found)
+
+
+def _give_back() -> None:
+    """Give the freed 16- or 32-bit layers back to the system: glibc keeps them, and with them what packing saved."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _int8(layer: nn.Linear, device: torch.device) -> nn.Module:
     """LLM.int8()."""
     import bitsandbytes as bnb
 
-    warnings.filterwarnings("ignore", message="MatMul8bitLt: inputs will be cast")  # on cards; once a process
+    # told at every layer of every pass: inputs go through 16 bits on their way to 8
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     made = bnb.nn.Linear8bitLt(
         layer.in_features, layer.out_features, layer.bias is not None, has_fp16_weights=False, threshold=OUTLIERS,
         device="meta",

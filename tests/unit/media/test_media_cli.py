@@ -22,7 +22,7 @@ def test_json_has_the_fields_of_the_contract(made):
     assert {"streams", "duration", "seen", "heard", "media_tokens", "warnings"} <= told.keys()
     assert told["seen"] == {"status": "used", "from": 0.0, "to": 4.0, "frames": 8, "detail": ""}
     assert told["heard"]["status"] == "used" and told["heard"]["from"] == 0.0
-    assert told["media_tokens"] == 24
+    assert told["media_tokens"] == 24 and told["media_tokens_exact"] is False
     assert [s["kind"] for s in told["streams"] if s["chosen"]] == ["video", "audio"]
 
 
@@ -30,7 +30,9 @@ def test_full_decodes_and_finds_silence(clips):
     quick = json.loads(run(str(clips / "flower.webm"), "--json").stdout)
     full = json.loads(run(str(clips / "flower.webm"), "--full", "--json").stdout)
     assert quick["heard"]["status"] == "used" and "may prove silent" in quick["heard"]["detail"]
-    assert full["heard"]["status"] == "silent"
+    assert full["heard"]["status"] == "silent" and full["media_tokens_exact"] is True
+    assert "about" in run(str(clips / "flower.webm")).stdout
+    assert "about" not in run(str(clips / "flower.webm"), "--full").stdout
 
 
 def test_text_shows_streams_and_warnings(clips):
