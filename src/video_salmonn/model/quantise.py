@@ -52,9 +52,10 @@ def choose(kind: str, backend: str | None = None) -> str:
 
 
 def layers(language_model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
-    """What is packed: linear maps inside the decoder's layers, without adapters."""
+    """What can be packed: linear maps inside the decoder's layers that are not yet, without adapters."""
     for name, module in language_model.named_modules():
-        if type(module) is nn.Linear and ".layers." in f".{name}" and ".lora_" not in name:
+        linear = type(module) is nn.Linear and not packed(module)
+        if linear and ".layers." in f".{name}" and ".lora_" not in name:
             yield name, module
 
 
