@@ -27,14 +27,18 @@ def held_out(
     whisper: bool = typer.Option(False, "--whisper", help="Also run Whisper's own decoder on the speech rows."),
     batch_size: int = typer.Option(16, "--batch-size", min=1, help="Questions given to the model at once."),
     docs: Path = typer.Option(None, "--docs", help="Write the tables into this Markdown file."),
+    dtype: str = typer.Option("fp32", "--dtype", help="fp32, bf16 or fp16."),
     device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
 ) -> None:
     """Speech, sounds, pictures, both at once, talking heads …, with baselines and 95 % intervals."""
+    import torch
+
     from video_salmonn.checkpoints.assemble import load_model
     from video_salmonn.evaluation.held_out.groups import GROUPS
     from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe_sounds
     from video_salmonn.evaluation.held_out.page import page
+    from video_salmonn.inference.items import parse_dtype
     from video_salmonn.training.checkpointing import load_trained
 
     wanted = [group for group in GROUPS if groups == "all" or group.name in groups.split(",")]
@@ -43,7 +47,7 @@ def held_out(
     loaded, processor = load_model(model)
     if weights is not None:
         load_trained(loaded, weights)
-    loaded = loaded.float().eval().to(device)
+    loaded = loaded.eval().to(device, parse_dtype(dtype) or torch.float32)
     frames = int(loaded.config.media["picture_frames"])
     data = HeldOut(manifests / f"{split}.jsonl", features, frames, limit)
     results: dict[str, Any] = {
@@ -75,6 +79,7 @@ def held_out(
     facts = {
         "model": f"`{model}`" + (f" with the weights in `{weights}`" if weights is not None else ""),
         "data": f"the {split} split of `video-salmonn data build-embedded`, features stored in float16",
+        "computed in": dtype,
         "command": f"`video-salmonn eval held-out --manifests {manifests} --features {features} --model {model}"
         f"{' --whisper' if whisper else ''}{f' --compared {compared}' if compared else ''} --out OUT --docs FILE`",
     }

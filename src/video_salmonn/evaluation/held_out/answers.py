@@ -82,7 +82,8 @@ def answer_all(
         batch: questions at once; they are put together by length.
         progress: called with the number of answers after each batch.
     """
-    device = next(model.parameters()).device
+    device, dtype = next((p.device, p.dtype) for p in model.connector.parameters())
+    nothing = torch.zeros(0, model.connector.config.llm_dim, device=device, dtype=dtype)
     levels = {"fine_only": (1,), "coarse_only": (0,)}.get(condition, ())
     order = sorted(range(len(examples)), key=lambda i: _frames(examples[i]))
     answers = [""] * len(examples)
@@ -91,7 +92,7 @@ def answer_all(
         with_media = [i for i in group if examples[i].features is not None]
         tokens: dict[int, torch.Tensor] = {}
         if with_media:
-            features = [_on(examples[i].features, device) for i in with_media]
+            features = [_on(examples[i].features, device, dtype) for i in with_media]
             questions = [str(examples[i].conversation[-2]["content"]) for i in with_media]
             made = model.connect_media(features, processor.instruction(questions), levels).tokens
             tokens = dict(zip(with_media, made))
@@ -102,7 +103,7 @@ def answer_all(
         output = model.generate(
             input_ids=ids["input_ids"].to(device),
             attention_mask=ids["attention_mask"].to(device),
-            media_embeds=torch.cat(embeds) if embeds else torch.zeros(0, model.connector.config.llm_dim, device=device),
+            media_embeds=torch.cat(embeds) if embeds else nothing,
             max_new_tokens=new_tokens,
             num_beams=1,
             do_sample=False,
@@ -122,10 +123,10 @@ def _frames(example: Example) -> int:
     return features.sound_frames or (0 if features.visual is None else features.still_frames or len(features.visual))
 
 
-def _on(features: MediaFeatures | None, device: torch.device) -> MediaFeatures:
+def _on(features: MediaFeatures | None, device: torch.device, dtype: torch.dtype) -> MediaFeatures:
     assert features is not None
     visual, speech, audio = (
-        None if value is None else value.to(device, torch.float32)
+        None if value is None else value.to(device, dtype)
         for value in (features.visual, features.speech, features.audio)
     )
     return replace(features, visual=visual, speech=speech, audio=audio)
