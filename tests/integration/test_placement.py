@@ -17,6 +17,7 @@ from video_salmonn.cli.main import app
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.model import placement, quantise
 from video_salmonn.model.adapters import lora_layers
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.placement import Placement, atoms, automatic_map, checked_map, parse_device_map, place
 
 MEDIA = Path(__file__).parents[1] / "fixtures" / "media"
@@ -179,6 +180,26 @@ def test_what_excludes_each_other():
         VideoSalmonn.load("tiny", dtype="int8", quantise="int4")
     with pytest.raises(ConfigError, match="folder"):
         place(build_tiny()[0], Placement(CPU, offload_encoders=True))
+
+
+def test_a_profile_is_applied_before_the_one_model_is_built(plain, tmp_path, monkeypatch):
+    plain.model.save_pretrained(tmp_path / "model")
+    plain.processor.save_pretrained(tmp_path / "model")
+    built = []
+    begin = VideoSalmonnForConditionalGeneration.__init__
+    monkeypatch.setattr(
+        VideoSalmonnForConditionalGeneration,
+        "__init__",
+        lambda self, *a, **k: (built.append(1), begin(self, *a, **k))[1],
+    )
+    for name in ("tiny", tmp_path / "model"):
+        built.clear()
+        engine = VideoSalmonn.load(name, profile="released")
+        assert len(built) == 1
+        assert engine.model.config.connector["attend_padding"] and engine.model.generation_config.num_beams == 5
+        assert engine.model.config.media["max_seconds"] == 60 and engine.model.tower.keep_padding
+    for name, tensor in engine.model.state_dict().items():
+        assert torch.equal(tensor, plain.model.state_dict()[name])
 
 
 # --------------------------------------------------------------------------------------------------- fewer bits
