@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
-# Any torch >= 2.9 works. Pinning it in its own step keeps pip from replacing a build you already chose,
+# Any torch >= 2.11 works. Pinning it in its own step keeps pip from replacing a build you already chose,
 # for example: make test TORCH=torch==2.13.0+cpu
 TORCH ?= torch==2.13.0
 VENV ?= .venv
@@ -10,11 +10,12 @@ export OMP_NUM_THREADS ?= 1
 
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: help setup parts demo test test-slow lint bench save-mini fuzz docs build clean
+.PHONY: help setup parts demo test test-slow test-oldest lint bench save-mini fuzz docs build clean
 help:
 	@echo "make demo   set up and answer a question about a real clip"
 	@echo "make test   set up and run the tests (coverage printed)"
 	@echo "make test-slow  the tests that take longer: several processes, long files"
+	@echo "make test-oldest  training and models on the oldest torch and transformers supported, in a venv of their own"
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make bench  benchmarks, each printing a table and one line of JSON"
 	@echo "make save-mini MEDIA=DIR  SAVE-mini of the embedded model with all baselines, written to docs/save-mini.md"
@@ -50,6 +51,17 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# The oldest versions that pyproject.toml admits. Where the package index has no CPU build of that torch this fetches the
+# CUDA one (several GB); it runs on the CPU all the same.
+OLDEST ?= torch==2.11.0 transformers==5.17.0
+OLDEST_VENV ?= .venv-oldest
+test-oldest:
+	@test -x $(OLDEST_VENV)/bin/python || $(PYTHON) -m venv $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/python -m pip install -q --disable-pip-version-check $(OLDEST)
+	$(OLDEST_VENV)/bin/python -m pip install -q --disable-pip-version-check $(OLDEST) -e ".[dev]"
+	$(OLDEST_VENV)/bin/python -m pytest -q tests/contract tests/parity tests/unit/connector tests/integration/test_training.py \
+	  tests/integration/test_training_travels.py tests/integration/test_distributed.py tests/integration/test_convert.py
 
 lint: setup
 	$(BIN)/ruff check .
@@ -88,4 +100,4 @@ build: setup
 	$(BIN)/python -m pytest -q tests/packaging --run-packaging
 
 clean:
-	rm -rf $(VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST_VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache
