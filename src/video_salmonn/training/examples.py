@@ -93,6 +93,16 @@ class StoredFeatures:
         visual = self._get(item, f"{self.keys.key(recipe, root)}.visual")
         return MediaFeatures(visual=visual, still_frames=self.picture_frames if "image" in item.media else 0)
 
+    def names(self, item: Item) -> list[str]:
+        """Names of the tensors that an item is made of."""
+        root, found = Path(item.extra["_root"]), []
+        if item.media.get("audio") is not None:
+            key = self.keys.key(item.media["audio"], root)
+            found += [f"{key}.speech", f"{key}.audio"]
+        recipe: Any = item.media.get("video", item.media.get("image"))
+        files = [slide["file"] for slide in recipe["slides"]] if isinstance(recipe, dict) else [recipe]
+        return found + [f"{self.keys.key(file, root)}.visual" for file in files if file is not None]
+
     def frames(self, item: Item) -> int:
         """Frames of the item's sound, or else of its pictures; read from the store's headers."""
         root = Path(item.extra["_root"])

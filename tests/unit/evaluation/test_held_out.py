@@ -6,9 +6,13 @@ import pytest
 import torch
 
 from video_salmonn.checkpoints.assemble import build_tiny
+from video_salmonn.data.embedded.keys import write_keys
+from video_salmonn.data.feature_store import FeatureWriter
+from video_salmonn.data.manifest import Item, write_manifest
 from video_salmonn.errors import ConfigError
 from video_salmonn.evaluation.held_out.answers import answer_all, under
 from video_salmonn.evaluation.held_out.groups import GROUPS, balanced, both, both_parts, contains, names
+from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe_sounds
 from video_salmonn.evaluation.held_out.page import figure, page
 from video_salmonn.evaluation.held_out.probe import linear_probe
 from video_salmonn.model.inputs import MediaFeatures
@@ -114,3 +118,36 @@ def test_the_page_has_every_figure():
     assert "| sounds, ESC-10 fold 4 | 10 | 80.0 % | 10.0 % |" in text
     assert figure(None) == "·"
     assert len({group.name for group in GROUPS}) == len(GROUPS)
+
+
+def test_a_run_keeps_its_answers_and_reads_only_what_it_needs(tmp_path):
+    """Manifest and features of a few sounds and pictures; the second run asks nothing."""
+    model, processor = build_tiny(0)
+    config = model.connector.config
+    generator = torch.Generator().manual_seed(0)
+    lines, keys = [], {}
+    with FeatureWriter(tmp_path / "features") as writer:
+        for index, name in enumerate(("Rain.", "A dog barking.", "Rain.", "A saw.")):
+            turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": name}]
+            lines.append(Item(f"sound/esc10:{index}", {"audio": f"{index}.wav"}, turns, "sound"))
+            keys[f"{index}.wav"] = f"k{index}"
+            if index < 3:  # the last one was never encoded
+                writer.put(f"k{index}.speech", torch.randn(100, config.speech_dim, generator=generator))
+                writer.put(f"k{index}.audio", torch.randn(4, config.audio_dim, generator=generator))
+    write_keys(tmp_path / "features", keys)
+    write_manifest(tmp_path / "test.jsonl", lines)
+    data = HeldOut(tmp_path / "test.jsonl", tmp_path / "features", 10)
+    assert data.missing == 1
+    group = next(group for group in GROUPS if group.name == "sounds")
+    said = []
+    first = measure(model, processor, data, tmp_path / "out", groups=[group], compared=2, report=said.append)
+    figures = first["sounds"]["conditions"]
+    assert first["sounds"]["items"] == 3 and first["sounds"]["compared"] == 2
+    assert set(figures) == {"full", "no_media", "same_items", *group.conditions}
+    kept = (tmp_path / "out" / "answers.jsonl").read_text()
+    assert len(kept.splitlines()) == 3 + 2 * (1 + len(group.conditions)) and len(said) == 2 + len(group.conditions)
+    again = measure(model, processor, data, tmp_path / "out", groups=[group], compared=2)
+    assert again == first and (tmp_path / "out" / "answers.jsonl").read_text() == kept
+    assert probe_sounds(data, data, group)["trained_on"] == 3
+    with pytest.raises(ConfigError, match="no item"):
+        HeldOut(tmp_path / "test.jsonl", tmp_path / "nothing", 10)

@@ -41,34 +41,39 @@ class HeldOut:
 
     def __init__(self, manifest: Path, features: Path, picture_frames: int, limit: int | None = None) -> None:
         self.store = FeatureStore(features)
-        self.maker = ExampleMaker(
-            read_items([str(manifest)]), StoredFeatures(self.store, picture_frames), MixingConfig(enabled=False), 0
-        )
-        self.missing = 0
-        self.examples: dict[str, Example] = {}
-        for index, item in enumerate(self.maker.items):
-            try:
-                self.examples[item.id] = self.maker.plain(index)
-            except MediaError:
-                self.missing += 1
-        if not self.examples:
+        self.source = StoredFeatures(self.store, picture_frames)
+        self.maker = ExampleMaker(read_items([str(manifest)]), self.source, MixingConfig(enabled=False), 0)
+        self.places = {item.id: place for place, item in enumerate(self.maker.items) if self._is_there(item)}
+        self.missing = len(self.maker.items) - len(self.places)
+        if not self.places:
             raise ConfigError(f"{features}: no item of {manifest} has features", remedy="data encode-embedded --split")
         self.limit = limit
 
+    def _is_there(self, item: Item) -> bool:
+        """Whether the store has an item's features; looks at names only."""
+        try:
+            return all(name in self.store for name in self.source.names(item))
+        except MediaError:  # neither listed by the store nor a file that could be looked up in it
+            return False
+
+    def example(self, item: Item) -> Example:
+        """An item with its features, read now: a whole split would not fit into a small memory."""
+        return self.maker.plain(self.places[item.id])
+
     def items(self, group: Group) -> list[Item]:
         """The group's items that have features, in the manifest's order."""
-        found = [item for item in self.maker.items if group.takes(item) and item.id in self.examples]
+        found = [item for item in self.maker.items if group.takes(item) and item.id in self.places]
         return spread(found, self.limit)
 
-    def under(self, items: Sequence[Item], condition: str) -> list[Example]:
-        """Examples under a condition; ``shuffled`` takes the media of another item with another answer."""
+    def under(self, items: Sequence[Item], condition: str, others: Sequence[Item]) -> list[Example]:
+        """Examples under a condition; ``shuffled`` takes the media of one of ``others`` with another answer."""
         made = []
-        for place, item in enumerate(items):
+        for item in items:
             other = None
             if condition == "shuffled":
-                pool = [entry for entry in items if entry.answer != item.answer]
-                other = self.examples[random.Random(f"{item.id}/{place}").choice(pool).id] if pool else None
-            made.append(under(self.examples[item.id], condition, other))
+                pool = [entry for entry in others if entry.answer != item.answer]
+                other = self.example(random.Random(item.id).choice(pool)) if pool else None
+            made.append(under(self.example(item), condition, other))
         return made
 
 
@@ -124,11 +129,10 @@ def measure(
             wanted = items if condition == "full" else part
             missing = [item for item in wanted if (condition, item.id) not in known]
             if missing:
-                asked = dict(zip((item.id for item in items), data.under(items, condition)))
                 answers = answer_all(
                     model,
                     processor,
-                    [asked[item.id] for item in missing],
+                    data.under(missing, condition, items),
                     condition=condition,
                     new_tokens=group.new_tokens,
                     batch=batch,
@@ -161,7 +165,7 @@ def probe_sounds(train: HeldOut, held_out: HeldOut, group: Group) -> dict[str, A
 def _means(data: HeldOut, items: Sequence[Item]) -> torch.Tensor:
     rows = []
     for item in items:
-        features = data.examples[item.id].features
+        features = data.example(item).features
         assert features is not None and features.audio is not None
         rows.append(features.audio.float().mean(0))
     return torch.stack(rows)
