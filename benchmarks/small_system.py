@@ -200,16 +200,7 @@ def exact_answers(trainer: Trainer, items: Sequence[Item], batch: int = 32) -> l
             prepare(maker.plain(i), processor, trainer.context) for i in range(start, min(start + batch, len(items)))
         ]
         made = collate(rows, processor, CPU, torch.float32)
-        instruction = made.instruction or (None, None)
-        logits = model(
-            input_ids=made.input_ids,
-            attention_mask=made.attention_mask,
-            media_features=made.features or None,
-            instruction_ids=instruction[0],
-            instruction_mask=instruction[1],
-            logits_to_keep=made.answer_span,
-        ).logits[:, :-1]
-        labels = made.labels[:, -made.answer_span + 1 :]
+        logits, labels = model(**made.inputs).logits[:, :-1], made.targets
         right += ((logits.argmax(-1) == labels) | (labels == IGNORED)).all(dim=1).tolist()
     return right
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -59,6 +60,24 @@ class Batch:
     ids: list[str]
     with_media: list[Prepared]
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Arguments of the model's ``forward``; all but the last of its logits predict :attr:`targets`."""
+        ids, mask = self.instruction or (None, None)
+        return {
+            "input_ids": self.input_ids,
+            "attention_mask": self.attention_mask,
+            "media_features": self.features or None,
+            "instruction_ids": ids,
+            "instruction_mask": mask,
+            "logits_to_keep": self.answer_span,
+        }
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """``(B, answer_span - 1)``: the labels that the kept logits predict."""
+        return self.labels[:, -self.answer_span + 1 :]
+
 
 def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) -> Prepared:
     """Tokenise one example.
@@ -79,7 +98,8 @@ def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) ->
     return Prepared(example, rendered, answers)
 
 
-def _on(features: MediaFeatures, device: torch.device, dtype: torch.dtype) -> MediaFeatures:
+def features_on(features: MediaFeatures, device: torch.device, dtype: torch.dtype) -> MediaFeatures:
+    """The same features on a device and in a dtype."""
     visual, speech, audio = (
         None if t is None else t.to(device, dtype) for t in (features.visual, features.speech, features.audio)
     )
@@ -101,7 +121,9 @@ def collate(
         attention_mask=padded["attention_mask"].to(device),
         labels=labels.to(device),
         weights=torch.tensor([row.example.weight for row in rows], device=device),
-        features=[_on(row.example.features, device, dtype) for row in with_media if row.example.features is not None],
+        features=[
+            features_on(row.example.features, device, dtype) for row in with_media if row.example.features is not None
+        ],
         instruction=None if pair is None else (pair[0].to(device), pair[1].to(device)),
         answer_span=labels.shape[1] - first + 1,
         ids=[row.example.id for row in rows],

@@ -14,10 +14,11 @@ from video_salmonn.errors import ContextError, EvaluationError, MediaError, Miss
 from video_salmonn.metrics.text import normalise_answer
 from video_salmonn.metrics.wer import wer
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.processing import VideoSalmonnProcessor, pad_rows
+from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.prompt import IGNORED
+from video_salmonn.training.answering import generate_answers
 from video_salmonn.training.batching import Prepared, collate, prepare
-from video_salmonn.training.examples import Example, ExampleMaker
+from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.recipe import Recipe
 
 SPEECH_TASKS = ("transcribe", "asr", "avsr")
@@ -66,33 +67,6 @@ def _wer(samples: Sequence[dict[str, Any]]) -> float | None:
         return wer([s["reference"] for s in samples], [s["answer"] for s in samples]).value
     except (MissingPartError, EvaluationError):
         return None
-
-
-@torch.inference_mode()
-def generate_answer(
-    model: VideoSalmonnForConditionalGeneration,
-    processor: VideoSalmonnProcessor,
-    example: Example,
-    row: Prepared,
-    device: torch.device,
-    new_tokens: int = 64,
-) -> str:
-    """The model's greedy answer to an example's question."""
-    batch = collate([row], processor, device, model.dtype)
-    embeds = model.connect_media(batch.features, batch.instruction).tokens if batch.features else []
-    lengths = [len(tokens) for tokens in embeds]
-    rendered = processor.render(example.conversation[:-1], lengths)
-    ids = pad_rows([rendered], processor.pad_id, left=True)
-    output = model.generate(
-        input_ids=ids["input_ids"].to(device),
-        attention_mask=ids["attention_mask"].to(device),
-        media_embeds=torch.cat(embeds) if embeds else torch.zeros(0, model.connector.config.llm_dim, device=device),
-        max_new_tokens=new_tokens,
-        num_beams=1,
-        do_sample=False,
-        pad_token_id=processor.pad_id,
-    )
-    return processor.tokenizer.decode(output[0, ids["input_ids"].shape[1] :], skip_special_tokens=True).strip()
 
 
 @dataclass
@@ -148,7 +122,7 @@ def validate(
     for number in usable[::stride][: recipe.data.validation_samples]:
         if number in rows:
             example = rows[number].example
-            answer = generate_answer(model, processor, example, rows[number], device)
+            (answer,) = generate_answers(model, processor, [example])
             reference = example.conversation[-1]["content"]
             sample = {"id": example.id, "task": example.task, "answer": answer, "reference": reference}
             answered.append((number, sample))
@@ -188,16 +162,7 @@ def _measure(
     for start in range(0, len(rows), recipe.micro_batch):
         part = [rows[number] for number in share.usable[start : start + recipe.micro_batch]]
         batch = collate(part, processor, device, torch.float32)
-        instruction = batch.instruction or (None, None)
-        logits = model(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            media_features=batch.features or None,
-            instruction_ids=instruction[0],
-            instruction_mask=instruction[1],
-            logits_to_keep=batch.answer_span,
-        ).logits[:, :-1]
-        labels = batch.labels[:, -batch.answer_span + 1 :]
+        logits, labels = model(**batch.inputs).logits[:, :-1], batch.targets
         share.loss += float(F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum"))
         share.tokens += int((labels != IGNORED).sum())
     return share, rows

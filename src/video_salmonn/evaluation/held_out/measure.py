@@ -17,6 +17,7 @@ from video_salmonn.errors import ConfigError, MediaError
 from video_salmonn.evaluation.held_out.answers import answer_all, under
 from video_salmonn.evaluation.held_out.groups import GROUPS, Group
 from video_salmonn.evaluation.held_out.probe import linear_probe
+from video_salmonn.evaluation.predictions import mend
 from video_salmonn.metrics.scored import Scored
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -172,7 +173,8 @@ def _means(data: HeldOut, items: Sequence[Item]) -> torch.Tensor:
 
 
 def read_answers(path: Path) -> dict[tuple[str, str], str]:
-    """Answers kept by an earlier run; a torn last line is dropped."""
+    """Answers kept by an earlier run; a torn last line is cut off, so that nothing is appended to it."""
+    mend(path)
     known: dict[tuple[str, str], str] = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
