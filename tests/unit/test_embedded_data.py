@@ -1,12 +1,14 @@
 """The embedded data builder, on a made-up data folder: splits, determinism, leaks, recipes, rendering."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from video_salmonn.cli.main import app
+from video_salmonn.data.embedded import wordnet as wordnet_files
 from video_salmonn.data.embedded.build import build, jobs
 from video_salmonn.data.embedded.recipes import recipe_key
 from video_salmonn.data.embedded.render import RATE, render_sound
@@ -14,6 +16,7 @@ from video_salmonn.data.embedded.sources import bucket, plain_words, read_source
 from video_salmonn.data.embedded.wordings import SOUND_PHRASES, WORDINGS, ask
 from video_salmonn.data.manifest import read_manifest
 from video_salmonn.errors import ManifestError, MediaError
+from video_salmonn.metrics.yesno import read_yes_no
 
 LABELS = ("camera", "anchor", "dalmatian", "rooster", "helicopter", "pizza")
 
@@ -125,9 +128,78 @@ def test_unseen_classes_are_only_tested_and_matches_are_balanced(built):
     train, test = built[0]["train"], built[0]["test"]
     assert not any("pizza" in item.answer for item in train)
     assert any(item.task == "picture-unseen" for item in test)
-    answers = [item.answer for item in train if item.task == "match"]
-    assert answers.count("Yes.") == answers.count("No.") > 0
+    matches = [item for item in train if item.task == "match"]
+    verdicts = [read_yes_no(item.answer) for item in matches]
+    assert verdicts.count(True) == verdicts.count(False) > 0
+    assert all(re.fullmatch(r"I hear .+\. I see .+\. (Yes|No)\.", item.answer) for item in matches)
     assert all(item.licence and item.source for items in built[0].values() for item in items)
+
+
+def test_items_state_what_is_in_them(built):
+    train = {item.id: item for item in built[0]["train"]}
+    assert train["transcribe/asterisk:a1"].extra["words"] == {"said": "goodbye"}
+    assert train["talk/grid:g0/both"].extra["words"] == {"said": "bin blue at f two now", "seen": "man speaking"}
+    both = [item for item in train.values() if item.task == "both-sound-av"]
+    assert both
+    for item in both:
+        words = item.extra["words"]
+        heard, seen = re.fullmatch(r"I hear (?:an? )?(.+)\. I see (?:an? )?(.+)\.", item.answer).groups()
+        assert words == {"heard": heard, "seen": seen}
+    ordered = [item for item in train.values() if item.task.startswith(("event", "said", "digits", "first-picture"))]
+    assert ordered and not any("words" in item.extra for item in ordered)
+
+
+@pytest.fixture
+def wordnet(tmp_path):
+    """The form of WordNet's files: licence, then one sense a line with its gloss after a bar."""
+    senses = [
+        'a gnarled old tree; "the gnarled oak"; "3 oaks stood there"',
+        'the old tree; "an old tree by the old house"',
+        'the old man (of the tree); "the old tree and the old man"',
+    ]
+    for name in wordnet_files.FILES:
+        lines = ["  1 This software is licensed | not a gloss", *(f"0000 00 n 01 | {sense}  " for sense in senses)]
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="latin-1")
+    return tmp_path
+
+
+def test_wordnet_is_read_without_licence_digits_and_repeats(wordnet):
+    texts = wordnet_files.read_texts(wordnet)
+    assert "the gnarled oak" in texts and "a gnarled old tree" in texts and "the old man" in texts
+    assert len(texts) == len(set(texts)) == 6
+    assert not any("licensed" in text or "3" in text for text in texts)
+    (wordnet / "data.adv").unlink()
+    with pytest.raises(ManifestError, match=r"data\.adv"):
+        wordnet_files.read_texts(wordnet)
+
+
+def test_sentences_are_chosen_for_words_that_are_lacking(wordnet):
+    texts = [f"the {word} is old" for word in ("oak", "elm", "ash")] * 2 + ["the man is old", "oak elm ash man"] * 2
+    known = ["the man is old"] * 20
+    chosen = wordnet_files.choose(texts, known, words=4)
+    assert chosen == ["oak elm ash man"]
+    assert wordnet_files.choose(texts, known, 12, seed=3) == wordnet_files.choose(texts, known, 12, seed=3)
+    assert "the man is old" not in wordnet_files.choose(texts, known, 1000)
+
+
+def test_packs_fill_a_segment():
+    texts = ["one two three"] * 20
+    packs = list(wordnet_files.packs(texts, words=7))
+    assert [len(pack) for pack in packs] == [2] * 10
+    assert list(wordnet_files.packs(["a b c"] * 3, characters=11)) == [["a b c"] * 2, ["a b c"]]
+    assert list(wordnet_files.packs([])) == []
+
+
+def test_wordnet_brings_items_for_training_only(folder, wordnet, tmp_path):
+    table = build(folder, tmp_path / "with", scale=0.05, wordnet=wordnet)
+    found = {
+        split: [item for item in read_manifest(tmp_path / "with" / f"{split}.jsonl") if "vocabulary" in item.id]
+        for split in table["items"]
+    }
+    assert table["wordnet"] and found["train"] and not found["dev"] and not found["test"]
+    for item in found["train"]:
+        (layer,) = [layer for layer in item.media["audio"]["layers"] if "say" in layer]
+        assert plain_words(layer["say"]) == item.answer == item.extra["words"]["said"]
 
 
 def test_machine_transcripts_weigh_less_and_digits_in_them_are_left_out(built):

@@ -24,12 +24,15 @@ def build_embedded(
     out: Path = _OUT,
     seed: int = typer.Option(0, "--seed", help="Decides every choice."),
     scale: float = typer.Option(1.0, "--scale", help="Multiplies the number of composed items."),
+    wordnet: Path | None = typer.Option(
+        None, "--wordnet", help="WordNet's folder: sentences that widen the vocabulary (Debian: wordnet-base)."
+    ),
     as_json: bool = _JSON,
 ) -> None:
     """Write the manifests that the embedded default is trained and tested on. Nothing is decoded or copied."""
     from video_salmonn.data.embedded.build import build
 
-    table = build(source, out, seed, scale)
+    table = build(source, out, seed, scale, wordnet)
     if as_json:
         emit_json(table | {"out": str(out)})
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from video_salmonn.data.embedded.sources import UNSEEN_CLASSES, Source
@@ -21,8 +21,10 @@ from video_salmonn.data.embedded.wordings import (
     ask,
     named,
     pick,
+    plain_name,
     sentence,
 )
+from video_salmonn.data.embedded.wordnet import packs
 from video_salmonn.data.manifest import Item
 
 NOTHING_SAID = "Nothing is said."
@@ -40,12 +42,14 @@ class Stock:
         sources: by kind.
         sentences: texts for synthetic speech (training only).
         rng: decides everything; one for each task group.
+        vocabulary: further texts for synthetic speech, chosen for their words (training only).
     """
 
     split: str
     sources: dict[str, list[Source]]
     sentences: list[str]
     rng: random.Random
+    vocabulary: list[str] = field(default_factory=list)
 
     def of(self, kind: str) -> list[Source]:
         """Sources of a kind."""
@@ -55,12 +59,44 @@ class Stock:
         """``count`` of them, drawn."""
         return pick(self.rng, self.of(kind), count)
 
-    def item(self, name: str, task: str, media: dict[str, Any], question: str, answer: str, *used: Source) -> Item:
-        """An item with the licences and collections of what it uses."""
+    def item(
+        self,
+        name: str,
+        task: str,
+        media: dict[str, Any],
+        question: str,
+        answer: str,
+        *used: Source,
+        words: dict[str, str] | bool = False,
+    ) -> Item:
+        """An item with the licences and collections of what it uses.
+
+        Args:
+            name, task, media, question, answer: of the item.
+            used: recordings and pictures in it.
+            words: all that is ``said``, ``seen`` and ``heard`` in it; True for that of what is used, False where it is
+                not known, or has an order.
+        """
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         licence = "; ".join(sorted({source.licence for source in used})) or "synthetic speech"
         origin = "; ".join(sorted({source.source for source in used})) or "synthetic speech"
-        return Item(name, media, turns, task, 1.0, licence, origin, self.split)
+        extra = {"words": words_of(*used) if words is True else words} if words else {}
+        return Item(name, media, turns, task, 1.0, licence, origin, self.split, extra=extra)
+
+
+def words_of(*used: Source) -> dict[str, str]:
+    """What is said, seen and heard where these sources are there whole, at most one of a kind."""
+    words = {}
+    for source in used:
+        if source.kind in ("speech", "talk"):
+            words["said"] = source.text
+        if source.kind in ("photo", "talk"):
+            words["seen"] = plain_name(sentence(f"{source.label} speaking" if source.kind == "talk" else source.label))
+        elif source.kind in ("stamp", "caption"):
+            words["seen"] = plain_name(source.text)
+        elif source.kind == "sound":
+            words["heard"] = plain_name(sentence(SOUND_PHRASES[source.label]))
+    return words
 
 
 Composer = Callable[[Stock, int], Iterator[Item]]
@@ -73,7 +109,7 @@ def transcripts(stock: Stock, count: int) -> Iterator[Item]:
             continue
         name = f"transcribe/{source.id}"
         question = ask("transcribe", name, stock.split)
-        item = stock.item(name, "transcribe", {"audio": source.path}, question, source.text, source)
+        item = stock.item(name, "transcribe", {"audio": source.path}, question, source.text, source, words=True)
         yield Item(**{**vars(item), "weight": 0.5}) if source.extra.get("machine") else item
 
 
@@ -84,7 +120,20 @@ def synthetic(stock: Stock, count: int) -> Iterator[Item]:
         text = stock.sentences[place]
         name = f"transcribe/synthetic:{place}/{again}"
         recipe = spoken_sentence(text, f"{text}/{again}")
-        yield stock.item(name, "transcribe", {"audio": recipe}, ask("transcribe", name, stock.split), text)
+        yield stock.item(
+            name, "transcribe", {"audio": recipe}, ask("transcribe", name, stock.split), text, words={"said": text}
+        )
+
+
+def vocabulary(stock: Stock, count: int) -> Iterator[Item]:
+    """Synthetic speech of sentences chosen for their words, several to a segment (``count`` is ignored)."""
+    for index, group in enumerate(packs(stock.vocabulary)):
+        name = f"transcribe/vocabulary:{index}"
+        recipe = spoken_sentence(". ".join(group), f"vocabulary/{index}/{group[0]}")
+        question = ask("transcribe", name, stock.split)
+        yield stock.item(
+            name, "transcribe", {"audio": recipe}, question, " ".join(group), words={"said": " ".join(group)}
+        )
 
 
 def sounds(stock: Stock, count: int) -> Iterator[Item]:
@@ -92,7 +141,15 @@ def sounds(stock: Stock, count: int) -> Iterator[Item]:
     for source in stock.of("sound"):
         name = f"sound/{source.id}"
         answer = sentence(SOUND_PHRASES[source.label])
-        yield stock.item(name, "sound", {"audio": source.path}, ask("sound", name, stock.split), answer, source)
+        yield stock.item(
+            name,
+            "sound",
+            {"audio": source.path},
+            ask("sound", name, stock.split),
+            answer,
+            source,
+            words=True,
+        )
 
 
 def pictures(stock: Stock, count: int) -> Iterator[Item]:
@@ -100,7 +157,15 @@ def pictures(stock: Stock, count: int) -> Iterator[Item]:
     for source in stock.of("photo"):
         name = f"picture/{source.id}"
         answer = sentence(named(source.label))
-        item = stock.item(name, "picture", {"image": source.path}, ask("picture", name, stock.split), answer, source)
+        item = stock.item(
+            name,
+            "picture",
+            {"image": source.path},
+            ask("picture", name, stock.split),
+            answer,
+            source,
+            words=True,
+        )
         unseen = source.label in UNSEEN_CLASSES
         yield Item(**{**vars(item), "task": "picture-unseen"}) if unseen else item
     for source in stock.of("stamp") + stock.of("caption"):
@@ -108,7 +173,9 @@ def pictures(stock: Stock, count: int) -> Iterator[Item]:
             kind = "picture" if source.kind == "stamp" else "caption"
             name = f"{kind}/{source.id}"
             answer = source.text.rstrip(".") + "."
-            yield stock.item(name, kind, {"image": source.path}, ask(kind, name, stock.split), answer, source)
+            yield stock.item(
+                name, kind, {"image": source.path}, ask(kind, name, stock.split), answer, source, words=True
+            )
 
 
 def picture_with_speech(stock: Stock, count: int) -> Iterator[Item]:
@@ -125,7 +192,16 @@ def picture_with_speech(stock: Stock, count: int) -> Iterator[Item]:
             "picture": sentence(seen),
             "both": f"It says: {speech.text}. It shows {seen}.",
         }[task]
-        yield stock.item(name, f"{task}-av", media, ask(task, name, stock.split), answer, photo, speech)
+        yield stock.item(
+            name,
+            f"{task}-av",
+            media,
+            ask(task, name, stock.split),
+            answer,
+            photo,
+            speech,
+            words=True,
+        )
 
 
 def picture_with_sound(stock: Stock, count: int) -> Iterator[Item]:
@@ -140,11 +216,14 @@ def picture_with_sound(stock: Stock, count: int) -> Iterator[Item]:
             "both-sound": f"I hear {heard}. I see {seen}.",
         }[task]
         media = {"image": photo.path, "audio": sound.path}
-        yield stock.item(name, f"{task}-av", media, ask(task, name, stock.split), answer, photo, sound)
+        yield stock.item(name, f"{task}-av", media, ask(task, name, stock.split), answer, photo, sound, words=True)
 
 
 def matches(stock: Stock, count: int) -> Iterator[Item]:
-    """Does the sound fit the picture? Half of the pairs do; sounds and pictures are the same in both halves."""
+    """Does the sound fit the picture? Half of the pairs do; sounds and pictures are the same in both halves.
+
+    The answer names both before it decides: the verdict then rests on words that stand there.
+    """
     by_label: dict[str, list[Source]] = {}
     for source in stock.of("photo"):
         by_label.setdefault(source.label, []).append(source)
@@ -158,17 +237,34 @@ def matches(stock: Stock, count: int) -> Iterator[Item]:
         if not others:
             continue
         wrong = stock.rng.choice(others)
-        for answer, heard in (("Yes.", sound), ("No.", wrong)):
-            name = f"match/{index}/{answer[0].lower()}"
+        for verdict, heard in (("Yes.", sound), ("No.", wrong)):
+            name = f"match/{index}/{verdict[0].lower()}"
             media = {"image": photo.path, "audio": heard.path}
-            yield stock.item(name, "match", media, ask("match", name, stock.split), answer, photo, heard)
+            answer = f"I hear {SOUND_PHRASES[heard.label]}. I see {named(photo.label)}. {verdict}"
+            yield stock.item(
+                name,
+                "match",
+                media,
+                ask("match", name, stock.split),
+                answer,
+                photo,
+                heard,
+                words=True,
+            )
     stamps = [stamp for stamp in stock.of("stamp") if stamp.extra.get("sound") and len(stamp.text) < 30]
     for index, stamp in enumerate(stamps):
         other = stock.rng.choice([entry for entry in stamps if entry.text != stamp.text])
-        for answer, heard in (("Yes.", stamp), ("No.", other)):
-            name = f"match/stamp/{index}/{answer[0].lower()}"
+        for verdict, heard in (("Yes.", stamp), ("No.", other)):
+            name = f"match/stamp/{index}/{verdict[0].lower()}"
             media = {"image": stamp.path, "audio": heard.extra["sound"]}
+            answer = f"I hear {_phrase(heard.text)}. I see {_phrase(stamp.text)}. {verdict}"
             yield stock.item(name, "match", media, ask("match", name, stock.split), answer, stamp)
+
+
+def _phrase(caption: str) -> str:
+    """``A duck.`` -> ``a duck``."""
+    text = caption.rstrip(".!")
+    return text[:1].lower() + text[1:]
 
 
 def speech_presence(stock: Stock, count: int) -> Iterator[Item]:
@@ -257,7 +353,16 @@ def speech_over_sound(stock: Stock, count: int) -> Iterator[Item]:
         answer = voice.text if task == "transcribe" else sentence(SOUND_PHRASES[sound.label])
         name = f"over/{index}"
         question = ask(task, name, stock.split)
-        yield stock.item(name, f"{task}-over", {"audio": {"layers": layers}}, question, answer, voice, sound)
+        yield stock.item(
+            name,
+            f"{task}-over",
+            {"audio": {"layers": layers}},
+            question,
+            answer,
+            voice,
+            sound,
+            words=True,
+        )
 
 
 def digit_strings(stock: Stock, count: int) -> Iterator[Item]:
@@ -315,10 +420,13 @@ def talking_heads(stock: Stock, count: int) -> Iterator[Item]:
                     "picture": sentence(f"{source.label} speaking"),
                     "both": f"It says: {source.text}. It shows {source.label} speaking.",
                 }[task]
-            yield stock.item(name, f"{task}-talk", media, question, answer, source)
+            yield stock.item(name, f"{task}-talk", media, question, answer, source, words=True)
         name = f"talk/{source.id}/sound-only"
         only = {"audio": source.path}
-        yield stock.item(name, "transcribe", only, ask("transcribe", name, stock.split), source.text, source)
+        words = {"said": source.text}
+        yield stock.item(
+            name, "transcribe", only, ask("transcribe", name, stock.split), source.text, source, words=words
+        )
 
 
 def spoken_questions(stock: Stock, count: int) -> Iterator[Item]:
@@ -353,6 +461,7 @@ def picture_order(stock: Stock, count: int) -> Iterator[Item]:
 COMPOSERS: dict[str, tuple[Composer, int]] = {
     "transcripts": (transcripts, 0),
     "synthetic": (synthetic, 2232),
+    "vocabulary": (vocabulary, 0),
     "sounds": (sounds, 0),
     "pictures": (pictures, 0),
     "picture_with_speech": (picture_with_speech, 3000),

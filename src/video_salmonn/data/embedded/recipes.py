@@ -3,7 +3,8 @@
 A **sound recipe** is ``{"length": seconds, "layers": [layer, …]}``. A layer is a source with a place:
 
 - ``{"file": path, "from": s, "to": s}`` (``from``/``to`` optional), or
-- ``{"say": text, "engine": "espeak-ng", "voice": "en-us+f3", "rate": 160}``, synthetic speech, or
+- ``{"say": text, "engine": "espeak-ng", "voice": "en-us+f3", "rate": 160}``, synthetic speech, with ``speed``
+  (default 1) played so many times as fast, higher and with other formants, or
 - ``{"noise": "white" | "pink" | "brown", "seed": n}``,
 
 each with ``at`` (seconds, default 0), ``gain`` (dB, default 0; relative to the file for files, to full scale for

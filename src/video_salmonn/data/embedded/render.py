@@ -40,7 +40,7 @@ def _resampled(samples: Samples, rate: int) -> Samples:
 
 def _said(layer: dict[str, Any]) -> Samples:
     samples, rate = speak(layer["say"], layer["engine"], layer["voice"], layer.get("rate", 160))
-    return _resampled(samples, rate)
+    return _resampled(samples, round(rate * layer.get("speed", 1.0)))
 
 
 def _noise(colour: str, count: int, seed: int) -> Samples:

@@ -19,6 +19,8 @@ ESPEAK_VOICES = tuple(
     for variant in ("m1", "m3", "m4", "m7", "f1", "f2", "f3", "f5")
 )
 FLITE_VOICES = ("slt", "rms", "awb", "kal16")
+ESPEAK_SHARE = 0.35
+"""Of the utterances; flite's voices are recorded speech put together, and nearer to people."""
 
 
 def engine_path(engine: str) -> str:
@@ -60,12 +62,13 @@ def speak(text: str, engine: str, voice: str, rate: int = 160) -> tuple[np.ndarr
 
 
 def random_voice(text: str, rng: random.Random) -> dict[str, Any]:
-    """A recipe layer that speaks ``text`` with a voice, rate, place and room drawn from ``rng``."""
-    if rng.random() < 0.6:
+    """A recipe layer that speaks ``text`` with a voice, rate, pitch, level and room drawn from ``rng``."""
+    if rng.random() < ESPEAK_SHARE:
         layer: dict[str, Any] = {"say": text, "engine": "espeak-ng", "voice": rng.choice(ESPEAK_VOICES)}
     else:
         layer = {"say": text, "engine": "flite", "voice": rng.choice(FLITE_VOICES)}
-    layer |= {"rate": rng.randrange(130, 200, 5), "level": rng.randrange(-26, -14)}
+    layer |= {"rate": rng.randrange(150, 210, 5), "level": rng.randrange(-26, -14)}
+    layer["speed"] = round(rng.uniform(0.88, 1.14), 2)
     if rng.random() < 0.5:
         layer["room"] = rng.randrange(1000)
     return layer

@@ -217,6 +217,14 @@ def sentence(phrase: str) -> str:
     return phrase[:1].upper() + phrase[1:] + "."
 
 
+def plain_name(answer: str) -> str:
+    """``A dog barking.`` -> ``dog barking``: an answer as a name, without article and full stop."""
+    text = answer.strip().rstrip(".")
+    for article in ("A ", "An ", "The "):
+        text = text.removeprefix(article)
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
 T = TypeVar("T")
 
 
