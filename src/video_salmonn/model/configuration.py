@@ -55,6 +55,8 @@ class VideoSalmonnConfig(PreTrainedConfig):
         connector: :class:`ConnectorConfig` or its dict.
         media: how media become encoder inputs; see ``MEDIA_DEFAULTS`` for keys and meaning.
         prompt: ``vicuna`` | ``llama2`` | ``chat`` (the tokenizer's own chat template).
+        system: system message that ``chat`` begins a conversation without one with, which may be empty; None for the
+            template's own.
         media_token_id: id that stands for one media token in ``input_ids``; user text never becomes this id.
         lora: None, or ``{"r", "alpha", "dropout", "targets"}``: the adapter called ``default``.
         adapters: further adapters by name, each as ``lora``; they are in the checkpoint, and off until activated.
@@ -76,6 +78,7 @@ class VideoSalmonnConfig(PreTrainedConfig):
         connector: ConnectorConfig | dict | None = None,
         media: dict | None = None,
         prompt: str = "vicuna",
+        system: str | None = None,
         media_token_id: int = 0,
         lora: dict | None = None,
         adapters: dict[str, dict] | None = None,
@@ -97,6 +100,7 @@ class VideoSalmonnConfig(PreTrainedConfig):
         self.connector = connector.to_dict() if isinstance(connector, ConnectorConfig) else dict(connector)
         self.media = {**MEDIA_DEFAULTS, **(media or {})}
         self.prompt = prompt
+        self.system = system
         self.media_token_id = media_token_id
         self.lora = lora
         self.adapters = dict(adapters or {})

@@ -123,6 +123,7 @@ def embedded() -> VideoSalmonnConfig:
             "image_std": [128 / 255] * 3,
         },
         prompt="chat",
+        system="",  # SmolLM2's own would be 16 tokens more in every prompt
         # <|endoftext|>, which user text can't become: it is tokenised with special tokens split
         media_token_id=0,
         lora={"r": 16, "alpha": 32, "dropout": 0.0, "targets": LORA_QKVO["targets"]},

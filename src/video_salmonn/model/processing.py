@@ -67,6 +67,7 @@ class VideoSalmonnProcessor(ProcessorMixin):
             "connector": config.connector,
             "media": config.media,
             "prompt": config.prompt,
+            "system": config.system,
             "media_token_id": config.media_token_id,
         }
 
@@ -219,11 +220,13 @@ class VideoSalmonnProcessor(ProcessorMixin):
     ) -> prompt.Rendered:
         """One conversation to token ids and labels; see :mod:`video_salmonn.model.prompt`."""
         turns = prompt.parse(conversation, len(media_lengths))
-        template = self.config.prompt
-        pieces = prompt.build_pieces(template, turns, self.tokenizer, open_answer=open_answer)
-        return prompt.tokenise(
-            pieces, self.tokenizer, media_lengths, self.config.media_token_id, begin=template != "chat"
-        )
+        pieces = self._pieces(turns, open_answer)
+        begin = self.config.prompt != "chat"
+        return prompt.tokenise(pieces, self.tokenizer, media_lengths, self.config.media_token_id, begin=begin)
+
+    def _pieces(self, turns: Sequence[prompt.Turn], open_answer: bool) -> list[prompt.Piece]:
+        config = self.config
+        return prompt.build_pieces(config.prompt, turns, self.tokenizer, open_answer=open_answer, system=config.system)
 
     def instruction(self, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Questions for InstructBLIP's Q-Former, (ids, mask) each ``(M, n)``; None for models without it."""
@@ -313,10 +316,7 @@ class VideoSalmonnProcessor(ProcessorMixin):
         if not tokenize:
             texts = []
             for row, own in zip(batch, media):
-                turns = prompt.parse(row, len(own))
-                pieces = prompt.build_pieces(
-                    self.config.prompt, turns, self.tokenizer, open_answer=add_generation_prompt
-                )
+                pieces = self._pieces(prompt.parse(row, len(own)), add_generation_prompt)
                 texts.append("".join("<media>" if piece.kind == "media" else piece.text for piece in pieces))
             return texts[0] if batch and batch[0] is messages else texts
         options = {k: v for k, v in (kwargs.get("processor_kwargs") or {}).items() if k in ("start", "end")}

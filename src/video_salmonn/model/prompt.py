@@ -146,12 +146,20 @@ def _image() -> list[Piece]:
     return [Piece("user", "<Img>"), Piece("media"), Piece("user", "</Img> ")]
 
 
-def chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, open_answer: bool) -> list[Piece]:
+def chat(
+    turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, open_answer: bool, system: str | None = None
+) -> list[Piece]:
     """The language model's own chat template.
 
     The template is applied to marks in place of contents and cut at the marks, so its control text and what people
     wrote never touch.
+
+    Args:
+        turns, tokenizer, open_answer: see :func:`build_pieces`.
+        system: system message of a conversation that has none, which may be empty; None leaves the template's own.
     """
+    if system is not None and turns[0].role != "system":
+        turns = [Turn("system", (system,)), *turns]
     contents: list[list[Piece]] = []
     messages = []
     for turn in turns:
@@ -181,7 +189,12 @@ def _end_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 
 def build_pieces(
-    template: str, turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, open_answer: bool = True
+    template: str,
+    turns: Sequence[Turn],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    open_answer: bool = True,
+    system: str | None = None,
 ) -> list[Piece]:
     """Pieces of a conversation under a template (``vicuna`` | ``llama2`` | ``chat``).
 
@@ -190,9 +203,10 @@ def build_pieces(
         turns: the conversation.
         tokenizer: of the language model.
         open_answer: leave the prompt open for the model's answer (the chat template's generation prompt).
+        system: see :func:`chat`; the other templates have no place for it.
     """
     if template == "chat":
-        return chat(turns, tokenizer, open_answer=open_answer)
+        return chat(turns, tokenizer, open_answer=open_answer, system=system)
     eos = str(tokenizer.eos_token or "")
     return vicuna(turns, eos) if template == "vicuna" else llama2(turns, eos)
 
