@@ -1,7 +1,6 @@
 """The CTC warm-up at tiny scale: it learns, resumes exactly, decodes as CTC does, leaves out what cannot be aligned."""
 
 import json
-import math
 import random
 from types import SimpleNamespace
 
@@ -9,10 +8,11 @@ import pytest
 import torch
 
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
+from video_salmonn.data.embedded.wordings import plain_name
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.training.auxiliary import names_in
-from video_salmonn.training.ctc import CtcHead, Names, best_names, ctc_sum, name_losses, name_sum, plain_name
+from video_salmonn.training.auxiliary import words_for
+from video_salmonn.training.ctc import NAME_WEIGHT, WordHead, Words, best_names, word_losses
 from video_salmonn.training.run_state import read_run
 from video_salmonn.training.warmup import (
     Utterance,
@@ -23,6 +23,7 @@ from video_salmonn.training.warmup import (
     spread_positions,
 )
 
+BLANK = 5
 WORDS = ["red", "green", "blue", "stone", "river", "cloud"]
 
 
@@ -56,6 +57,11 @@ def setting(tmp_path_factory):
     return FeatureStore(folder), utterances
 
 
+def new_head(texts, width=24):
+    embeddings = torch.randn(20, width, generator=torch.Generator().manual_seed(1))
+    return WordHead(embeddings, texts, WordTokenizer(), BLANK)
+
+
 def make(setting, out, visual_dim=None, **changes):
     store, utterances = setting
     torch.manual_seed(0)
@@ -65,8 +71,7 @@ def make(setting, out, visual_dim=None, **changes):
     )  # fmt: skip
     connector = MultiResolutionCausalQFormer(config)
     spread_positions(connector)
-    embeddings = torch.randn(20, 24, generator=torch.Generator().manual_seed(1))
-    head = CtcHead(embeddings, [u.text for u in utterances], WordTokenizer())
+    head = new_head([u.text for u in utterances])
     settings = {"steps": 120, "batch": 8, "rate": 5e-3, "rise": 10, "augment": False, "save_every": 40} | changes
     return Warmup(connector, head, store, utterances, WarmupConfig(**settings), out)
 
@@ -87,7 +92,7 @@ def test_it_learns_to_transcribe(setting, tmp_path):
 def test_stop_and_resume_gives_the_same_losses(setting, tmp_path):
     whole = make(setting, tmp_path / "a", steps=12, augment=True)
     plan = whole.plan()
-    expected = [whole.train_step(next(plan)) for _ in range(6)]
+    expected = [whole.train_step(*next(plan)) for _ in range(6)]
 
     first = make(setting, tmp_path / "b", steps=12, augment=True)
     first.run(should_stop=lambda: first.step == 3)
@@ -96,7 +101,7 @@ def test_stop_and_resume_gives_the_same_losses(setting, tmp_path):
     again.connector.positions.data.zero_()  # resume must bring the weights back
     assert again.resume() and again.step == 3
     plan = again.plan()
-    assert [again.train_step(next(plan)) for _ in range(3)] == pytest.approx(expected[3:], abs=0)
+    assert [again.train_step(*next(plan)) for _ in range(3)] == pytest.approx(expected[3:], abs=0)
 
 
 def test_batches_continue_anywhere_and_cover_an_epoch():
@@ -118,12 +123,12 @@ def test_rate_rises_and_falls():
 
 
 def test_decode_merges_repeats_and_drops_blanks(setting):
-    head = CtcHead(torch.eye(20), ["red green", "green red"], WordTokenizer())
+    head = new_head(["red green", "green red"])
     best = torch.tensor([[1, 1, 0, 1, 2, 2, 0, 2]])
     scores = torch.nn.functional.one_hot(best, 3).float()
     assert head.decode(scores, torch.ones(1, 8, dtype=torch.bool)) == ["red red green green"]
     assert head.decode(scores, torch.tensor([[True] * 3 + [False] * 5])) == ["red"]
-    assert head.columns("blue") is None and head.columns("red green") == [1, 2]
+    assert head.columns("blue") is None and head.columns("red green") == (1, 2)
 
 
 def test_too_long_transcripts_are_left_out(setting, tmp_path):
@@ -148,7 +153,7 @@ def test_it_fails_clearly(setting, tmp_path):
         make(setting, tmp_path).resume()
     warmup.connector.llm_projection.weight.data.fill_(float("nan"))
     with pytest.raises(CheckpointError, match=r"step 0.*u"):
-        warmup.train_step([0, 1])
+        warmup.train_step("speech", [0, 1])
 
 
 def test_kinds_take_turns_by_share_and_go_on_anywhere(setting, tmp_path):
@@ -160,21 +165,42 @@ def test_kinds_take_turns_by_share_and_go_on_anywhere(setting, tmp_path):
     pictures = [Utterance(f"p{index}", WORDS[index % 6], "picture") for index in range(12)]
     sounds = [Utterance(item.key, "stone", "sound") for item in utterances[:8]]
     mixed = (store, [*utterances, *pictures, *sounds])
-    changes = {"batch": 4, "shares": {"speech": 3, "sound": 1, "picture": 1}, "augment": True}
-    run = make(mixed, tmp_path, visual_dim=12, **changes)
+    shares = {"speech": 3, "sound": 1, "picture": 1, "speech+picture": 2, "sound+picture": 1}
+    run = make(mixed, tmp_path, visual_dim=12, batch=4, shares=shares, augment=True)
     plan = run.plan()
-    steps = [next(plan) for _ in range(20)]
-    kinds = [{run.train_set[i][0].kind for i in step} for step in steps]
-    assert all(len(kind) == 1 for kind in kinds)
-    assert [sum(kind == {k} for kind in kinds) for k in ("speech", "sound", "picture")] == [12, 4, 4]
-    assert all(len(step) == (12 if kind == {"picture"} else 4) for step, kind in zip(steps, kinds))
+    steps = [next(plan) for _ in range(24)]
+    assert {kind: sum(kind == k for k, _ in steps) for kind in shares} == {k: 3 * n for k, n in shares.items()}
+    for kind, indices in steps:
+        assert len(indices) == 4
+        assert {run.train_set[i][0].kind for i in indices} == {kind.split("+")[0]}
     for start in (3, 9, 17):
         run.step = start
         assert next(run.plan()) == steps[start]
     run.step = 0
-    assert all(run.train_step(step) > 0 for step in steps[:5])
+    assert all(run.train_step(*step) > 0 for step in steps[:8])
     texts = run.transcribe([*pictures[:2], *utterances[:2], *sounds[:1]])
     assert len(texts) == 5
+
+
+def test_a_picture_beside_speech_is_named_too(setting, tmp_path):
+    store, utterances = setting
+    with FeatureWriter(store.folder) as writer:
+        for index in range(4):
+            writer.put(f"q{index}.visual", torch.randn(1, 5, 12))
+        writer.put("moving.visual", torch.arange(3.0)[:, None, None].expand(3, 5, 12))
+    store.refresh()
+    pictures = [Utterance(f"q{index}", WORDS[index], "picture") for index in range(4)]
+    talk = Utterance("u0", utterances[0].text, sight="moving", seen="cloud")
+    run = make((store, [utterances[1], talk, *pictures]), tmp_path, visual_dim=12)
+    clip, words = run._clip("speech+picture", 0, random.Random(0), 10)
+    assert words.said == run.head.columns(utterances[1].text)
+    assert words.seen in [run.head.columns(word) for word in WORDS[:4]]
+    assert clip.visual.shape == (3, 5, 12) and clip.speech is not None and clip.audio is not None
+    clip, words = run._clip("speech+picture", 1, random.Random(0), 10)
+    assert words.seen == run.head.columns("cloud")
+    torch.testing.assert_close(clip.visual[:, 0, 0], torch.arange(3.0))
+    clip, words = run._clip("speech", 1, random.Random(0), 10)
+    assert clip.visual is None and not words.seen
 
 
 def test_shares_are_checked():
@@ -189,18 +215,8 @@ def test_names_lose_article_and_full_stop():
     ]  # fmt: skip
 
 
-def test_the_auxiliary_sum_is_that_of_single_items(setting):
-    head = CtcHead(torch.randn(20, 24), ["red green", "blue"], WordTokenizer()).requires_grad_(False)
-    tokens = [torch.randn(9, 24), torch.randn(4, 24), torch.randn(1, 24)]
-    texts = ["red green", "blue", "red green"]  # the last has too few outputs: adds nothing
-    single = [ctc_sum(head, [t], [text]) for t, text in zip(tokens, texts)]
-    assert float(ctc_sum(head, tokens, texts)) == pytest.approx(sum(map(float, single)), rel=1e-5)
-    assert float(single[2]) == 0 < float(single[0])
-    assert float(ctc_sum(head, tokens[:1], ["stone"])) == 0  # a word outside the vocabulary
-
-
 def test_names_are_learned_from_pictures(setting, tmp_path):
-    """Pictures that are noisy codes of two-word names: every output is to give the name, in any order of its tokens."""
+    """Pictures that are noisy codes of two-word names, whose tokens take turns."""
     generator = torch.Generator().manual_seed(2)
     named = ["red stone", "blue river", "green cloud"]
     codes = torch.randn(3, 5, 12, generator=generator) * 2
@@ -217,33 +233,82 @@ def test_names_are_learned_from_pictures(setting, tmp_path):
     assert sum(a == item.text for a, item in zip(found, pictures)) >= 27
 
 
-def test_name_losses_by_hand():
-    scores = torch.log(torch.tensor([[[0.1, 0.6, 0.3], [0.2, 0.2, 0.6], [0.8, 0.1, 0.1]]]))
-    mask = torch.tensor([[True, True, False]])
-    expected = -sum(math.log(p) for p in (0.6, 0.2, 0.3, 0.6)) / 2
-    assert float(name_losses(scores, mask, [[1, 2]])) == pytest.approx(expected)
-    assert best_names(scores, mask, {"one": [1], "two": [2], "both": [1, 2]}) == ["two"]
-    head = CtcHead(torch.randn(20, 24), ["red green", "blue"], WordTokenizer()).requires_grad_(False)
-    tokens = [torch.randn(4, 24), torch.randn(2, 24)]
-    single = [name_sum(head, [t], [text]) for t, text in zip(tokens, ["red", "blue"])]
-    assert float(name_sum(head, tokens, ["red", "blue"])) == pytest.approx(float(sum(single)), rel=1e-5)
-    assert float(name_sum(head, tokens, ["stone", "river"])) == 0
+def outputs_for(head, columns, length=1.0):
+    """Outputs that are the embeddings of the given columns."""
+    return (head.center + length * head.radius * head.rows[torch.tensor(columns)])[None]
 
 
-def test_a_name_is_told_from_all_others():
-    head = CtcHead(torch.randn(20, 24), [" ".join(WORDS)], WordTokenizer()).requires_grad_(False)
-    names = Names(head, ["red stone", "blue", "river", "cloud"])
-    rows = [
-        10 * head.rows[[column - 1 for column in head.columns(name)]].mean(0).expand(5, -1)
-        for name in ("blue", "river")
+def test_words_take_turns_in_the_outputs_of_a_frame():
+    words = Words(seen=(4, 5), heard=(6,))
+    assert words.names(9, 3) == [4, 6, 0, 5, 6, 0, 4, 6, 0]
+    assert Words(said=(1, 2)).names(4, 3) == [0, 0, 0, 0]
+
+
+def test_outputs_that_are_the_words_lose_nearly_nothing():
+    head = new_head([" ".join(WORDS)], width=576)
+    said, seen, heard = head.columns("red green"), head.columns("blue stone"), head.columns("river")
+    right = {
+        Words(said=said): [0, *said, 0, 0, 0],
+        Words(seen=seen, heard=heard): [seen[0], heard[0], 0, seen[1], heard[0], 0],
+        Words(said=said, seen=seen): [seen[0], said[0], 0, seen[1], said[1], 0],  # names where speech leaves room
+        Words(said=said, heard=heard): [said[0], heard[0], 0, said[1], heard[0], 0],
+    }
+    mask = torch.ones(1, 6, dtype=torch.bool)
+    for words, columns in right.items():
+        outputs = outputs_for(head, columns)
+        loss = float(word_losses(head, outputs, mask, [words], 3))
+        assert loss < 0.05, words
+        wrong = outputs_for(head, columns[::-1] if words.said else [0] * 6)
+        assert float(word_losses(head, wrong, mask, [words], 3)) > 3 * NAME_WEIGHT
+        longer = float(word_losses(head, outputs_for(head, columns, 1.5), mask, [words], 3))
+        assert longer == pytest.approx(loss + 0.1 * 6 * 0.25, abs=0.01)  # the length of a word is wanted, too
+
+
+def test_word_losses_of_a_batch_are_those_of_single_items():
+    head = new_head([" ".join(WORDS)])
+    generator = torch.Generator().manual_seed(3)
+    lengths, width = [9, 6, 3, 12], 12
+    outputs = torch.randn(4, width, 24, generator=generator)
+    words = [
+        Words(said=head.columns("red green blue")),
+        Words(seen=head.columns("stone"), said=head.columns("stone red")),
+        Words(heard=head.columns("river")),
+        Words(seen=head.columns("cloud red"), complete=False),
     ]
-    right = float(names.choice_sum(rows, ["blue", "river"]))
-    assert right < 0.1 < float(names.choice_sum(rows, ["river", "blue"]))
-    assert float(names.choice_sum(rows, ["green", "green"])) == 0  # no known name
+    mask = torch.arange(width)[None] < torch.tensor(lengths)[:, None]
+    together = word_losses(head, outputs, mask, words, 3)
+    for i, length in enumerate(lengths):
+        alone = word_losses(head, outputs[i : i + 1, :length], mask[i : i + 1, :length], words[i : i + 1], 3)
+        assert float(alone) == pytest.approx(float(together[i]), rel=1e-5)
+    changed = outputs.clone()
+    changed[~mask] = 7.0
+    torch.testing.assert_close(word_losses(head, changed, mask, words, 3), together)
 
 
-def test_names_are_read_from_answers_about_both():
-    assert names_in("picture", "A windsor chair.") == ["windsor chair"]
-    assert names_in("both-sound-av", "I hear a dog barking. I see an apple.") == ["dog barking", "apple"]
-    assert names_in("both-av", "It says: mr. x. It shows milk. It shows a hat.") == ["hat"]
-    assert names_in("both-av", "nothing") == []
+def test_ctc_part_is_torchs():
+    head = new_head([" ".join(WORDS)])
+    outputs = torch.randn(1, 9, 24, generator=torch.Generator().manual_seed(4))
+    said = head.columns("red red green")
+    wanted = torch.nn.functional.ctc_loss(
+        head(outputs).log_softmax(-1).transpose(0, 1), torch.tensor([said]), [9], [3], reduction="sum"
+    )
+    stretched = 0.1 * head.stretched(outputs).sum()
+    found = word_losses(head, outputs, torch.ones(1, 9, dtype=torch.bool), [Words(said=said)], 3)
+    assert float(found) == pytest.approx(float(wanted + stretched), rel=1e-5)
+    short = word_losses(head, outputs[:, :2], torch.ones(1, 2, dtype=torch.bool), [Words(said=said)], 3)
+    assert float(short) == pytest.approx(float(0.1 * head.stretched(outputs[:, :2]).sum()), rel=1e-5)
+
+
+def test_the_best_name_is_that_of_its_outputs():
+    head = new_head([" ".join(WORDS)])
+    candidates = {name: head.columns(name) for name in ("red stone", "blue", "stone red")}
+    outputs = outputs_for(head, [*head.columns("stone"), 0, 0, *head.columns("red"), 0, 0])
+    mask = torch.ones(1, 6, dtype=torch.bool)
+    assert best_names(head, outputs, mask, candidates, 3, seen=True) == ["stone red"]
+
+
+def test_words_of_an_item_are_known_or_left_out():
+    head = new_head(["red green"])
+    assert words_for(head, {"said": "red green", "seen": "green"}) == Words((1, 2), (2,), ())
+    assert words_for(head, {"said": "red", "heard": "stone"}) is None
+    assert words_for(head, {}) is None and words_for(head, {"said": ""}) is None

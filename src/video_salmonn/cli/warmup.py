@@ -11,6 +11,8 @@ import typer
 from video_salmonn.cli.output import reports_errors, stdout
 from video_salmonn.errors import ConfigError
 
+_SHARES = "speech=6,sound=2,picture=4,speech+picture=6,sound+picture=2"
+
 
 def _report(line: dict[str, Any]) -> None:
     stdout.print(json.dumps(line, ensure_ascii=False), soft_wrap=True, markup=False)
@@ -34,7 +36,11 @@ def command(
     batch: int = typer.Option(8, "--batch"),
     rate: float = typer.Option(1e-3, "--rate", help="Peak learning rate."),
     rise: int = typer.Option(80, "--rise", help="Steps in which the rate rises."),
-    shares: str = typer.Option("speech=12,sound=3,picture=5", "--shares", help="Steps that go to each kind, in turn."),
+    shares: str = typer.Option(
+        "speech=6,sound=2,picture=4,speech+picture=6,sound+picture=2",
+        "--shares",
+        help="Steps that go to each kind, in turn.",
+    ),
     validate_every: int = typer.Option(200, "--validate-every"),
     seed: int = typer.Option(0, "--seed"),
     device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),

@@ -1,172 +1,191 @@
-"""Connector outputs as words: logits over the language model's own token embeddings.
+"""Connector outputs as words: scores over the language model's own token embeddings.
 
-What is said is aligned with the outputs by CTC. A name of what is seen or heard has no place in time: there every
-output is to give the name's tokens alike.
+An output is scored by its cosine with each token's embedding (both taken from the embeddings' mean), so to say a word
+surely it must come near that word's embedding, which the language model can read. A plain product of the two is met as
+well by vectors nearly orthogonal to the word (a cosine of 0.14, where it was measured), which it can't.
+
+What is said is aligned with the outputs by CTC (the blank is a token that means a pause). Names of what is seen and
+heard have no place in time: of the outputs of every frame the first is to say what is seen and the second which sound
+is heard, a name's tokens in turn from frame to frame, wherever speech does not need that output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-BLANK_FILE = "ctc.safetensors"
-"""Blank of the warm-up's head, beside the connector that it exports."""
-SHRUNK = "shrunk"
-"""Tensor in that file: what the exported connector's outputs were multiplied by, to be as long as word embeddings."""
+PAUSE = " ..."
+"""Text of the token that stands for the blank."""
+SHARPNESS = 16.0
+"""What cosines are multiplied by. With 10,000 tokens a word of probability 0.9 then has a cosine of about 0.7."""
+SEEN, HEARD = 0, 1
+"""Which output of a frame names the picture, and which the sound."""
+NAME_WEIGHT = 0.3
+"""Of an output that is to name something, beside the CTC loss of a spoken token."""
+LENGTH_WEIGHT = 0.1
+"""Of an output's length, beside the same."""
 
 
-class CtcHead(nn.Module):
-    """Connector outputs -> log-probabilities over the training vocabulary and a blank (column 0).
+@dataclass(frozen=True)
+class Words:
+    """What an item's outputs are to say, as columns of a head.
+
+    Attributes:
+        said: tokens of the speech; empty without any.
+        seen: of the picture's name; empty without a picture, or where its name is not known.
+        heard: of the sound's name, likewise.
+        complete: nothing else is there: outputs that neither speech nor a name needs are to be blank.
+    """
+
+    said: tuple[int, ...] = ()
+    seen: tuple[int, ...] = ()
+    heard: tuple[int, ...] = ()
+    complete: bool = True
+
+    def names(self, length: int, per_frame: int) -> list[int]:
+        """The column that each output is to name, 0 for none."""
+        targets = [0] * length
+        for place, name in ((SEEN, self.seen), (HEARD, self.heard)):
+            if name:
+                for frame, output in enumerate(range(place, length, per_frame)):
+                    targets[output] = name[frame % len(name)]
+        return targets
+
+
+class WordHead(nn.Module):
+    """Connector outputs -> scores over the training vocabulary and a blank (column 0). Nothing in it is trained.
 
     Args:
         embeddings: ``(vocabulary, D)``, the language model's input embeddings; only the rows used are kept.
-        texts: transcripts that the vocabulary is taken from.
+        texts: transcripts and names that the vocabulary is taken from.
         tokenizer: the language model's; texts are tokenised as they stand in an answer, after a space.
+        blank: token of the blank; by default that of :data:`PAUSE`.
     """
 
     rows: torch.Tensor
+    center: torch.Tensor
+    radius: torch.Tensor
 
-    def __init__(self, embeddings: torch.Tensor, texts: Sequence[str], tokenizer: Any) -> None:
+    def __init__(
+        self, embeddings: torch.Tensor, texts: Iterable[str], tokenizer: Any, blank: int | None = None
+    ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
-        used = sorted({token for text in texts for token in self.tokens(text)})
-        self.tokens_of_column = used
-        self.column_of_token = {token: column for column, token in enumerate(used, 1)}
-        self.register_buffer("rows", embeddings[used].float().clone(), persistent=False)
-        self.blank = nn.Parameter(torch.zeros(embeddings.shape[1]))
-        self.blank_bias = nn.Parameter(torch.zeros(()))
+        self.blank_token: int = self.tokens(PAUSE.strip())[0] if blank is None else blank
+        used = sorted({token for text in texts for token in self.tokens(text)} - {self.blank_token})
+        self.tokens_of_column = [self.blank_token, *used]
+        self.column_of_token = {token: column for column, token in enumerate(self.tokens_of_column) if column}
+        whole = embeddings.float()
+        center = whole.mean(dim=0)
+        self.register_buffer("center", center, persistent=False)
+        self.register_buffer("radius", (whole - center).norm(dim=1).mean(), persistent=False)
+        self.register_buffer("rows", F.normalize(whole[self.tokens_of_column] - center, dim=1), persistent=False)
 
     def tokens(self, text: str) -> list[int]:
-        """Token ids of a transcript."""
+        """Token ids of a text."""
         ids: list[int] = self.tokenizer(" " + text, add_special_tokens=False).input_ids
         return ids
 
-    def columns(self, text: str) -> list[int] | None:
-        """Columns of a transcript's tokens, or None where one is outside the vocabulary."""
+    def columns(self, text: str) -> tuple[int, ...] | None:
+        """Columns of a text's tokens, or None where one is outside the vocabulary."""
         found = [self.column_of_token.get(token, 0) for token in self.tokens(text)]
-        return found if found and all(found) else None
+        return tuple(found) if found and all(found) else None
 
     def forward(self, outputs: torch.Tensor) -> torch.Tensor:
-        """``(B, L, D)`` -> log-probabilities ``(B, L, columns)``, float32."""
-        outputs = outputs.float()
-        blank = (outputs @ self.blank + self.blank_bias)[..., None]
-        return torch.cat([blank, outputs @ self.rows.T], dim=-1).log_softmax(-1)
+        """``(B, L, D)`` -> scores ``(B, L, columns)`` before the softmax, float32."""
+        return SHARPNESS * F.normalize(outputs.float() - self.center, dim=-1) @ self.rows.T
 
-    def decode(self, log_probabilities: torch.Tensor, mask: torch.Tensor) -> list[str]:
+    def stretched(self, outputs: torch.Tensor) -> torch.Tensor:
+        """``(B, L, D)`` -> ``(B, L)``: squared relative error of each output's length, 0 for that of a word."""
+        return ((outputs.float() - self.center).norm(dim=-1) / self.radius - 1).square()
+
+    def decode(self, scores: torch.Tensor, mask: torch.Tensor) -> list[str]:
         """Greedy CTC: best column a step, repeats merged, blanks dropped. ``(B, L, columns)``, ``(B, L)`` -> texts."""
         texts = []
-        for best, real in zip(log_probabilities.argmax(-1), mask):
+        for best, real in zip(scores.argmax(-1), mask):
             merged = torch.unique_consecutive(best[real])
-            texts.append(self.tokenizer.decode([self.tokens_of_column[int(c) - 1] for c in merged if c > 0]).strip())
+            texts.append(self.tokenizer.decode([self.tokens_of_column[int(c)] for c in merged if c > 0]).strip())
         return texts
 
 
-def ctc_sum(head: CtcHead, tokens: Sequence[torch.Tensor], texts: Sequence[str]) -> torch.Tensor:
-    """Summed CTC loss of items' connector outputs; what has words outside the head's vocabulary or too few outputs
-    adds nothing.
+def word_losses(
+    head: WordHead, outputs: torch.Tensor, mask: torch.Tensor, words: Sequence[Words], per_frame: int
+) -> torch.Tensor:
+    """What each item's outputs lack of saying its words.
+
+    For speech minus the log-likelihood under CTC, in which the names count as blanks; plus, for every output that is to
+    name something, minus the log-probability of that token, weighted by how likely the output is not needed by speech.
 
     Args:
-        head: makes log-probabilities.
-        tokens: ``(L_m, D_llm)`` each.
-        texts: one an item.
+        head: scores the outputs.
+        outputs: ``(B, L, D)``.
+        mask: ``(B, L)`` bool of real outputs, which come first.
+        words: one an item.
+        per_frame: outputs of a frame.
 
     Returns:
-        a scalar with gradient, in float32.
+        ``(B,)``; the CTC part is zero where a text has more tokens than there are outputs.
     """
-    columns = [head.columns(text) for text in texts]
-    known = [(rows, target) for rows, target in zip(tokens, columns) if target is not None]
-    if not known:
-        return head.rows.new_zeros(())
-    outputs = nn.utils.rnn.pad_sequence([rows for rows, _ in known], batch_first=True)
-    device = outputs.device
-    return F.ctc_loss(
-        head(outputs).transpose(0, 1),
-        torch.tensor([column for _, target in known for column in target], device=device),
-        torch.tensor([len(rows) for rows, _ in known], device=device),
-        torch.tensor([len(target) for _, target in known], device=device),
-        reduction="sum",
+    scores = head(outputs)
+    normaliser = scores.logsumexp(-1)
+    lengths = mask.sum(1)
+    width, device = outputs.shape[1], outputs.device
+    targets = torch.tensor([item.names(width, per_frame) for item in words], device=device)
+    named = scores.gather(-1, targets[..., None])[..., 0] - normaliser
+    spoken = torch.tensor([bool(item.said) for item in words], device=device)[:, None]
+
+    alphabets = [sorted(set(item.said)) for item in words]
+    silent = [sorted({0, *item.seen, *item.heard} - set(item.said)) for item in words]
+    blank = (_gathered(scores, silent, float("-inf")).logsumexp(-1) - normaliser)[..., None]
+    letters = _gathered(scores, alphabets, 0.0) - normaliser[..., None]
+    places = [{column: place for place, column in enumerate(alphabet, 1)} for alphabet in alphabets]
+    said = [[place[column] for column in item.said] for place, item in zip(places, words)]
+    aligned = F.ctc_loss(
+        torch.cat([blank, letters], dim=-1).transpose(0, 1),
+        torch.tensor([place for row in said for place in row], device=device, dtype=torch.long),
+        lengths,
+        torch.tensor([len(row) for row in said], device=device),
+        reduction="none",
         zero_infinity=True,
     )
+    free = torch.where(spoken, blank[..., 0].detach().exp(), torch.ones_like(normaliser))
+    whole = torch.tensor([item.complete for item in words], device=device)[:, None]
+    free = free * torch.where(targets > 0, 1.0, (whole & ~spoken).float())  # blanks of speech are CTC's affair
+    lost = NAME_WEIGHT * -named * free + LENGTH_WEIGHT * head.stretched(outputs)
+    return torch.where(spoken[:, 0], aligned, 0.0) + (lost * mask).sum(1)
 
 
-def name_sum(head: CtcHead, tokens: Sequence[torch.Tensor], texts: Sequence[str]) -> torch.Tensor:
-    """Summed :func:`name_losses` of items' connector outputs ``(L_m, D_llm)``; unknown words add nothing. A scalar."""
-    columns = [head.columns(text) for text in texts]
-    known = [(rows, target) for rows, target in zip(tokens, columns) if target is not None]
-    if not known:
-        return head.rows.new_zeros(())
-    outputs = nn.utils.rnn.pad_sequence([rows for rows, _ in known], batch_first=True)
-    lengths = torch.tensor([len(rows) for rows, _ in known], device=outputs.device)
-    mask = torch.arange(outputs.shape[1], device=outputs.device)[None] < lengths[:, None]
-    return name_losses(head(outputs), mask, [target for _, target in known]).sum()
-
-
-def name_losses(log_probabilities: torch.Tensor, mask: torch.Tensor, columns: Sequence[Sequence[int]]) -> torch.Tensor:
-    """For each item, minus the mean log-probability of its name's tokens over its outputs, times their number.
-
-    Args:
-        log_probabilities: ``(B, L, columns)``.
-        mask: ``(B, L)`` bool of real outputs.
-        columns: of each item's name.
-
-    Returns:
-        ``(B,)``.
-    """
-    means = (log_probabilities * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-    return torch.stack([-row[list(target)].sum() for row, target in zip(means, columns)])
-
-
-class Names:
-    """All known names, to tell one from the others by the mean of an item's outputs.
-
-    Args:
-        head: gives logits over tokens.
-        names: those with tokens outside its vocabulary are left out.
-    """
-
-    def __init__(self, head: CtcHead, names: Sequence[str]) -> None:
-        self.head = head
-        columns = [(name, head.columns(name)) for name in names]
-        known = [(name, found) for name, found in columns if found is not None]
-        self.place = {name: place for place, (name, _) in enumerate(known)}
-        self.average = torch.zeros(len(known), len(head.tokens_of_column) + 1)
-        for place, (_, found) in enumerate(known):
-            for column in found:
-                self.average[place, column] += 1 / len(found)
-
-    def choice_sum(self, tokens: Sequence[torch.Tensor], texts: Sequence[str]) -> torch.Tensor:
-        """Summed cross entropy of items' names among all names; unknown ones add nothing. A scalar in float32.
-
-        Args:
-            tokens: connector outputs ``(L_m, D_llm)`` each.
-            texts: names.
-        """
-        known = [(rows.float().mean(0), self.place[text]) for rows, text in zip(tokens, texts) if text in self.place]
-        if not known:
-            return self.head.rows.new_zeros(())
-        log_probabilities = self.head(torch.stack([mean for mean, _ in known])[:, None])[:, 0]
-        scores = log_probabilities @ self.average.to(log_probabilities).T
-        labels = torch.tensor([place for _, place in known], device=scores.device)
-        return F.cross_entropy(scores, labels, reduction="sum")
+def _gathered(scores: torch.Tensor, columns: Sequence[Sequence[int]], filler: float) -> torch.Tensor:
+    """``(B, L, C)`` and some columns for each item -> ``(B, L, n)``; items with fewer have ``filler`` at the end."""
+    widest = max(1, *(len(row) for row in columns))
+    index = torch.tensor([[*row, *[0] * (widest - len(row))] for row in columns], device=scores.device)
+    there = torch.tensor([[True] * len(row) + [False] * (widest - len(row)) for row in columns], device=scores.device)
+    found = scores.gather(-1, index[:, None].expand(-1, scores.shape[1], -1))
+    return torch.where(there[:, None], found, filler)
 
 
 def best_names(
-    log_probabilities: torch.Tensor, mask: torch.Tensor, candidates: Mapping[str, Sequence[int]]
+    head: WordHead,
+    outputs: torch.Tensor,
+    mask: torch.Tensor,
+    candidates: Mapping[str, tuple[int, ...]],
+    per_frame: int,
+    *,
+    seen: bool,
 ) -> list[str]:
-    """The candidate whose tokens are likeliest, by the mean over tokens and outputs, for each item."""
-    means = (log_probabilities * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    """The candidate that fits best the outputs that name what is seen (or heard), for each item."""
+    logs = head(outputs).log_softmax(-1)
     texts = list(candidates)
-    scores = torch.stack([means[:, list(candidates[text])].mean(1) for text in texts], dim=1)
-    return [texts[int(index)] for index in scores.argmax(1)]
-
-
-def plain_name(answer: str) -> str:
-    """``A dog barking.`` -> ``dog barking``: an answer as a name, without article and full stop."""
-    text = answer.strip().rstrip(".")
-    for article in ("A ", "An ", "The "):
-        text = text.removeprefix(article)
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+    named = [Words(seen=columns) if seen else Words(heard=columns) for columns in candidates.values()]
+    table = torch.tensor([words.names(outputs.shape[1], per_frame) for words in named], device=outputs.device)
+    found = []
+    for row, real in zip(logs, mask):
+        steps = torch.arange(len(row), device=row.device)
+        fit = (row[steps, table] * ((table > 0) & real)).sum(1)
+        found.append(texts[int(fit.argmax())])
+    return found

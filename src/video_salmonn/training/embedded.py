@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,15 +19,15 @@ from video_salmonn.checkpoints.embedded import load_token_embeddings, part_direc
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 from video_salmonn.connector.grow import grow
 from video_salmonn.data.embedded.keys import MediaKeys
-from video_salmonn.data.feature_batch import collate
+from video_salmonn.data.embedded.wordings import plain_name
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.metrics.wer import wer
 from video_salmonn.model.presets import embedded
-from video_salmonn.training.ctc import BLANK_FILE, SHRUNK, CtcHead, plain_name
+from video_salmonn.training.ctc import WordHead
 from video_salmonn.training.run_state import load_prefixed, read_run, read_weights
-from video_salmonn.training.warmup import Utterance, Warmup, WarmupConfig, load_clip, spread_positions, transcribe
+from video_salmonn.training.warmup import Utterance, Warmup, WarmupConfig, spread_positions, transcribe
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -54,6 +55,21 @@ def transcripts(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utte
         Utterance(keys.key(item.media["audio"], root), item.answer)
         for item in items
         if item.task == "transcribe" and set(item.media) == {"audio"}
+    ]
+
+
+def talks(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utterance]:
+    """Talking heads: what is said, with the speaker's own moving pictures."""
+    seen = {item.media["video"]: item.answer for item in items if item.task == "picture-talk"}
+    return [
+        Utterance(
+            keys.key(item.media["audio"], root),
+            item.answer,
+            sight=keys.key(item.media["video"], root),
+            seen=plain_name(seen[item.media["video"]]),
+        )
+        for item in items
+        if item.task == "transcribe-talk" and item.media.get("video") in seen
     ]
 
 
@@ -122,56 +138,27 @@ def start_from(weights: dict[str, torch.Tensor], connector: MultiResolutionCausa
         load_prefixed(connector, weights, "connector.")
 
 
-def export(path: Path, folder: Path, seed: int = 0, shrink: float = 1.0) -> Path:
+def export(path: Path, folder: Path, seed: int = 0) -> Path:
     """Write a warm-up's connector, whole (grown if need be) and in bfloat16, as ``folder/connector.safetensors``.
-
-    The CTC head's blank is written beside it, for a stage that keeps a CTC loss.
 
     Args:
         path: the run's folder, or a weights file.
         folder: created; a recipe's ``init``.
         seed: of what a grown connector has besides the speech branch.
-        shrink: multiplies the outputs, see :func:`shrinking`; the auxiliary loss undoes it.
 
     Raises:
         CheckpointError: nothing is at ``path``, or it does not fit the embedded preset.
     """
-    weights = warmed_up(path)
     connector = new_connector(seed)
-    start_from(weights, connector)
+    start_from(warmed_up(path), connector)
     folder.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad():
-        connector.llm_projection.weight.mul_(shrink)
-        connector.llm_projection.bias.mul_(shrink)
-    head = {name: value for name, value in weights.items() if name.startswith("head.")}
-    save_file(head | {SHRUNK: torch.tensor(shrink)}, folder / BLANK_FILE)
     target = folder / CONNECTOR_FILE
     save_file({name: value.detach().bfloat16() for name, value in connector.state_dict().items()}, target)
     return target
 
 
-@torch.inference_mode()
-def shrinking(run: Warmup, items: int = 32) -> float:
-    """What makes the connector's outputs as long as the language model's word embeddings.
-
-    Peaked CTC scores take outputs several times as long (26.8 against 3.2 for SmolLM2). In the language model's
-    residual stream such tokens drown what its layers add to them.
-
-    Args:
-        run: trained.
-        items: of the training set to measure on.
-    """
-    run.connector.eval()
-    lengths = []
-    for item, _ in run.train_set[:: max(1, len(run.train_set) // items)][:items]:
-        clip = load_clip(run.store, item, with_audio=run.connector.config.audio_dim is not None)
-        output = run.connector(**vars(collate([clip]).to(run.device)))
-        lengths.append(output.tokens[output.mask].norm(dim=-1).mean())
-    return float(run.head.rows.norm(dim=1).mean() / torch.stack(lengths).mean())
-
-
 def pack(path: Path, target: Path) -> Path:
-    """Write a warm-up's own weights, connector and CTC blank, as int8 by rows: small to keep, enough to go on from."""
+    """Write a warm-up's own weights as int8 by rows: small to keep, enough to go on from."""
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file(compact(warmed_up(path)), target)
     return target
@@ -183,20 +170,18 @@ def word_error_rate(utterances: Sequence[Utterance], texts: Sequence[str]) -> fl
     return float("nan") if value is None else round(value, 4)
 
 
-def held_out_utterances(manifests: Path, split: str, features: FeatureStore) -> list[Utterance]:
+def held_out_utterances(items: Sequence[Item], keys: MediaKeys, root: Path, features: FeatureStore) -> list[Utterance]:
     """The LibriSpeech utterances of ``dev`` or ``test`` (other speakers than training's) that have features."""
-    items = [i for i in read_manifest(manifests / f"{split}.jsonl") if i.id.startswith("transcribe/librispeech:")]
-    found = transcripts(items, MediaKeys(features.folder), manifests)
-    return [utterance for utterance in found if f"{utterance.key}.speech" in features]
+    found = transcripts([item for item in items if item.id.startswith("transcribe/librispeech:")], keys, root)
+    return [utterance for utterance in found if utterance.tensor in features]
 
 
-def make_head(manifests: Path) -> CtcHead:
-    """The CTC head over the words of the training manifest's transcripts and names."""
+def make_head(items: Sequence[Item]) -> WordHead:
+    """The head over the words of the training items' transcripts and names."""
     tokenizer = AutoTokenizer.from_pretrained(part_directory("smollm2-135m"))
-    items = list(read_manifest(manifests / "train.jsonl"))
     texts = [item.answer for item in items if item.task == "transcribe"]
-    texts += [plain_name(item.answer) for item in items if item.task in ("sound", "picture")]
-    return CtcHead(load_token_embeddings(), texts, tokenizer)
+    texts += [plain_name(item.answer) for item in items if item.task in ("sound", "picture", "picture-talk")]
+    return WordHead(load_token_embeddings(), texts, tokenizer)
 
 
 def measure(path: Path, manifests: Path, store: Path, split: str, *, whole: bool = False) -> dict[str, Any]:
@@ -209,15 +194,15 @@ def measure(path: Path, manifests: Path, store: Path, split: str, *, whole: bool
         whole: measure the full connector that a speech-only one grows into.
     """
     features, weights = FeatureStore(store), warmed_up(path)
-    utterances = held_out_utterances(manifests, split, features)
+    items = list(read_manifest(manifests / f"{split}.jsonl"))
+    utterances = held_out_utterances(items, MediaKeys(store), manifests, features)
     if not utterances:
         raise ConfigError(
             f"{manifests}: no {split} utterance has features", remedy="video-salmonn data encode-embedded"
         )
     connector = new_connector(0, speech_only=is_speech_only(weights) and not whole)
     start_from(weights, connector)
-    head = make_head(manifests)
-    load_prefixed(head, weights, "head.")
+    head = make_head(list(read_manifest(manifests / "train.jsonl")))
     texts = transcribe(connector.eval(), head, features, utterances)
     scored = wer([u.text for u in utterances], texts)
     examples = [{"said": u.text, "read": text} for u, text in zip(utterances[:3], texts)]
@@ -240,7 +225,7 @@ def warm_up(
     device: str = "cpu",
     report: Report = print,
 ) -> None:
-    """Run or go on with the CTC warm-up; validates on the dev speaker by greedy CTC WER; exports at the end.
+    """Run or go on with the CTC warm-up; validates on the dev speaker by greedy CTC; exports at the end.
 
     Args:
         manifests: folder with ``train.jsonl`` and ``dev.jsonl``.
@@ -256,18 +241,18 @@ def warm_up(
     keys = MediaKeys(store)
     items = list(read_manifest(manifests / "train.jsonl"))
     train = transcripts(items, keys, manifests)
-    held_out = held_out_utterances(manifests, "dev", features)
+    dev = list(read_manifest(manifests / "dev.jsonl"))
+    held_out = held_out_utterances(dev, keys, manifests, features)
     unnamed: list[Utterance] = []
-    if not speech_only:
-        train += names(items, keys, manifests)
-        unnamed = names(list(read_manifest(manifests / "dev.jsonl")), keys, manifests)
-        unnamed = [item for item in unnamed if item.tensor in features]
-    head = make_head(manifests)
+    if speech_only:
+        config = replace(config, shares={"speech": 1})
+    else:
+        train += [*talks(items, keys, manifests), *names(items, keys, manifests)]
+        unnamed = [item for item in names(dev, keys, manifests) if item.tensor in features]
+    head = make_head(items)
     connector = new_connector(config.seed, speech_only=speech_only)
     if start is not None:
-        weights = warmed_up(start)
-        start_from(weights, connector)
-        load_prefixed(head, weights, "head.")
+        start_from(warmed_up(start), connector)
     run = Warmup(connector, head, features, train, config, out, device)
     hours = round(sum(run.lengths) / 50 / 3600, 2)
     report({"utterances": len(run.train_set), "hours": hours, "skipped": run.skipped, "held_out": len(held_out)})
@@ -283,4 +268,4 @@ def warm_up(
         return scores
 
     run.run(validate, Stop(), report)
-    export(out, out / "export", config.seed, shrinking(run))
+    export(out, out / "export", config.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ class Example:
         weight: multiplies its loss.
         rule: how it was mixed.
         task: of the item.
+        words: all that is ``said``, ``seen`` and ``heard``, where the item states it.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Example:
     weight: float
     rule: str
     task: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 class FeatureSource(Protocol):
@@ -246,7 +248,9 @@ class ExampleMaker:
             if sight is not None:
                 still = sound.sound_frames if sight.still_frames else 0
                 features = replace(sound, visual=sight.visual, still_frames=still)
-        return Example(item.id, features, mixed.conversation, item.weight, mixed.rule, item.task)
+        return Example(
+            item.id, features, mixed.conversation, item.weight, mixed.rule, item.task, item.extra.get("words", {})
+        )
 
 
 class BatchPlan:

@@ -79,16 +79,18 @@ class Recipe:
         max_steps: optimiser steps.
         batch_size: items a step, over all processes.
         micro_batch: items a forward pass; the rest is accumulated.
-        precision: ``no`` (fp32), ``bf16`` or ``fp16``.
+        precision: ``no`` (fp32), ``bf16``, ``fp16``, or ``auto``: ``bf16`` where the device has instructions for it (a
+            processor without them takes fifty times as long), else ``no``.
         strategy: over several processes, ``ddp`` (each holds the whole model) or ``fsdp2`` (they share it out).
-        frozen_precision: ``no`` (fp32), or ``bf16``: hold the frozen weights of the language model in half the memory.
+        frozen_precision: ``no`` (fp32), or ``bf16``: hold the frozen weights of the language model in half the memory;
+            ``auto``: ``bf16`` unless ``precision`` is ``no``.
         gradient_checkpointing: recompute activations of the language model.
         attention: of the language model: ``sdpa``, ``eager``, or ``auto``: ``eager`` for bf16 on a CPU, where torch's
             fused attention is the slower one (a step of 640 tokens of SmolLM2: 2.8 against 2.3 s), else ``sdpa``.
         length_group: batches are cut from stretches of so many batches sorted by length, so that items of like length
             share one; 0 leaves the order of the shuffle.
-        ctc_weight: of a CTC loss on the connector's outputs for items that are one sound or picture and name it or
-            write down its words; 0 for none. Needs the blank that ``warmup`` writes into ``init``.
+        word_weight: of a loss that keeps the connector's outputs words of what is said, seen and heard, for items that
+            state these (``words``); 0 for none.
         trainable: prefixes (or parts of names) of parameters that are trained; all else is frozen.
         diversity_form: ``released`` or ``paper``.
         diversity_weight: λ.
@@ -115,7 +117,7 @@ class Recipe:
     gradient_checkpointing: bool = False
     attention: str = "auto"
     length_group: int = 0
-    ctc_weight: float = 0.0
+    word_weight: float = 0.0
     trainable: list[str] = field(default_factory=lambda: ["connector", "lora_"])
     diversity_form: str = "released"
     diversity_weight: float = 0.1
@@ -140,20 +142,19 @@ class Recipe:
                 "batch_size",
                 f"({self.batch_size}) must be divisible by the {processes} processes",
             ),
-            (self.precision in ("no", "bf16", "fp16"), "precision", "must be no, bf16 or fp16"),
-            (self.frozen_precision in ("no", "bf16"), "frozen_precision", "must be no or bf16"),
+            (self.precision in ("no", "bf16", "fp16", "auto"), "precision", "must be no, bf16, fp16 or auto"),
+            (self.frozen_precision in ("no", "bf16", "auto"), "frozen_precision", "must be no, bf16 or auto"),
             (self.strategy in ("ddp", "fsdp2"), "strategy", "must be ddp or fsdp2"),
             (self.strategy == "ddp" or self.precision != "fp16", "precision", "fp16 does not go with fsdp2: use bf16"),
             (set(self.fresh) <= {"connector", "lora"}, "fresh", f"is {self.fresh}; it may hold connector and lora"),
             (
-                self.frozen_precision == "no" or self.precision != "no",
+                self.frozen_precision != "bf16" or self.precision != "no",
                 "frozen_precision",
                 "bf16 needs precision bf16 or fp16",
             ),
             (self.attention in ("auto", "sdpa", "eager"), "attention", "must be auto, sdpa or eager"),
             (self.length_group >= 0, "length_group", "must not be negative"),
-            (self.ctc_weight >= 0, "ctc_weight", "must not be negative"),
-            (not self.ctc_weight or bool(self.init), "ctc_weight", "needs init: a folder that warmup exported"),
+            (self.word_weight >= 0, "word_weight", "must not be negative"),
             (all(times >= 0 for times in self.data.repeat.values()), "data.repeat", "must not be negative"),
             (self.data.on_broken in ("skip", "raise"), "data.on_broken", "must be skip or raise"),
             (self.data.workers >= 0, "data.workers", "must not be negative"),

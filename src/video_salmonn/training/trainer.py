@@ -32,12 +32,13 @@ from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.prompt import IGNORED
 from video_salmonn.training import checkpointing, sharding
-from video_salmonn.training.auxiliary import CtcAuxiliary
+from video_salmonn.training.auxiliary import WordAuxiliary
 from video_salmonn.training.batching import Batch, Prepared, collate
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.loading import Loader
 from video_salmonn.training.logbook import Logbook
 from video_salmonn.training.optimisation import parameter_groups, rate_share, select_trainable
+from video_salmonn.training.precision import settle
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.validation import validate
 
@@ -65,7 +66,7 @@ class Trainer:
         validation: ExampleMaker | None = None,
         accelerator: Accelerator | None = None,
     ) -> None:
-        self.recipe = recipe
+        self.recipe = recipe = settle(recipe)
         self.accelerator = accelerator or build_accelerator(recipe)
         recipe.check(self.accelerator.num_processes)
         self.processor, self.maker, self.validation = processor, maker, validation
@@ -83,9 +84,9 @@ class Trainer:
         eager = recipe.precision == "bf16" and self.accelerator.device.type == "cpu"
         if recipe.attention != "auto" or eager:
             model.language_model.set_attn_implementation("eager" if recipe.attention == "auto" else recipe.attention)
-        self.ctc: CtcAuxiliary | None = None
-        if recipe.ctc_weight and recipe.init:
-            self.ctc = CtcAuxiliary(model, processor, maker, Path(recipe.init), self.accelerator.device)
+        self.words: WordAuxiliary | None = None
+        if recipe.word_weight:
+            self.words = WordAuxiliary(model, processor, maker, self.accelerator.device)
         self.context = int(model.config.text_config.max_position_embeddings)
         self.sharded = recipe.strategy == "fsdp2" and self.accelerator.num_processes > 1
         # Ranks of unlike modalities would have gradients for unlike parameters, and their exchanges would not meet.
@@ -116,27 +117,17 @@ class Trainer:
     # ------------------------------------------------------------------------------------------------- steps
 
     def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(weighted sum of token cross entropies, diversity loss, summed CTC loss) of a batch, with gradient."""
-        instruction = batch.instruction or (None, None)
+        """(weighted sum of token cross entropies, diversity loss, summed word loss) of a batch, with gradient."""
         with self.accelerator.autocast():
-            output = self.model(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                media_features=batch.features or None,
-                instruction_ids=instruction[0],
-                instruction_mask=instruction[1],
-                logits_to_keep=batch.answer_span,
-                use_cache=False,
-            )
-        logits = output.logits[:, :-1].float()
-        labels = batch.labels[:, -batch.answer_span + 1 :]
+            output = self.model(**batch.inputs, use_cache=False)
+        logits, labels = output.logits[:, :-1].float(), batch.targets
         tokens = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
         summed = (tokens.view_as(labels).sum(dim=1) * batch.weights).sum()
         diversity = output.diversity_loss if output.diversity_loss is not None else summed.new_zeros(())
-        aligned = summed.new_zeros(())
-        if self.ctc is not None and output.media_tokens is not None:
-            aligned = self.ctc(batch.with_media, output.media_tokens)
-        return summed, diversity, aligned
+        worded = summed.new_zeros(())
+        if self.words is not None and output.media_tokens is not None:
+            worded = self.words(batch.with_media, output.media_tokens)
+        return summed, diversity, worded
 
     def train_step(self) -> dict[str, float]:
         """One optimiser step. Returns its losses over the global batch.
@@ -177,19 +168,19 @@ class Trainer:
             if self.sharded:
                 sharding.sync_gradients(self.model, last)
             with nullcontext() if last or self.sharded else accelerator.no_sync(self.model):
-                summed, diversity, aligned = self.losses(batch)
+                summed, diversity, worded = self.losses(batch)
                 share_of_batch = len(batch.features) / max(1, with_media)  # text alone has no queries to differ
                 loss = summed / tokens + recipe.diversity_weight * diversity * share_of_batch
-                loss = loss + recipe.ctc_weight * aligned / tokens
+                loss = loss + recipe.word_weight * worded / tokens
                 if ghost:
-                    loss, summed, diversity, aligned = loss * 0.0, summed * 0.0, diversity * 0.0, aligned * 0.0
+                    loss, summed, diversity, worded = loss * 0.0, summed * 0.0, diversity * 0.0, worded * 0.0
                 if not torch.isfinite(loss):
                     raise TrainingError(
                         f"the loss of step {self.step + 1} is {loss.item()}; items {batch.ids}",
                         remedy="lower the rate, clip harder, or look at these items",
                     )
                 accelerator.backward(loss * accelerator.num_processes)  # data parallelism averages gradients
-            sums += torch.stack([summed.detach(), diversity.detach() * share_of_batch * tokens, aligned.detach()])
+            sums += torch.stack([summed.detach(), diversity.detach() * share_of_batch * tokens, worded.detach()])
         clipped = accelerator.clip_grad_norm_(self.model.parameters(), recipe.optim.clip or math.inf)
         norm = float(sharding.full(clipped))
         if not math.isfinite(norm) and accelerator.scaler is None:  # fp16's scaler leaves such a step out by itself
@@ -200,12 +191,12 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        language, diverse, aligned_share = (accelerator.reduce(sums, "sum") / tokens).tolist()
+        language, diverse, worded_share = (accelerator.reduce(sums, "sum") / tokens).tolist()
         return {
-            "loss": language + recipe.diversity_weight * diverse + recipe.ctc_weight * aligned_share,
+            "loss": language + recipe.diversity_weight * diverse + recipe.word_weight * worded_share,
             "language_loss": language,
             "diversity_loss": diverse,
-            **({"ctc_loss": aligned_share} if self.ctc is not None else {}),
+            **({"word_loss": worded_share} if self.words is not None else {}),
             "grad_norm": norm,
             "lr": recipe.optim.rate * share,
         }

@@ -1,9 +1,10 @@
-"""CTC warm-up: teach the connector to say words in the language model's own token embeddings, without running it.
+"""The warm-up: teach the connector to say words in the language model's own token embeddings, without running it.
 
-For every output token of the connector, ``logits = output · Eᵀ`` over the embeddings E (frozen) of the tokens that
-occur in the training transcripts, plus one learned blank; the CTC loss aligns them with the transcript. A connector
-warmed up so gives the language model inputs it half understands already, for a small part of the cost of training with
-it in the loop. This is ours; the paper starts from weights that were trained on far more data.
+What is said is aligned with the outputs by CTC; what is seen and heard is named by certain outputs of every frame
+(:mod:`video_salmonn.training.ctc`). Pictures are put beside speech and sounds that have nothing to do with them, new
+pairs at every step, so that one clip says both. A connector warmed up so gives the language model words to read, for a
+small part of the cost of training with it in the loop. This is ours; the paper starts from weights that were trained on
+far more data.
 
 Everything random in step n follows from (seed, n): a run that stops and goes on gives the same losses.
 """
@@ -14,23 +15,23 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from video_salmonn.connector import MultiResolutionCausalQFormer
 from video_salmonn.data.feature_batch import STEPS_PER_FRAME, ClipFeatures, augment_picture, augment_sound, collate
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.training.ctc import CtcHead, best_names, name_losses
+from video_salmonn.training.ctc import WordHead, Words, best_names, word_losses
+from video_salmonn.training.precision import fast_autocast
 from video_salmonn.training.run_state import load_prefixed, log_line, read_run, read_weights, save_run
 
-KINDS = ("speech", "sound", "picture")
+KINDS = ("speech", "sound", "picture", "speech+picture", "sound+picture")
 PICTURE_FRAMES = (3, 5, 10, 10, 10)
 """Frames a picture is shown for while training, one of these by chance."""
 
@@ -43,11 +44,15 @@ class Utterance:
         key: as given by the encoder stage.
         text: what is said, or the name of what is heard or seen.
         kind: ``speech``, ``sound`` or ``picture``.
+        sight: key of the speaker's own moving pictures, or "" without; they are shown instead of another picture.
+        seen: name of what these show.
     """
 
     key: str
     text: str
     kind: str = "speech"
+    sight: str = ""
+    seen: str = ""
 
     @property
     def tensor(self) -> str:
@@ -61,8 +66,8 @@ class WarmupConfig:
 
     Attributes:
         steps: optimiser steps in all.
-        batch: utterances a step; of pictures, which are short, four times as many.
-        shares: of every 20 steps or so, how many go to each kind; kinds without items are left out.
+        batch: items a step.
+        shares: of every 20 steps or so, how many go to each of :data:`KINDS`; kinds without items are left out.
         rate: peak learning rate of AdamW, reached after ``rise`` steps, then a cosine down to a twentieth.
         rise: warm-up steps of the rate.
         decay: weight decay of matrices.
@@ -74,7 +79,7 @@ class WarmupConfig:
 
     steps: int = 1500
     batch: int = 16
-    shares: dict[str, int] = field(default_factory=lambda: {"speech": 12, "sound": 3, "picture": 5})
+    shares: dict[str, int] = field(default_factory=lambda: dict(zip(KINDS, (6, 2, 4, 6, 2))))
     rate: float = 1e-3
     rise: int = 60
     decay: float = 0.01
@@ -152,20 +157,20 @@ def learning_rate(config: WarmupConfig, step: int) -> float:
 
 
 def connect(
-    connector: MultiResolutionCausalQFormer, head: CtcHead, clips: Sequence[ClipFeatures]
+    connector: MultiResolutionCausalQFormer, clips: Sequence[ClipFeatures]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips -> CTC log-probabilities ``(B, L, columns)`` and the mask of real outputs ``(B, L)``; bf16 inside."""
+    """Clips -> outputs ``(B, L, D_llm)`` and the mask of real ones ``(B, L)``; in bfloat16 where that is fast."""
     device = connector.llm_projection.weight.device
     batch = collate(clips).to(device)
-    with torch.autocast(device.type, torch.bfloat16):
+    with fast_autocast(device):
         output = connector(**vars(batch))
-    return head(output.tokens), output.mask
+    return output.tokens, output.mask
 
 
 @torch.inference_mode()
 def transcribe(
     connector: MultiResolutionCausalQFormer,
-    head: CtcHead,
+    head: WordHead,
     store: FeatureStore,
     utterances: Sequence[Utterance],
     batch: int = 16,
@@ -177,7 +182,8 @@ def transcribe(
     for start in range(0, len(order), batch):
         group = order[start : start + batch]
         clips = [load_clip(store, utterances[i], with_audio=with_audio) for i in group]
-        for index, text in zip(group, head.decode(*connect(connector, head, clips))):
+        outputs, mask = connect(connector, clips)
+        for index, text in zip(group, head.decode(head(outputs), mask)):
             texts[index] = text
     return texts
 
@@ -185,7 +191,7 @@ def transcribe(
 @torch.inference_mode()
 def name_all(
     connector: MultiResolutionCausalQFormer,
-    head: CtcHead,
+    head: WordHead,
     store: FeatureStore,
     items: Sequence[Utterance],
     names: Sequence[str],
@@ -197,16 +203,22 @@ def name_all(
     found: list[str] = []
     for start in range(0, len(items), batch):
         clips = [load_clip(store, item, with_audio=with_audio) for item in items[start : start + batch]]
-        found += best_names(*connect(connector, head, clips), candidates)
+        found += best_names(
+            head,
+            *connect(connector, clips),
+            candidates,
+            connector.config.tokens_for(1),
+            seen=items[0].kind == "picture",
+        )
     return found
 
 
 class Warmup:
-    """One run: connector, head, optimiser and their state on disk.
+    """One run: connector, optimiser and their state on disk.
 
     Args:
         connector: trained in place.
-        head: its blank is trained too.
+        head: scores its outputs; stays as it is.
         store: features.
         train: utterances; those with tokens outside the head's vocabulary, without features, or with more tokens than
             the connector has outputs are left out and counted in ``skipped``.
@@ -218,7 +230,7 @@ class Warmup:
     def __init__(
         self,
         connector: MultiResolutionCausalQFormer,
-        head: CtcHead,
+        head: WordHead,
         store: FeatureStore,
         train: Sequence[Utterance],
         config: WarmupConfig,
@@ -228,11 +240,13 @@ class Warmup:
         self.connector, self.head = connector.to(device), head.to(device)
         self.store, self.config, self.out, self.device = store, config, out, torch.device(device)
         self.step = 0
-        self.train_set: list[tuple[Utterance, list[int]]] = []
+        self.train_set: list[tuple[Utterance, tuple[int, ...]]] = []
         self.lengths: list[int] = []
+        self.per_frame = connector.config.tokens_for(1)
+        wanted = {part for kind, share in config.shares.items() if share for part in kind.split("+")}
         for utterance in train:
             columns = head.columns(utterance.text)
-            if columns is None or utterance.tensor not in store or not config.shares.get(utterance.kind):
+            if columns is None or utterance.tensor not in store or utterance.kind not in wanted:
                 continue
             picture = utterance.kind == "picture"
             length = max(PICTURE_FRAMES) * STEPS_PER_FRAME if picture else store.shape(utterance.tensor)[0]
@@ -242,7 +256,8 @@ class Warmup:
         self.skipped = len(train) - len(self.train_set)
         if not self.train_set:
             raise ConfigError("warm-up has no utterance with features", remedy="encode the data set first")
-        self.parameters = [*connector.parameters(), *head.parameters()]
+        self.pictures = [index for index, (item, _) in enumerate(self.train_set) if item.kind == "picture"]
+        self.parameters = list(connector.parameters())
         groups = [
             {"params": [p for p in self.parameters if p.ndim >= 2], "weight_decay": config.decay},
             {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -250,40 +265,61 @@ class Warmup:
         self.optimizer = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.98))
         out.mkdir(parents=True, exist_ok=True)
 
-    def _frames_needed(self, columns: list[int]) -> int:
+    def _frames_needed(self, columns: Sequence[int]) -> int:
         """Frames of the time axis that have outputs enough for a text."""
         repeats = sum(a == b for a, b in pairwise(columns))
         outputs = (len(columns) + repeats) / 0.88  # the pace may be raised by 12 %
-        return math.ceil(outputs / self.connector.config.tokens_for(1))
+        return math.ceil(outputs / self.per_frame)
 
-    def plan(self) -> Iterator[list[int]]:
-        """Indices of the items of every step from the present one on: kinds in turn, each in its own endless order."""
-        members = {kind: [i for i, (item, _) in enumerate(self.train_set) if item.kind == kind] for kind in KINDS}
-        cycle = kind_cycle({kind: share for kind, share in self.config.shares.items() if members[kind]})
+    def plan(self) -> Iterator[tuple[str, list[int]]]:
+        """Kind and indices of the items of every step from the present one on: kinds in turn, each in its own endless
+        order. A kind with pictures beside takes speech (or sounds) in order, and a picture by chance with each."""
+        members = {
+            kind: [i for i, (item, _) in enumerate(self.train_set) if item.kind == kind.split("+")[0]] for kind in KINDS
+        }
+        usable = [kind for kind in KINDS if members[kind] and (self.pictures or "+" not in kind)]
+        cycle = kind_cycle({kind: share for kind, share in self.config.shares.items() if kind in usable})
         rounds, place = divmod(self.step, len(cycle))
         streams = {}
-        for kind in set(cycle):
+        for kind in sorted(set(cycle)):
             done = rounds * cycle.count(kind) + cycle[:place].count(kind)
-            size = self.config.batch * (4 if kind == "picture" else 1)
             lengths = [self.lengths[i] for i in members[kind]]
-            streams[kind] = batches(lengths, min(size, len(lengths)), self.config.seed, done)
+            size, seed = min(self.config.batch, len(lengths)), self.config.seed + KINDS.index(kind)
+            streams[kind] = batches(lengths, size, seed, done)
         while True:
             for kind in cycle[place:]:
-                yield [members[kind][i] for i in next(streams[kind])]
+                yield kind, [members[kind][i] for i in next(streams[kind])]
             place = 0
 
-    def _clip(self, index: int, rng: random.Random, frames: int) -> ClipFeatures:
-        """An item's features, varied where the configuration says so."""
+    def _clip(self, kind: str, index: int, rng: random.Random, frames: int) -> tuple[ClipFeatures, Words]:
+        """An item's features, varied where the configuration says so, and what they are to say."""
         item, columns = self.train_set[index]
         with_audio = self.connector.config.audio_dim is not None
-        frames = max(frames, self._frames_needed(columns))
-        clip = load_clip(self.store, item, with_audio=with_audio, frames=frames)
-        if not self.config.augment:
-            return clip
-        return augment_picture(clip, rng) if item.kind == "picture" else augment_sound(clip, rng)
+        shown = max(frames, self._frames_needed(columns)) if item.kind == "picture" else 0
+        clip = load_clip(self.store, item, with_audio=with_audio, frames=shown)
+        words = {"speech": Words(said=columns), "sound": Words(heard=columns), "picture": Words(seen=columns)}[
+            item.kind
+        ]
+        if self.config.augment:
+            clip = augment_picture(clip, rng) if item.kind == "picture" else augment_sound(clip, rng)
+        return self._beside(item, clip, words, rng) if "+" in kind else (clip, words)
 
-    def train_step(self, indices: Sequence[int]) -> float:
-        """One optimiser step on the given items; returns the loss per target token.
+    def _beside(
+        self, item: Utterance, clip: ClipFeatures, words: Words, rng: random.Random
+    ) -> tuple[ClipFeatures, Words]:
+        """Speech or a sound with the speaker's own moving pictures, or else with a picture that is drawn."""
+        if item.sight:
+            moving = self.store[f"{item.sight}.visual"].float()
+            visual = moving[torch.linspace(0, len(moving) - 1, clip.frames).round().long()]
+            return replace(clip, visual=visual), replace(words, seen=self.head.columns(item.seen) or ())
+        other, name = self.train_set[rng.choice(self.pictures)]
+        picture = load_clip(self.store, other, frames=clip.frames)
+        if self.config.augment:
+            picture = augment_picture(picture, rng)
+        return replace(clip, visual=picture.visual), replace(words, seen=name)
+
+    def train_step(self, kind: str, indices: Sequence[int]) -> float:
+        """One optimiser step on the given items; returns the loss per output.
 
         Raises:
             CheckpointError: the loss is not finite; names the items.
@@ -294,23 +330,10 @@ class Warmup:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         frames = rng.choice(PICTURE_FRAMES)
-        clips = [self._clip(index, rng, frames) for index in indices]
-        log_probabilities, mask = connect(self.connector, self.head, clips)
-        targets = [torch.tensor(self.train_set[index][1]) for index in indices]
-        sizes = torch.tensor([len(target) for target in targets])
-        named = self.train_set[indices[0]][0].kind != "speech"
-        if named:
-            total = name_losses(log_probabilities, mask, [self.train_set[index][1] for index in indices]).sum()
-        else:
-            total = F.ctc_loss(
-                log_probabilities.transpose(0, 1),
-                torch.cat(targets).to(self.device),
-                mask.sum(1),
-                sizes,
-                reduction="sum",
-                zero_infinity=True,
-            )
-        loss = total / int(sizes.sum())
+        made = [self._clip(kind, index, rng, frames) for index in indices]
+        outputs, mask = connect(self.connector, [clip for clip, _ in made])
+        losses = word_losses(self.head, outputs, mask, [words for _, words in made], self.per_frame)
+        loss = losses.sum() / mask.sum()
         if not torch.isfinite(loss):
             names = [self.train_set[index][0].key for index in indices]
             raise CheckpointError(f"the loss of step {self.step} is {loss.item()}; items {names}")
@@ -335,7 +358,6 @@ class Warmup:
     def save(self) -> None:
         """Write weights, optimiser and step; an interruption leaves the previous save usable."""
         weights = {f"connector.{name}": value for name, value in self.connector.state_dict().items()}
-        weights |= {f"head.{name}": value for name, value in self.head.state_dict().items()}
         save_run(self.out, self.step, weights, self.optimizer, asdict(self.config))
 
     def resume(self) -> bool:
@@ -358,7 +380,6 @@ class Warmup:
 
     def _take(self, weights: dict[str, torch.Tensor]) -> None:
         load_prefixed(self.connector, weights, "connector.")
-        load_prefixed(self.head, weights, "head.")
 
     def run(
         self,
@@ -378,7 +399,7 @@ class Warmup:
         losses: list[float] = []
         began = time.monotonic()
         while self.step < config.steps:
-            losses.append(self.train_step(next(plan)))
+            losses.append(self.train_step(*next(plan)))
             last, stop = self.step == config.steps, should_stop()
             line: dict[str, Any] = {}
             if self.step % config.log_every == 0 or last:
