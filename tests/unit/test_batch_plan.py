@@ -54,3 +54,15 @@ def test_tasks_are_repeated_or_thinned_by_id():
         repeated(items, {"smell": 2}, 0)
     with pytest.raises(ConfigError, match="no item"):
         repeated(items, {"rare": 0, "common": 0, "odd": 0}, 0)
+
+
+def test_beginnings_of_ids_go_before_tasks():
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    names = [*(f"say/real:{n}" for n in range(50)), *(f"say/made:{n}" for n in range(50))]
+    items = [Item(name, {"audio": "a"}, turns, "say") for name in names]
+    chosen = [item.id for item in repeated(items, {"say": 2, "say/made": 0, "say/made:1": 3}, seed=0)]
+    assert sum("real" in name for name in chosen) == 100
+    assert sorted(set(chosen) - set(names[:50])) == sorted(name for name in names[50:] if name.startswith("say/made:1"))
+    assert sum("made" in name for name in chosen) == 3 * 11
+    with pytest.raises(ConfigError, match="say/odd"):
+        repeated(items, {"say/odd": 1}, 0)

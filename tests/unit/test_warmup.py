@@ -12,6 +12,7 @@ from video_salmonn.data.embedded.wordings import plain_name
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.training.auxiliary import words_for
+from video_salmonn.training.branches import QUIET, open_branch
 from video_salmonn.training.ctc import NAME_WEIGHT, WordHead, Words, best_names, word_losses
 from video_salmonn.training.run_state import read_run
 from video_salmonn.training.warmup import (
@@ -312,3 +313,23 @@ def test_words_of_an_item_are_known_or_left_out():
     assert words_for(head, {"said": "red green", "seen": "green"}) == Words((1, 2), (2,), ())
     assert words_for(head, {"said": "red", "heard": "stone"}) is None
     assert words_for(head, {}) is None and words_for(head, {"said": ""}) is None
+
+
+def test_an_opened_branch_keeps_what_tells_names_apart():
+    generator = torch.Generator().manual_seed(5)
+    labels = [index % 4 for index in range(400)]
+    codes = torch.zeros(4, 40)
+    codes[range(4), [30, 31, 32, 33]] = 1.0  # the names live in four faint channels; ten others are loud noise
+    loudness = torch.cat([torch.full((10,), 20.0), torch.full((30,), 0.3)])
+    features = codes[labels] + torch.randn(400, 40, generator=generator) * loudness
+    projection = torch.nn.Linear(40, 8)
+    open_branch(projection, features[:300], labels[:300])
+    opened = projection(features).detach()
+    assert opened.std(dim=0).mean() == pytest.approx(QUIET, rel=0.1) and opened.mean().abs() < 0.1
+
+    def right(values):  # nearest mean of the training part
+        means = torch.stack([values[:300][torch.tensor(labels[:300]) == label].mean(dim=0) for label in range(4)])
+        return (torch.cdist(values[300:], means).argmin(dim=1) == torch.tensor(labels[300:])).float().mean()
+
+    random = torch.nn.functional.linear(features, torch.randn(8, 40, generator=generator))
+    assert right(opened) > 0.8 > 0.5 > right(random)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.metrics.wer import wer
 from video_salmonn.model.presets import embedded
+from video_salmonn.training.branches import open_branch
 from video_salmonn.training.ctc import WordHead
 from video_salmonn.training.run_state import load_prefixed, read_run, read_weights
 from video_salmonn.training.warmup import Utterance, Warmup, WarmupConfig, spread_positions, transcribe
@@ -136,6 +138,31 @@ def start_from(weights: dict[str, torch.Tensor], connector: MultiResolutionCausa
         grow(small, connector)
     else:
         load_prefixed(connector, weights, "connector.")
+
+
+def open_branches(
+    connector: MultiResolutionCausalQFormer, store: FeatureStore, items: Sequence[Utterance], rarest: int = 5
+) -> None:
+    """Start the branches of pictures and sounds from what tells the training names apart (:func:`open_branch`).
+
+    Args:
+        connector: whose branches have learned nothing yet.
+        store: features.
+        items: with features; names that fewer than ``rarest`` of a kind have are left out.
+        rarest: see ``items``.
+    """
+    for kind, projection in (("picture", connector.visual_projection), ("sound", connector.audio_projection)):
+        count = Counter(item.text for item in items if item.kind == kind)
+        place = {name: index for index, name in enumerate(sorted(name for name in count if count[name] >= rarest))}
+        chosen = [item for item in items if item.kind == kind and item.text in place]
+        if projection is None or len(place) < 2:
+            continue
+        if kind == "picture":
+            rows = [store[item.tensor][0].float().mean(dim=0, keepdim=True) for item in chosen]
+        else:
+            rows = [store[f"{item.key}.audio"].float() for item in chosen]
+        labels = [place[item.text] for item, part in zip(chosen, rows) for _ in part]
+        open_branch(projection, torch.cat(rows), labels)
 
 
 def export(path: Path, folder: Path, seed: int = 0) -> Path:
@@ -251,8 +278,11 @@ def warm_up(
         unnamed = [item for item in names(dev, keys, manifests) if item.tensor in features]
     head = make_head(items)
     connector = new_connector(config.seed, speech_only=speech_only)
-    if start is not None:
-        start_from(warmed_up(start), connector)
+    weights = None if start is None else warmed_up(start)
+    if weights is not None:
+        start_from(weights, connector)
+    if not speech_only and (weights is None or is_speech_only(weights)):
+        open_branches(connector, features, [item for item in train if item.tensor in features])
     run = Warmup(connector, head, features, train, config, out, device)
     hours = round(sum(run.lengths) / 50 / 3600, 2)
     report({"utterances": len(run.train_set), "hours": hours, "skipped": run.skipped, "held_out": len(held_out)})

@@ -175,23 +175,39 @@ def read_items(paths: Sequence[str]) -> list[Item]:
 
 
 def repeated(items: Sequence[Item], repeat: Mapping[str, float], seed: int) -> list[Item]:
-    """Items as often as ``data.repeat`` says for their tasks, in their order.
+    """Items as often as ``data.repeat`` says, in their order.
+
+    Args:
+        items: of the manifests.
+        repeat: how often (0.3: three in ten) by task, or by the beginning of ids where a key has a slash, as in
+            ``transcribe/vocabulary``; the longest such beginning decides, then the task.
+        seed: decides which of the items are left out, or in once more.
 
     Raises:
-        ConfigError: it names a task that no item has, or leaves nothing.
+        ConfigError: it names a task or beginning that no item has, or leaves nothing.
     """
-    unknown = sorted(set(repeat) - {item.task for item in items})
+    tasks, names = {item.task for item in items}, [item.id for item in items]
+    beginnings = sorted((key for key in repeat if "/" in key), key=len, reverse=True)
+    unknown = sorted(key for key in repeat if key not in tasks and not ("/" in key and _any_begins(names, key)))
     if unknown:
-        raise ConfigError(f"recipe: data.repeat names {unknown}, which no item has", remedy="name tasks of data.train")
+        raise ConfigError(
+            f"recipe: data.repeat names {unknown}, which no item has",
+            remedy="name tasks of data.train, or beginnings of ids with a slash",
+        )
     chosen: list[Item] = []
     for item in items:
-        times = repeat.get(item.task, 1.0)
+        key = next((key for key in beginnings if item.id.startswith(key)), item.task)
+        times = repeat.get(key, 1.0)
         whole = int(times)
         extra = random.Random(f"{seed}/repeat/{item.id}").random() < times - whole
         chosen += [item] * (whole + extra)
     if not chosen:
         raise ConfigError("recipe: data.repeat leaves no item", remedy="give some task a number above 0")
     return chosen
+
+
+def _any_begins(names: Sequence[str], beginning: str) -> bool:
+    return any(name.startswith(beginning) for name in names)
 
 
 class ExampleMaker:

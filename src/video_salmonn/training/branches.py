@@ -1,0 +1,45 @@
+"""A start for the branches that a speech-only connector lacks: projections that keep what tells names apart.
+
+A random projection of a convolutional network's 1280 channels to 256 mixes what matters with what does not, and the
+Q-Former has to find it again. A ridge regression to the names (seconds, closed form) says which directions matter: on
+the embedded data's photographs it names 84 % of 403 held-out ones by itself. This is ours, not the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+RIDGE = 300.0
+QUIET = 0.3
+"""Size of the opened branch's outputs beside those of speech, which shares their norm."""
+
+
+@torch.no_grad()
+def open_branch(projection: nn.Linear, features: torch.Tensor, labels: Sequence[int]) -> None:
+    """Start a projection from the directions that tell labels apart; further outputs take principal components.
+
+    Args:
+        projection: ``D_in -> D``, changed in place.
+        features: ``(N, D_in)``.
+        labels: a class for each row, counted from 0.
+    """
+    values = features.float()
+    mean, spread = values.mean(dim=0), values.std(dim=0) + 1e-3
+    values = (values - mean) / spread
+    identity = torch.eye(values.shape[1])
+    targets = F.one_hot(torch.tensor(labels)).float()
+    targets = targets / targets.sum(dim=0).clamp(min=1).sqrt()  # rare classes count as much as common ones
+    solved = torch.linalg.solve(values.T @ values + RIDGE * identity, values.T @ (targets - targets.mean(dim=0)))
+    width = projection.out_features
+    telling = torch.linalg.svd(solved, full_matrices=False).U[:, : min(width, targets.shape[1] - 1)]
+    rest = values - values @ telling @ telling.T
+    others = torch.linalg.eigh(rest.T @ rest).eigenvectors.flip(1)[:, : width - telling.shape[1]]
+    directions = torch.cat([telling, others], dim=1)
+    directions = QUIET * directions / (values @ directions).std(dim=0).clamp(min=1e-3)
+    weight = directions.T / spread
+    projection.weight[: len(weight)] = weight.to(projection.weight)
+    projection.bias[: len(weight)] = -(weight @ mean).to(projection.bias)
