@@ -36,7 +36,7 @@ def held_out(
 
     from video_salmonn.checkpoints.assemble import load_model
     from video_salmonn.evaluation.held_out.groups import GROUPS
-    from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe_sounds
+    from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe
     from video_salmonn.evaluation.held_out.page import page
     from video_salmonn.inference.items import parse_dtype
     from video_salmonn.training.checkpointing import load_trained
@@ -64,11 +64,13 @@ def held_out(
         ),
         "beside": {},
     }
-    sounds = next((group for group in wanted if group.name == "sounds"), None)
-    if sounds is not None and not only_full and loaded.config.audio is not None:
+    encoders = {"sounds": loaded.config.audio, "pictures": loaded.config.vision}
+    probed = [group for group in wanted if not only_full and encoders.get(group.name)]
+    if probed:
         train = HeldOut(manifests / "train.jsonl", features, frames)
-        probe = probe_sounds(train, data, sounds)
-        results["beside"]["sounds"] = {f"linear probe on {loaded.config.audio['kind']}": probe}
+        for group in probed:
+            kind = encoders[group.name]["kind"]
+            results["beside"][group.name] = {f"linear probe on {kind}": probe(train, data, group)}
     if whisper:
         from video_salmonn.evaluation.held_out.whisper import whisper_figures
 

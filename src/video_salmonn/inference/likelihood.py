@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.model.caching import CACHE, cache_of
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor
 
@@ -70,12 +71,13 @@ def log_likelihoods(
     rows = torch.tensor([[*answer, *[answer[-1]] * (longest - len(answer))] for answer in answers], device=model.device)
     logits = first.logits.expand(count, -1, -1)
     if longest > 1:
-        first.past_key_values.batch_repeat_interleave(count)
+        cache = cache_of(first)
+        cache.batch_repeat_interleave(count)
         following = model(
             inputs_embeds=model.get_input_embeddings()(rows[:, :-1]),
             position_ids=len(prompt) + torch.arange(longest - 1, device=model.device).expand(count, -1),
-            past_key_values=first.past_key_values,
             use_cache=True,
+            **{CACHE: cache},
         )
         logits = torch.cat([logits, following.logits], dim=1)
     told = logits.float().log_softmax(-1).gather(2, rows[..., None])[..., 0]

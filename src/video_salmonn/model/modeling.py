@@ -24,11 +24,12 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.generation import GenerationMixin
-from transformers.modeling_outputs import ModelOutput
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from video_salmonn.connector import MultiResolutionCausalQFormer, diversity_loss
 from video_salmonn.errors import ConfigError
 from video_salmonn.model import adapters, quantise
+from video_salmonn.model.caching import CACHE, cache_of
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.connect import Connected, connect
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
@@ -36,20 +37,17 @@ from video_salmonn.model.tower import MediaTower
 
 
 @dataclass
-class VideoSalmonnOutput(ModelOutput):
+class VideoSalmonnOutput(CausalLMOutputWithPast):
     """Output of a forward pass.
 
     Attributes:
         loss: cross entropy plus λ times the diversity loss, where labels were given.
         logits: ``(B, L, vocabulary)``.
-        past_key_values: the language model's cache.
+        cache (before transformers 5.24 past_key_values): the language model's.
         language_loss, diversity_loss: the parts of the loss, before λ.
         media_tokens: the connector's tokens ``(L_m, D_llm)`` of each item, where it ran on ``media_features``.
     """
 
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    past_key_values: Any = None
     language_loss: torch.Tensor | None = None
     diversity_loss: torch.Tensor | None = None
     media_tokens: list[torch.Tensor] | None = None
@@ -281,6 +279,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         media_embeds: torch.Tensor | None = None,
         media_features: Sequence[MediaFeatures] | None = None,
         zero_levels: Collection[int] = (),
+        cache: Any = None,
         **kwargs: Any,
     ) -> VideoSalmonnOutput:
         """One pass.
@@ -289,7 +288,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             input_ids: ``(B, L)`` with ``media_token_id`` where media tokens go.
             attention_mask: ``(B, L)``, 1 for real tokens; padding may be on either side.
             position_ids: ``(B, L)``; counted over real tokens where not given.
-            past_key_values: cache of an earlier pass.
+            past_key_values, cache: of an earlier pass, by transformers' older or newer name.
             inputs_embeds: ``(B, L, D_llm)`` in place of ``input_ids`` and media.
             labels: ``(B, L)``, -100 where no loss is wanted.
             use_cache: return the cache.
@@ -317,7 +316,8 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds = self.embed(input_ids, media_embeds, attention_mask)
         if self.touch_connector and self.training and torch.is_grad_enabled():
             inputs_embeds = inputs_embeds + self._connector_touch(inputs_embeds.device).to(inputs_embeds.dtype)
-        if position_ids is None and past_key_values is None and attention_mask is not None and attention_mask.ndim == 2:
+        cache = past_key_values if cache is None else cache
+        if position_ids is None and cache is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
         if isinstance(logits_to_keep, int) and 0 < logits_to_keep < inputs_embeds.shape[1]:
             # as indices: a slice is a view, on which torch's bfloat16 head takes thirty times as long on a CPU
@@ -327,10 +327,10 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             labels=labels,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
+            **{CACHE: cache},
             **kwargs,
         )
         loss, diversity = output.loss, None
@@ -342,10 +342,10 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return VideoSalmonnOutput(
             loss=loss,
             logits=output.logits,
-            past_key_values=output.past_key_values,
             language_loss=output.loss,
             diversity_loss=diversity,
             media_tokens=connected.tokens if connected is not None and media_features is not None else None,
+            **{CACHE: cache_of(output)},
         )
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> Any:

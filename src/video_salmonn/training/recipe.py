@@ -19,8 +19,8 @@ class DataRecipe:
 
     Attributes:
         train: manifests, each a JSON-lines file.
-        repeat: how often an epoch takes each item of a task, by task: 2 for twice, 0.5 for half of them, drawn by id;
-            1 for tasks that are not named.
+        repeat: how often an epoch takes each item, by task: 2 for twice, 0.5 for half of them, drawn by id; 1 for tasks
+            that are not named. A key with a slash is the beginning of ids (``transcribe/vocabulary``) and goes before.
         validation: a manifest, or None.
         features: folder of a feature store (frozen encoders' output); None to decode and encode as it comes.
         cache: folder that keeps what is encoded as it comes; None for memory only.

@@ -12,7 +12,7 @@ from video_salmonn.data.manifest import Item, write_manifest
 from video_salmonn.errors import ConfigError
 from video_salmonn.evaluation.held_out.answers import answer_all, under
 from video_salmonn.evaluation.held_out.groups import GROUPS, balanced, both, both_parts, contains, names
-from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe_sounds
+from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe
 from video_salmonn.evaluation.held_out.page import figure, page
 from video_salmonn.evaluation.held_out.probe import linear_probe
 from video_salmonn.model.inputs import MediaFeatures
@@ -148,6 +148,6 @@ def test_a_run_keeps_its_answers_and_reads_only_what_it_needs(tmp_path):
     assert len(kept.splitlines()) == 3 + 2 * (1 + len(group.conditions)) and len(said) == 2 + len(group.conditions)
     again = measure(model, processor, data, tmp_path / "out", groups=[group], compared=2)
     assert again == first and (tmp_path / "out" / "answers.jsonl").read_text() == kept
-    assert probe_sounds(data, data, group)["trained_on"] == 3
+    assert probe(data, data, group)["trained_on"] == 3
     with pytest.raises(ConfigError, match="no item"):
         HeldOut(tmp_path / "test.jsonl", tmp_path / "nothing", 10)

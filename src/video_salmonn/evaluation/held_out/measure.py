@@ -155,8 +155,9 @@ def measure(
     return results
 
 
-def probe_sounds(train: HeldOut, held_out: HeldOut, group: Group) -> dict[str, Any]:
-    """A linear probe on the sound-event encoder's mean features, trained on the training split's sounds by name."""
+def probe(train: HeldOut, held_out: HeldOut, group: Group) -> dict[str, Any]:
+    """A linear probe on the mean features of the encoder that a group's names come from, trained by name on the
+    training split's items of the same group."""
     known = train.items(group)
     asked = held_out.items(group)
     answers = linear_probe(_means(train, known), [item.answer for item in known], _means(held_out, asked))
@@ -164,11 +165,14 @@ def probe_sounds(train: HeldOut, held_out: HeldOut, group: Group) -> dict[str, A
 
 
 def _means(data: HeldOut, items: Sequence[Item]) -> torch.Tensor:
+    """``(n, D)``: sound-event features over time, or else visual tokens over frames and places."""
     rows = []
     for item in items:
         features = data.example(item).features
-        assert features is not None and features.audio is not None
-        rows.append(features.audio.float().mean(0))
+        assert features is not None
+        stream = features.visual if features.audio is None else features.audio
+        assert stream is not None
+        rows.append(stream.float().flatten(0, -2).mean(0))
     return torch.stack(rows)
 
 
