@@ -69,4 +69,13 @@ def test_no_other_decoder_writes_into_the_prompt(engine, examples):
     media = engine.model.config.media_token_id
     (one, *_) = prompts
     text = engine.processor.tokenizer.decode([token for token in one if token != media])
-    assert text.split() == ["<|im_start|>user", "What", "words", "are", "spoken?<|im_end|>", "<|im_start|>assistant"]
+    system = ["<|im_start|>system", "<|im_end|>"]  # empty
+    assert text.split() == [
+        *system,
+        "<|im_start|>user",
+        "What",
+        "words",
+        "are",
+        "spoken?<|im_end|>",
+        "<|im_start|>assistant",
+    ]

@@ -209,6 +209,20 @@ def test_machine_transcripts_weigh_less_and_digits_in_them_are_left_out(built):
     assert by_id["transcribe/asterisk:a1"].answer == "goodbye"
 
 
+def test_readings_are_heard_again_at_other_speeds_in_training_only(built):
+    splits = built[0]
+    paced = {item.id: item for item in splits["train"] if item.id.startswith("transcribe/paced:")}
+    plain = [item for item in splits["train"] if item.id.startswith("transcribe/librispeech")]
+    assert len(paced) == 2 * len(plain) > 0
+    assert not any("paced" in item.id for split in ("dev", "test") for item in splits[split])
+    for item in plain:
+        for place, (low, high) in enumerate(((0.86, 0.94), (1.06, 1.14))):
+            again = paced[f"transcribe/paced:{item.id.removeprefix('transcribe/')}/{place}"]
+            assert (again.answer, again.weight, again.licence) == (item.answer, item.weight, item.licence)
+            (layer,) = [layer for layer in again.media["audio"]["layers"] if "file" in layer]
+            assert layer["file"] == item.media["audio"] and low <= layer["speed"] <= high
+
+
 def test_jobs_name_each_sound_and_picture_once(built):
     found = [(job.kind, json.dumps(job.recipe, sort_keys=True)) for job in jobs(built[0]["train"])]
     assert len(found) == len(set(found))
@@ -254,6 +268,9 @@ def test_rendering_places_layers(tmp_path):
     assert sound[int(1.6 * RATE)] == pytest.approx(0.375, abs=1e-3)
     loud = render_sound({"layers": [{"file": "a.wav", "level": -20}]}, tmp_path)
     assert np.sqrt((loud**2).mean()) == pytest.approx(0.1, rel=1e-2)
+    assert len(render_sound({"layers": [{"file": "a.wav", "speed": 1.25}]}, tmp_path)) == pytest.approx(
+        0.8 * RATE, abs=64
+    )
     too_loud = render_sound({"layers": [{"file": "a.wav", "gain": 40}]}, tmp_path)
     assert np.abs(too_loud).max() == pytest.approx(1.0)
 

@@ -52,8 +52,8 @@ def setting(tmp_path_factory):
             steps = torch.zeros(75, 16)
             for place, word in enumerate(words):
                 steps[5 + 22 * place : 20 + 22 * place] = codes[WORDS.index(word)]
-            writer.put(f"u{index}.speech", steps + 0.1 * torch.randn(75, 16, generator=generator))
-            writer.put(f"u{index}.audio", torch.zeros(3, 8))
+            writer.put({f"u{index}.speech": steps + 0.1 * torch.randn(75, 16, generator=generator)})
+            writer.put({f"u{index}.audio": torch.zeros(3, 8)})
             utterances.append(Utterance(f"u{index}", " ".join(words)))
     return FeatureStore(folder), utterances
 
@@ -161,7 +161,7 @@ def test_kinds_take_turns_by_share_and_go_on_anywhere(setting, tmp_path):
     store, utterances = setting
     with FeatureWriter(store.folder) as writer:
         for index in range(12):
-            writer.put(f"p{index}.visual", torch.randn(1, 5, 12))
+            writer.put({f"p{index}.visual": torch.randn(1, 5, 12)})
     store.refresh()
     pictures = [Utterance(f"p{index}", WORDS[index % 6], "picture") for index in range(12)]
     sounds = [Utterance(item.key, "stone", "sound") for item in utterances[:8]]
@@ -187,8 +187,8 @@ def test_a_picture_beside_speech_is_named_too(setting, tmp_path):
     store, utterances = setting
     with FeatureWriter(store.folder) as writer:
         for index in range(4):
-            writer.put(f"q{index}.visual", torch.randn(1, 5, 12))
-        writer.put("moving.visual", torch.arange(3.0)[:, None, None].expand(3, 5, 12))
+            writer.put({f"q{index}.visual": torch.randn(1, 5, 12)})
+        writer.put({"moving.visual": torch.arange(3.0)[:, None, None].expand(3, 5, 12)})
     store.refresh()
     pictures = [Utterance(f"q{index}", WORDS[index], "picture") for index in range(4)]
     talk = Utterance("u0", utterances[0].text, sight="moving", seen="cloud")
@@ -225,7 +225,7 @@ def test_names_are_learned_from_pictures(setting, tmp_path):
     with FeatureWriter(tmp_path / "features") as writer:
         for index in range(30):
             noisy = codes[index % 3] + 0.3 * torch.randn(5, 12, generator=generator)
-            writer.put(f"p{index}.visual", noisy[None])
+            writer.put({f"p{index}.visual": noisy[None]})
             pictures.append(Utterance(f"p{index}", named[index % 3], "picture"))
     store = FeatureStore(tmp_path / "features")
     run = make((store, pictures), tmp_path / "run", visual_dim=12, steps=40, batch=3, augment=True)

@@ -42,8 +42,8 @@ def data(tmp_path_factory):
     write_manifest(folder / "dev.jsonl", dev)
     with FeatureWriter(folder / "features") as writer:
         for entry in train + dev:
-            writer.put(f"{entry.id[-1]}k.speech", torch.randn(50, 512, generator=generator).half())
-            writer.put(f"{entry.id[-1]}k.audio", torch.randn(2, 1024, generator=generator).half())
+            writer.put({f"{entry.id[-1]}k.speech": torch.randn(50, 512, generator=generator).half()})
+            writer.put({f"{entry.id[-1]}k.audio": torch.randn(2, 1024, generator=generator).half()})
     write_keys(folder / "features", {entry.media["audio"]: f"{entry.id[-1]}k" for entry in train + dev})
     return folder
 
@@ -87,6 +87,19 @@ def test_speech_first_then_grown_then_exported(data, tmp_path):
     with torch.no_grad():
         wanted = small(None, sound[0]).tokens
         torch.testing.assert_close(grown(None, *sound).tokens, wanted, rtol=0, atol=0.05 * float(wanted.std()))
+
+
+@pytest.mark.skipif(not language_model_is_there(), reason="smollm2-135m is not installed: video-salmonn setup")
+def test_an_ablations_connector_is_trained_and_exported(data, tmp_path):
+    changes = '{"levels": [[1, 3]]}'
+    run(data, tmp_path / "fine", "--steps", "1", "--connector", changes)
+    state = trained_state(tmp_path / "fine" / "export")
+    assert not any("level_queries.1" in key for key in state) and "connector.level_queries.0" in state
+    result = CliRunner().invoke(
+        app,
+        ["warmup", "--manifests", "m", "--features", "f", "--out", str(tmp_path / "x"), "--connector", "levels=1"],
+    )
+    assert result.exit_code == 2 and "no JSON object" in result.output
 
 
 def test_warmed_up_fails_clearly(tmp_path):

@@ -51,6 +51,10 @@ def encode_embedded(
     task: str = typer.Option("", "--task", help="Only tasks that begin with this."),
     threads: int = typer.Option(1, "--threads", help="Of torch."),
     fast: bool = typer.Option(False, "--bf16", help="Speech encoder in bfloat16."),
+    device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),
+    workers: int = typer.Option(
+        0, "--workers", min=0, help="Processes that decode, speak and mix beside the encoders."
+    ),
     as_json: bool = _JSON,
 ) -> None:
     """Encode every sound and picture of the manifests once, with the frozen encoders. Goes on where it stopped."""
@@ -66,14 +70,18 @@ def encode_embedded(
     torch.set_num_threads(threads)
     began = time.monotonic()
 
+    reported = 0
+
     def progress(done: int, total: int) -> None:
-        if done % 100 == 0 or done == total:
+        nonlocal reported
+        if done >= reported + 100 or done == total:
+            reported = done
             stderr.print(f"{done} / {total}, {time.monotonic() - began:.0f} s", soft_wrap=True)
 
     items = (item for name in split for item in read_manifest(manifests / f"{name}.jsonl"))
     wanted = jobs(item for item in items if item.task.startswith(task))
     dtype = torch.bfloat16 if fast else torch.float32
-    counts = encode(wanted, manifests, out, dtype=dtype, progress=progress)
+    counts = encode(wanted, manifests, out, dtype=dtype, device=device, workers=workers, progress=progress)
     if as_json:
         emit_json(counts)
     else:

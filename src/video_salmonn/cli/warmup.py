@@ -25,6 +25,16 @@ def _shares(text: str) -> dict[str, int]:
         raise ConfigError(f"--shares {text!r} is not understood", remedy="for example speech=8,picture=2") from error
 
 
+def _changes(text: str) -> dict[str, Any]:
+    try:
+        changes = json.loads(text or "{}")
+    except ValueError:
+        changes = None
+    if not isinstance(changes, dict):
+        raise ConfigError(f"--connector {text!r} is no JSON object", remedy="for example '{\"levels\": [[1, 3]]}'")
+    return changes
+
+
 @reports_errors
 def command(
     manifests: Path = typer.Option(..., "--manifests", help="Folder written by: data build-embedded."),
@@ -41,6 +51,7 @@ def command(
         "--shares",
         help="Steps that go to each kind, in turn.",
     ),
+    connector: str = typer.Option("", "--connector", help='Changes for an ablation, as JSON: {"levels": [[1, 3]]}.'),
     validate_every: int = typer.Option(200, "--validate-every"),
     seed: int = typer.Option(0, "--seed"),
     device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),
@@ -77,5 +88,13 @@ def command(
         validate_every=validate_every,
     )
     embedded.warm_up(
-        manifests, features, out, config, start=start, speech_only=speech_only, device=device, report=_report
+        manifests,
+        features,
+        out,
+        config,
+        start=start,
+        speech_only=speech_only,
+        changes=_changes(connector),
+        device=device,
+        report=_report,
     )

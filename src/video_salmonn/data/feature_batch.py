@@ -61,7 +61,7 @@ def _pad(rows: Sequence[torch.Tensor | None], length: int) -> torch.Tensor | Non
     present = next((row for row in rows if row is not None), None)
     if present is None:
         return None
-    out = torch.zeros(len(rows), length, *present.shape[1:])
+    out = torch.zeros(len(rows), length, *present.shape[1:], device=present.device)
     for place, row in enumerate(rows):
         if row is not None:
             out[place, : row.shape[0]] = row
@@ -131,4 +131,4 @@ def augment_picture(clip: ClipFeatures, rng: random.Random, *, hidden: float = 0
     if clip.visual is None or rng.random() < 0.5:
         return clip
     kept = torch.tensor([rng.random() >= hidden for _ in range(clip.visual.shape[1])])
-    return ClipFeatures(clip.visual * kept[:, None], clip.speech, clip.audio)
+    return ClipFeatures(clip.visual * kept[:, None].to(clip.visual.device), clip.speech, clip.audio)

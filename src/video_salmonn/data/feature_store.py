@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -22,7 +23,7 @@ SHARD_BYTES = 40_000_000
 
 
 class FeatureStore:
-    """Read side: ``store[key]`` gives the tensor as it was stored; memory-mapped.
+    """Read side: ``store[key]`` gives the tensor as it was stored; memory-mapped, until it is held by a device.
 
     Args:
         folder: holds ``*.safetensors``; may be empty or not exist yet.
@@ -35,6 +36,7 @@ class FeatureStore:
         self.folder = Path(folder)
         self._files: dict[Path, safe_open] = {}
         self._where: dict[str, Path] = {}
+        self._held: dict[str, torch.Tensor] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -51,6 +53,27 @@ class FeatureStore:
             self._files[path] = opened
             self._where.update(dict.fromkeys(opened.keys(), path))
 
+    def hold(self, device: torch.device | str, share: float = 0.6) -> bool:
+        """Read all tensors into a GPU's memory, once, so that batches are put together there.
+
+        Args:
+            device: where to; a CPU has the memory map and is left with it.
+            share: of the memory that is free there, what the tensors may take at most.
+
+        Returns:
+            held: False for a CPU, and where they are too many.
+        """
+        device = torch.device(device)
+        if device.type != "cuda":
+            return False
+        needed = sum(path.stat().st_size for path in self._files)
+        if needed > share * torch.cuda.mem_get_info(device)[0]:
+            return False
+        for path, opened in self._files.items():
+            kept = (key for key, where in self._where.items() if where == path)
+            self._held |= {key: opened.get_tensor(key).to(device) for key in kept}
+        return True
+
     def __contains__(self, key: str) -> bool:
         return key in self._where
 
@@ -64,12 +87,16 @@ class FeatureStore:
         return self._files[path]
 
     def __getitem__(self, key: str) -> torch.Tensor:
+        held = self._held.get(key)
+        if held is not None:
+            return held
         tensor: torch.Tensor = self._file(key).get_tensor(key)
         return tensor
 
     def shape(self, key: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
-        return tuple(self._file(key).get_slice(key).get_shape())
+        held = self._held.get(key)
+        return tuple(self._file(key).get_slice(key).get_shape() if held is None else held.shape)
 
 
 class FeatureWriter:
@@ -92,12 +119,12 @@ class FeatureWriter:
         """Bytes put and not yet written."""
         return self._bytes
 
-    def put(self, key: str, value: torch.Tensor) -> None:
-        """Add one tensor."""
-        size = value.numel() * value.element_size()
+    def put(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Add tensors that are kept or lost together: they get into one shard."""
+        size = sum(value.numel() * value.element_size() for value in tensors.values())
         if self._pending and self._bytes + size > self.shard_bytes:
             self.flush()
-        self._pending[key] = value.contiguous()
+        self._pending |= {key: value.contiguous() for key, value in tensors.items()}
         self._bytes += size
 
     def flush(self) -> None:

@@ -37,7 +37,9 @@ WHISPER_BASE = {
     "num_mel_bins": 80,
     "max_source_positions": 1500,
 }
-LORA_QKVO = {"r": 32, "alpha": 32, "dropout": 0.1, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+FEED_FORWARD = ["gate_proj", "up_proj", "down_proj"]
+LORA_QKVO = {"r": 32, "alpha": 32, "dropout": 0.1, "targets": ATTENTION}
 RELEASED_MEDIA = {"frame_times": "released", "resize": "released", "max_seconds": 60.0, "max_sound_seconds": 30.0}
 RELEASED_MEDIA |= {"first_channel": True, "picture_frames": 60}
 RELEASED_GENERATION = {"num_beams": 5, "repetition_penalty": 1.5, "max_new_tokens": 512, "min_length": 1}
@@ -126,7 +128,8 @@ def embedded() -> VideoSalmonnConfig:
         system="",  # SmolLM2's own would be 16 tokens more in every prompt
         # <|endoftext|>, which user text can't become: it is tokenised with special tokens split
         media_token_id=0,
-        lora={"r": 16, "alpha": 32, "dropout": 0.0, "targets": LORA_QKVO["targets"]},
+        # also in the feed-forward layers: so small a language model learns to read the connector with all it has
+        lora={"r": 16, "alpha": 32, "dropout": 0.0, "targets": [*ATTENTION, *FEED_FORWARD]},
         diversity_form="released",
         diversity_weight=0.1,
     )

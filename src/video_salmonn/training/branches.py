@@ -27,7 +27,7 @@ def open_branch(projection: nn.Linear, features: torch.Tensor, labels: Sequence[
         features: ``(N, D_in)``.
         labels: a class for each row, counted from 0.
     """
-    values = features.float()
+    values = features.float().cpu()
     mean, spread = values.mean(dim=0), values.std(dim=0) + 1e-3
     values = (values - mean) / spread
     identity = torch.eye(values.shape[1])

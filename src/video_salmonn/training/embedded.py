@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -85,7 +85,9 @@ def names(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utterance]
     return found
 
 
-def new_connector(seed: int, *, speech_only: bool = False) -> MultiResolutionCausalQFormer:
+def new_connector(
+    seed: int, *, speech_only: bool = False, changes: Mapping[str, Any] | None = None
+) -> MultiResolutionCausalQFormer:
     """A fresh connector of the embedded preset, made for training: spread positions, no dropout.
 
     Masks and pace changes on the features do what dropout would; without it attention takes torch's fused path.
@@ -93,8 +95,9 @@ def new_connector(seed: int, *, speech_only: bool = False) -> MultiResolutionCau
     Args:
         seed: of its weights.
         speech_only: without the other branches: a third of the cost, to be grown later.
+        changes: to the preset's connector, for ablations; as a recipe's ``connector``.
     """
-    values = embedded().connector_config.to_dict() | {"dropout": 0.0}
+    values = embedded().connector_config.to_dict() | {"dropout": 0.0, **(changes or {})}
     if speech_only:
         values |= {"visual_dim": None, "audio_dim": None}
     with torch.random.fork_rng(devices=[]):
@@ -165,18 +168,19 @@ def open_branches(
         open_branch(projection, torch.cat(rows), labels)
 
 
-def export(path: Path, folder: Path, seed: int = 0) -> Path:
+def export(path: Path, folder: Path, seed: int = 0, changes: Mapping[str, Any] | None = None) -> Path:
     """Write a warm-up's connector, whole (grown if need be) and in bfloat16, as ``folder/connector.safetensors``.
 
     Args:
         path: the run's folder, or a weights file.
         folder: created; a recipe's ``init``.
         seed: of what a grown connector has besides the speech branch.
+        changes: that the warm-up was made with.
 
     Raises:
         CheckpointError: nothing is at ``path``, or it does not fit the embedded preset.
     """
-    connector = new_connector(seed)
+    connector = new_connector(seed, changes=changes)
     start_from(warmed_up(path), connector)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / CONNECTOR_FILE
@@ -249,6 +253,7 @@ def warm_up(
     *,
     start: Path | None = None,
     speech_only: bool = False,
+    changes: Mapping[str, Any] | None = None,
     device: str = "cpu",
     report: Report = print,
 ) -> None:
@@ -260,11 +265,12 @@ def warm_up(
         out: the run's folder; a run that is there goes on.
         config: see :class:`WarmupConfig`.
         start: another warm-up's folder or weights file to start from.
-        speech_only: see :func:`new_connector`.
+        speech_only, changes: see :func:`new_connector`.
         device: where to train.
         report: gets a summary of the data and every line of the metrics.
     """
     features = FeatureStore(store)
+    features.hold(device)
     keys = MediaKeys(store)
     items = list(read_manifest(manifests / "train.jsonl"))
     train = transcripts(items, keys, manifests)
@@ -277,7 +283,7 @@ def warm_up(
         train += [*talks(items, keys, manifests), *names(items, keys, manifests)]
         unnamed = [item for item in names(dev, keys, manifests) if item.tensor in features]
     head = make_head(items)
-    connector = new_connector(config.seed, speech_only=speech_only)
+    connector = new_connector(config.seed, speech_only=speech_only, changes=changes)
     weights = None if start is None else warmed_up(start)
     if weights is not None:
         start_from(weights, connector)
@@ -298,4 +304,4 @@ def warm_up(
         return scores
 
     run.run(validate, Stop(), report)
-    export(out, out / "export", config.seed)
+    export(out, out / "export", config.seed, changes)

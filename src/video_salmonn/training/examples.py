@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from video_salmonn.data.embedded.keys import MediaKeys
+from video_salmonn.data.feature_batch import ClipFeatures, augment_picture, augment_sound
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.data.mixing import PLAIN, Mixed, MixingConfig, Pools, has_sight, has_sound, mix
@@ -210,6 +211,31 @@ def _any_begins(names: Sequence[str], beginning: str) -> bool:
     return any(name.startswith(beginning) for name in names)
 
 
+def varied(features: MediaFeatures, rng: random.Random, steps_per_frame: int = 25) -> MediaFeatures:
+    """Features with some of the sound and of the pictures hidden, the sound at another pace and place.
+
+    Args:
+        features: of a clip. Sound beside moving pictures is left as it is, since both would have to move together.
+        rng: what decides.
+        steps_per_frame: A.
+    """
+    moving = features.visual is not None and not features.still_frames
+    clip = ClipFeatures(visual=features.visual)
+    if features.speech is not None and features.audio is not None and not moving:
+        clip = ClipFeatures(features.visual, features.speech, features.audio[::steps_per_frame])
+        clip = augment_sound(clip, rng)
+        assert clip.audio is not None
+        frames = len(clip.audio)
+        features = replace(
+            features,
+            speech=clip.speech,
+            audio=clip.audio.repeat_interleave(steps_per_frame, dim=0),
+            sound_frames=frames,
+            still_frames=frames if features.still_frames else 0,
+        )
+    return replace(features, visual=augment_picture(clip, rng).visual)
+
+
 class ExampleMaker:
     """Makes example number ``index`` of an epoch, always the same for the same seed.
 
@@ -218,20 +244,33 @@ class ExampleMaker:
         source: of features.
         mixing: rules.
         seed: of everything random.
+        augment: vary the features (:func:`varied`).
     """
 
-    def __init__(self, items: Sequence[Item], source: FeatureSource, mixing: MixingConfig, seed: int) -> None:
+    def __init__(
+        self,
+        items: Sequence[Item],
+        source: FeatureSource,
+        mixing: MixingConfig,
+        seed: int,
+        *,
+        augment: bool = False,
+    ) -> None:
         self.items = list(items)
         self.source = source
         self.mixing = mixing
         self.seed = seed
+        self.augment = augment
         self.pools = Pools.of(self.items)
 
     def make(self, index: int, epoch: int) -> Example:
         """One example. Raises MediaError where its media cannot be used."""
         item = self.items[index]
         rng = random.Random(f"{self.seed}/{epoch}/{index}")
-        return self._with_what_is_there(item, mix(item, self.pools, self.mixing, rng))
+        example = self._with_what_is_there(item, mix(item, self.pools, self.mixing, rng))
+        if not self.augment or example.features is None:
+            return example
+        return replace(example, features=varied(example.features, rng))
 
     def plain(self, index: int) -> Example:
         """The item as it is, without mixing (validation)."""

@@ -209,7 +209,7 @@ def _packed(
         value = value.detach().cpu().to(dtype)
         if stream == "audio":
             value, entry.audio_repeat = _rows(value, per_frame)
-        writer.put(f"{key}.{stream}", value)
+        writer.put({f"{key}.{stream}": value})
     return entry
 
 

@@ -28,6 +28,8 @@ class DataRecipe:
         validation_items: at most so many items are validated on.
         validation_samples: answers generated and kept with each validation.
         workers: threads that decode and encode the next step's items ahead; 0 for none.
+        augment: vary the features of training items, as the warm-up does: pace and place of the sound, stretches and
+            bands of it hidden, visual tokens hidden. Moving pictures keep their own pace, so their sound does too.
     """
 
     train: list[str] = field(default_factory=list)
@@ -39,6 +41,7 @@ class DataRecipe:
     validation_items: int = 64
     validation_samples: int = 4
     workers: int = 1
+    augment: bool = False
 
 
 @dataclass

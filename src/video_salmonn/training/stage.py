@@ -92,6 +92,7 @@ def build_source(
                 f"recipe: data.features {recipe.data.features!r} holds no features",
                 remedy="encode the data set first, or leave data.features out",
             )
+        store.hold("cuda" if torch.cuda.is_available() else "cpu")
         return StoredFeatures(store, int(model.config.media["picture_frames"]))
     return _live(recipe, model, processor)
 
@@ -125,6 +126,6 @@ def build_trainer(recipe: Recipe, accelerator: Accelerator | None = None) -> Tra
     held_out = read_items([recipe.data.validation]) if recipe.data.validation else None
     model, processor = build_model(recipe)
     source = build_source(recipe, model, processor)
-    maker = ExampleMaker(items, source, recipe.mixing, recipe.seed)
+    maker = ExampleMaker(items, source, recipe.mixing, recipe.seed, augment=recipe.data.augment)
     validation = ExampleMaker(held_out, source, recipe.mixing, recipe.seed) if held_out else None
     return Trainer(recipe, model, processor, maker, validation, accelerator)

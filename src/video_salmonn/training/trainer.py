@@ -38,7 +38,7 @@ from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.loading import Loader
 from video_salmonn.training.logbook import Logbook
 from video_salmonn.training.optimisation import parameter_groups, rate_share, select_trainable
-from video_salmonn.training.precision import settle
+from video_salmonn.training.precision import avoid_cudnn_attention, settle
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.validation import validate
 
@@ -69,6 +69,7 @@ class Trainer:
         self.recipe = recipe = settle(recipe)
         self.accelerator = accelerator or build_accelerator(recipe)
         recipe.check(self.accelerator.num_processes)
+        avoid_cudnn_attention(self.accelerator.device)
         self.processor, self.maker, self.validation = processor, maker, validation
         model.config.diversity_form = recipe.diversity_form
         model.config.diversity_weight = recipe.diversity_weight

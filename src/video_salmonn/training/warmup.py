@@ -28,7 +28,7 @@ from video_salmonn.data.feature_batch import STEPS_PER_FRAME, ClipFeatures, augm
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.training.ctc import WordHead, Words, best_names, word_losses
-from video_salmonn.training.precision import fast_autocast
+from video_salmonn.training.precision import avoid_cudnn_attention, fast_autocast
 from video_salmonn.training.run_state import load_prefixed, log_line, read_run, read_weights, save_run
 
 KINDS = ("speech", "sound", "picture", "speech+picture", "sound+picture")
@@ -239,6 +239,7 @@ class Warmup:
     ) -> None:
         self.connector, self.head = connector.to(device), head.to(device)
         self.store, self.config, self.out, self.device = store, config, out, torch.device(device)
+        avoid_cudnn_attention(self.device)
         self.step = 0
         self.train_set: list[tuple[Utterance, tuple[int, ...]]] = []
         self.lengths: list[int] = []

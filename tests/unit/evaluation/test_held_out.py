@@ -132,8 +132,8 @@ def test_a_run_keeps_its_answers_and_reads_only_what_it_needs(tmp_path):
             lines.append(Item(f"sound/esc10:{index}", {"audio": f"{index}.wav"}, turns, "sound"))
             keys[f"{index}.wav"] = f"k{index}"
             if index < 3:  # the last one was never encoded
-                writer.put(f"k{index}.speech", torch.randn(100, config.speech_dim, generator=generator))
-                writer.put(f"k{index}.audio", torch.randn(4, config.audio_dim, generator=generator))
+                writer.put({f"k{index}.speech": torch.randn(100, config.speech_dim, generator=generator)})
+                writer.put({f"k{index}.audio": torch.randn(4, config.audio_dim, generator=generator)})
     write_keys(tmp_path / "features", keys)
     write_manifest(tmp_path / "test.jsonl", lines)
     data = HeldOut(tmp_path / "test.jsonl", tmp_path / "features", 10)

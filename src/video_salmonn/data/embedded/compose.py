@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from video_salmonn.data.embedded.recipes import Recipe
 from video_salmonn.data.embedded.sources import UNSEEN_CLASSES, Source
 from video_salmonn.data.embedded.synthesis import random_noise, random_voice, spoken_sentence
 from video_salmonn.data.embedded.wordings import (
@@ -108,9 +109,35 @@ def transcripts(stock: Stock, count: int) -> Iterator[Item]:
         if any(char.isdigit() for char in source.text) or not source.text:
             continue
         name = f"transcribe/{source.id}"
-        question = ask("transcribe", name, stock.split)
-        item = stock.item(name, "transcribe", {"audio": source.path}, question, source.text, source, words=True)
-        yield Item(**{**vars(item), "weight": 0.5}) if source.extra.get("machine") else item
+        yield _transcript(stock, name, source.path, source)
+
+
+def _transcript(stock: Stock, name: str, sound: Recipe, source: Source) -> Item:
+    """What is said in a recording, itself or changed."""
+    question = ask("transcribe", name, stock.split)
+    item = stock.item(name, "transcribe", {"audio": sound}, question, source.text, source, words=True)
+    return Item(**{**vars(item), "weight": 0.5}) if source.extra.get("machine") else item
+
+
+PACES = ((0.86, 0.94), (1.06, 1.14))
+"""Of read speech that is heard again: slower and lower, faster and higher."""
+
+
+def paced(stock: Stock, count: int) -> Iterator[Item]:
+    """Read speech again at other speeds, in rooms and noise: more voices than there are readers (training only;
+    ``count`` is ignored)."""
+    for source in stock.of("speech") if stock.split == "train" else ():
+        if not source.id.startswith("librispeech") or not source.text or any(char.isdigit() for char in source.text):
+            continue
+        for place, (slowest, fastest) in enumerate(PACES):
+            rng = random.Random(f"paced/{source.id}/{place}")
+            layer = {"file": source.path, "speed": round(rng.uniform(slowest, fastest), 2)}
+            if rng.random() < 0.5:
+                layer |= {"room": rng.randrange(1000)}
+            layers: list[dict[str, Any]] = [layer | {"level": rng.randrange(-26, -14)}]
+            if rng.random() < 0.3:
+                layers.append(random_noise(rng))
+            yield _transcript(stock, f"transcribe/paced:{source.id}/{place}", {"layers": layers}, source)
 
 
 def synthetic(stock: Stock, count: int) -> Iterator[Item]:
@@ -477,5 +504,6 @@ COMPOSERS: dict[str, tuple[Composer, int]] = {
     "talking_heads": (talking_heads, 0),
     "spoken_questions": (spoken_questions, 150),
     "picture_order": (picture_order, 400),
+    "paced": (paced, 0),
 }
 """Task group -> (function, items in the training split; 0 where the sources decide)."""

@@ -10,9 +10,14 @@ same cutting as in training, inference and live input. Kept are, in float16,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,33 +40,46 @@ STEPS_PER_FRAME = 25
 
 
 class FrozenEncoders:
-    """The embedded preset's encoders, loaded once, on the CPU.
+    """The embedded preset's encoders, loaded once.
 
     Args:
         home: cache of the pretrained parts.
         dtype: Whisper's. bfloat16 takes 0.6 of float32's time where the processor has it, and moves the features by
             3 % of their mean magnitude.
+        device: where they run.
     """
 
-    def __init__(self, home: Path | None = None, dtype: torch.dtype = torch.float32) -> None:
-        self.whisper = load_whisper_encoder(dtype, home)
-        self.yamnet = load_yamnet(home)
-        self.efficientnet = load_efficientnet(home)
+    def __init__(
+        self, home: Path | None = None, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> None:
+        self.device = torch.device(device)
+        self.whisper = load_whisper_encoder(dtype, home).to(self.device)
+        self.yamnet = load_yamnet(home).to(self.device)
+        self.efficientnet = load_efficientnet(home).to(self.device)
 
     @torch.inference_mode()
-    def sound(self, samples: NDArray[np.float32]) -> tuple[torch.Tensor, torch.Tensor]:
-        """16 kHz samples ``(n,)`` -> speech ``(T*25, 512)`` and sound events ``(T, 1024)``, float16."""
-        segments = cut(torch.from_numpy(samples), SEGMENT_SECONDS, pad_last=True)
-        speech = [self.whisper(log_mel(piece[None])).values[0] for piece in segments.waveform]
-        audio = [self.yamnet.embed(yamnet_patches(piece[None]))[0] for piece in segments.waveform]
-        steps = segments.frames * STEPS_PER_FRAME
-        return torch.cat(speech)[:steps].half(), torch.cat(audio)[: segments.frames].half()
+    def sounds(self, sounds: Sequence[NDArray[np.float32]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """16 kHz samples ``(n,)`` of several sounds -> for each speech ``(T*25, 512)`` and sound events ``(T, 1024)``,
+        float16. Segments are alike in length, so nothing is padded for the company."""
+        parts = [cut(torch.from_numpy(samples), SEGMENT_SECONDS, pad_last=True) for samples in sounds]
+        waveform = torch.cat([part.waveform for part in parts]).to(self.device)
+        speech = self.whisper(log_mel(waveform)).values.half().cpu()
+        audio = self.yamnet.embed(yamnet_patches(waveform)).half().cpu()
+        found, first = [], 0
+        for part in parts:
+            last = first + len(part.waveform)
+            steps = part.frames * STEPS_PER_FRAME
+            found.append((speech[first:last].flatten(0, 1)[:steps], audio[first:last].flatten(0, 1)[: part.frames]))
+            first = last
+        return found
 
     @torch.inference_mode()
-    def pictures(self, frames: NDArray[np.uint8]) -> torch.Tensor:
-        """RGB frames ``(T, H, W, 3)`` -> visual tokens ``(T, 25, 1280)``, float16."""
-        inputs = prepare_frames(torch.from_numpy(np.ascontiguousarray(frames)), SIZE, mean=MEAN, std=STD)
-        return self.efficientnet(inputs[:, None]).values.half()
+    def pictures(self, strips: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:
+        """RGB frames ``(T, H, W, 3)`` of several strips of one size -> visual tokens ``(T, 25, 1280)``, float16."""
+        frames = torch.from_numpy(np.ascontiguousarray(np.concatenate(strips)))
+        inputs = prepare_frames(frames, SIZE, mean=MEAN, std=STD).to(self.device)
+        values = self.efficientnet(inputs[:, None]).values.half().cpu()
+        return list(values.split([len(strip) for strip in strips]))
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,14 @@ class Job:
     kind: str
     recipe: Recipe
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """What its features are called, after the key."""
+        return ("speech", "audio") if self.kind == "sound" else ("visual",)
+
+
+Rendered = NDArray[np.float32] | NDArray[np.uint8]
+
 
 def encode(
     jobs: Iterable[Job],
@@ -79,6 +105,8 @@ def encode(
     *,
     home: Path | None = None,
     dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, int]:
     """Encode what the store lacks.
@@ -89,7 +117,9 @@ def encode(
         folder: the feature store.
         home: cache of the pretrained parts.
         dtype: of the speech encoder, see :class:`FrozenEncoders`.
-        progress: called with (done, all) after each job.
+        device: where the encoders run; a GPU takes 32 jobs at once.
+        workers: processes that decode, speak and mix; 0 does it here, between the encoders' turns.
+        progress: called with (done, all) after each round of jobs.
 
     Returns:
         counts: ``done``, ``already`` there, ``failed`` (media that could not be decoded; named in ``failed.txt``).
@@ -100,37 +130,70 @@ def encode(
     keys: dict[str, str] = {}
     for job in jobs:
         key = keys[key_name(job.recipe)] = recipe_key(job.recipe, root)
-        if f"{key}.{'speech' if job.kind == 'sound' else 'visual'}" in store:
+        if all(f"{key}.{tensor}" in store for tensor in job.tensors):
             counts["already"] += 1
         else:
             wanted.setdefault(f"{key}.{job.kind}", job)
     write_keys(folder, keys)
     if not wanted:
         return counts
-    encoders = FrozenEncoders(home, dtype)
+    encoders = FrozenEncoders(home, dtype, device)
     failed: list[str] = []
+    together = 1 if encoders.device.type == "cpu" else 32
+    number = 0
     with FeatureWriter(folder) as writer:
-        for number, (name, job) in enumerate(wanted.items(), 1):
-            key = name.split(".")[0]
-            try:
-                if job.kind == "sound":
-                    speech, audio = encoders.sound(render_sound(job.recipe, root))
-                    writer.put(f"{key}.speech", speech)
-                    writer.put(f"{key}.audio", audio)
+        rendered = zip(wanted, _render_all(list(wanted.values()), root, workers))
+        while group := list(islice(rendered, together)):
+            number += len(group)
+            failed += [found for _, found in group if isinstance(found, str)]
+            for kind in ("sound", "visual"):
+                made = [(name.split(".")[0], found) for name, found in group if name.endswith(kind)]
+                usable = [(key, found) for key, found in made if not isinstance(found, str)]
+                if not usable:
+                    continue
+                inputs: list[Any] = [found for _, found in usable]
+                if kind == "sound":
+                    for (key, _), (speech, audio) in zip(usable, encoders.sounds(inputs)):
+                        writer.put({f"{key}.speech": speech, f"{key}.audio": audio})
                 else:
-                    writer.put(f"{key}.visual", encoders.pictures(_frames(job.recipe, root)))
-                counts["done"] += 1
-            except MediaError as error:
-                failed.append(str(error))
-                counts["failed"] += 1
+                    for (key, _), visual in zip(usable, encoders.pictures(inputs)):
+                        writer.put({f"{key}.visual": visual})
+                counts["done"] += len(usable)
             if progress is not None:
                 progress(number, len(wanted))
+    counts["failed"] = len(failed)
     if failed:
         (folder / "failed.txt").write_text("\n".join(failed) + "\n")
     return counts
 
 
-def _frames(recipe: Recipe, root: Path) -> NDArray[np.uint8]:
-    if not isinstance(recipe, str):
-        raise MediaError(str(recipe), "a picture job is one file; slides are put together from their files' features")
-    return read_frames(root / recipe, SIZE)
+def _render(job: Job, root: Path) -> Rendered | str:
+    """A job's sound or frames, or why there are none."""
+    try:
+        if job.kind == "sound":
+            return render_sound(job.recipe, root)
+        if not isinstance(job.recipe, str):
+            raise MediaError(
+                str(job.recipe), "a picture job is one file; slides are put together from their files' features"
+            )
+        return read_frames(root / job.recipe, SIZE)
+    except MediaError as error:
+        return str(error)
+
+
+def _render_all(jobs: Sequence[Job], root: Path, workers: int) -> Iterator[Rendered | str]:
+    """Every job's, in order; processes are at most 8 jobs each ahead, which bounds what waits in memory."""
+    if not workers:
+        yield from (_render(job, root) for job in jobs)
+        return
+    coming = iter(jobs)
+    ahead: deque[Future[Rendered | str]] = deque()
+    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+        ahead.extend(pool.submit(_render, job, root) for job in islice(coming, 8 * workers))
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(pool.submit(_render, job, root) for job in islice(coming, 1))
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)

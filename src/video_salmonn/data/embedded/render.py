@@ -72,6 +72,8 @@ def _layer(layer: dict[str, Any], root: Path, count: int = 0) -> Samples:
         samples = read_sound(root / layer["file"])
         end = layer.get("to")
         samples = samples[round(layer.get("from", 0.0) * RATE) : None if end is None else round(end * RATE)]
+        if layer.get("speed", 1.0) != 1.0:
+            samples = _resampled(samples, round(RATE * layer["speed"]))
     if "room" in layer and samples.size:
         samples = _room(samples, layer["room"])
     if "level" in layer and samples.size:

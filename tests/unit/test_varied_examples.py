@@ -1,0 +1,48 @@
+"""Training examples with varied features: seeded, lengths that agree, moving pictures in step with their sound."""
+
+import random
+
+import torch
+
+from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.training.examples import varied
+
+
+def still(frames=8):
+    generator = torch.Generator().manual_seed(0)
+    audio = torch.randn(frames, 6, generator=generator).repeat_interleave(25, dim=0)
+    return MediaFeatures(
+        visual=torch.randn(1, 5, 4, generator=generator),
+        speech=torch.randn(25 * frames, 32, generator=generator),
+        audio=audio,
+        sound_frames=frames,
+        still_frames=frames,
+    )
+
+
+def test_sound_changes_its_pace_and_all_lengths_agree():
+    lengths = set()
+    for seed in range(30):
+        made = varied(still(), random.Random(seed))
+        lengths.add(made.sound_frames)
+        assert len(made.speech) == len(made.audio) == 25 * made.sound_frames == 25 * made.still_frames
+        assert (made.audio.view(made.sound_frames, 25, -1) == made.audio[::25, None]).all()
+    assert len(lengths) > 1
+    one, two = (varied(still(), random.Random(5)) for _ in range(2))
+    assert torch.equal(one.speech, two.speech) and torch.equal(one.visual, two.visual)
+
+
+def test_moving_pictures_and_their_sound_keep_their_pace():
+    moving = MediaFeatures(torch.randn(8, 5, 4), torch.randn(200, 32), torch.randn(200, 6), sound_frames=8)
+    for seed in range(10):
+        made = varied(moving, random.Random(seed))
+        assert torch.equal(made.speech, moving.speech) and made.sound_frames == 8 and len(made.visual) == 8
+    hidden = [(varied(moving, random.Random(seed)).visual == 0).all(dim=-1).float().mean() for seed in range(40)]
+    assert min(hidden) == 0 and max(hidden) > 0
+
+
+def test_pictures_alone_have_tokens_hidden():
+    alone = MediaFeatures(visual=torch.randn(1, 5, 4), still_frames=10)
+    made = [varied(alone, random.Random(seed)) for seed in range(20)]
+    assert all(one.still_frames == 10 and one.speech is None for one in made)
+    assert any((one.visual == 0).all(dim=-1).any() for one in made)
