@@ -111,14 +111,11 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         batch_size=arguments.batch,
         micro_batch=arguments.batch,
         diversity_weight=variant.diversity,
-        trainable=["connector", "lora_"],
-        word_weight=0.3,
         seed=arguments.seed,
         log_every=100,
         validate_every=0,
         save_every=0,
     )
-    recipe.optim.rates = {"connector": 0.0002}
     recipe.optim.warmup_steps = min(30, arguments.steps)
     trainer = build_trainer(recipe)
     for path in arguments.manifests.glob(f".train-{name}.jsonl"):

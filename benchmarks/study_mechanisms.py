@@ -47,10 +47,12 @@ from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 
 FINE, COARSE = (1, 3), (10, 30)
+SINGLE = (5, 15)  # as many tokens a second as both levels give, from windows of one length in between
 RUNS: dict[str, dict[str, Any]] = {
     "both": {},
     "fine only": {"levels": [FINE]},
     "coarse only": {"levels": [COARSE]},
+    "one in between": {"levels": [SINGLE]},
     "lambda 0": {"weight": 0.0},
     "lambda 1": {"weight": 1.0},
     "no mixing": {"mixing": False},
@@ -319,12 +321,12 @@ def show(title: str, table: dict[str, dict[str, list[float | None]]], runs: Sequ
     if not rows:
         return
     measures = list(dict.fromkeys(m for run in rows for m in table[run] if m not in ("cpu seconds", "loss")))
-    print(f"\n{title}\n{'':<13}{'seeds':>6}" + "".join(f"{m:>21}" for m in measures))
+    print(f"\n{title}\n{'':<15}{'seeds':>6}" + "".join(f"{m:>21}" for m in measures))
     for run in rows:
         cells = [table[run].get(m) for m in measures]
         seeds = next(cell[2] for cell in cells if cell)
         texts = ["-" if c is None else f"{c[0]:.3f}" + ("" if c[1] is None else f" ± {c[1]:.3f}") for c in cells]
-        print(f"{run:<13}{seeds:>6}" + "".join(f"{text:>21}" for text in texts))
+        print(f"{run:<15}{seeds:>6}" + "".join(f"{text:>21}" for text in texts))
 
 
 def main() -> None:
@@ -357,7 +359,7 @@ def main() -> None:
     table = summary(found)
     show("(a) diversity loss", table, ["lambda 0", "both", "lambda 1"])
     show("(b) mixing", table, ["no mixing", "mixing"])
-    show("(c) levels", table, ["fine only", "coarse only", "both"])
+    show("(c) levels", table, ["fine only", "coarse only", "one in between", "both"])
     finish("study_mechanisms", table, threads=torch.get_num_threads(), seed=0)
 
 

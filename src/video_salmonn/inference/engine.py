@@ -36,6 +36,7 @@ from video_salmonn.inference.options import MEDIA_OPTIONS, Options, checked, gen
 from video_salmonn.inference.streaming import stream
 from video_salmonn.model import adapters
 from video_salmonn.model import quantise as packing
+from video_salmonn.model.arithmetic import slow_numbers
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.memory import memory_plan
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
@@ -159,7 +160,7 @@ class VideoSalmonn:
             name=str(name_or_dir),
             cache=cache,
             load_seconds=perf_counter() - start,
-            notices=[*notices(name_or_dir), *placement.notices],
+            notices=[*notices(name_or_dir), *placement.notices, *slow_numbers(model.dtype, device)],
             fingerprint=fingerprint,
         )
         engine._resting = resting

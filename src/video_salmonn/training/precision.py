@@ -7,23 +7,8 @@ from dataclasses import replace
 
 import torch
 
+from video_salmonn.model.arithmetic import multiplies_bfloat16
 from video_salmonn.training.recipe import Recipe
-
-BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-"""Names of :func:`torch.cpu.get_capabilities` that say so of a processor."""
-
-
-def multiplies_bfloat16(device: torch.device | str) -> bool:
-    """Whether a device has instructions for bfloat16 products.
-
-    A processor without them takes fifty to a hundred times as long as in float32 (AMD Zen 3, torch 2.13: 0.5 against
-    52 GFLOP/s for 512 x 512 x 2048).
-    """
-    device = torch.device(device)
-    if device.type == "cpu":
-        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-        return any(bool(capabilities.get(name)) for name in BFLOAT16_INSTRUCTIONS)
-    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def fast_autocast(device: torch.device | str) -> AbstractContextManager[None]:
