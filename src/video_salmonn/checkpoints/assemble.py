@@ -184,7 +184,7 @@ def notices(name: str | Path) -> list[str]:
     if name == "tiny":
         return ["the tiny model has random weights: its answers mean nothing"]
     if name == "embedded":
-        return ["the embedded model is at an early stage of training: it mishears and misnames (see its model card)"]
+        return ["the embedded model is small and briefly trained: it mishears and misnames (see its model card)"]
     return []
 
 
