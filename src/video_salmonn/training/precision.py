@@ -20,9 +20,9 @@ def fast_autocast(device: torch.device | str) -> AbstractContextManager[None]:
 def avoid_cudnn_attention(device: torch.device | str) -> None:
     """Take cuDNN's attention out of the choice on a GPU, for this process.
 
-    With torch 2.11 on an H100 its backward pass gave gradients that are not finite in 13 of 471 training steps, always
-    with the same batches; a reported cause is masks over lengths that leave 64 when divided by 128
-    (github.com/pytorch/pytorch/issues/196678). The other fused kernels are left in the choice.
+    With torch 2.11 on an H100 the gradients of 13 of 471 training steps were not finite, the first in the same step on
+    two machines. That fits a reported fault of its backward pass, with masks over lengths that leave 64 when divided by
+    128 (github.com/pytorch/pytorch/issues/196678). The other fused kernels are left in the choice.
     """
     if torch.device(device).type == "cuda":
         torch.backends.cuda.enable_cudnn_sdp(False)
