@@ -28,7 +28,7 @@ $(VENV)/.core: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 2; }
 	$(PIP) "$(TORCH)"
-	$(PIP) -e ".[embedded]"
+	$(PIP) -e ".[embedded,plot]"
 	@touch $@
 
 # … and everything for development.
