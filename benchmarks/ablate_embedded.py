@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from video_salmonn.data.manifest import read_manifest, write_manifest
 from video_salmonn.evaluation.held_out.groups import GROUPS
 from video_salmonn.evaluation.held_out.measure import HeldOut, measure
 from video_salmonn.training.embedded import warm_up
@@ -47,7 +46,6 @@ class Variant:
         connector: of its configuration.
         diversity: weight of the diversity loss.
         mixing: pictures and sounds that do not belong together are put together.
-        condition: what is taken away when it is asked; the training is that of ``full``.
     """
 
     connector: dict[str, Any] = field(default_factory=dict)
@@ -91,16 +89,10 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     )
     warmed = time.perf_counter() - began
     manifest = arguments.manifests / "train.jsonl"
-    recipe = load_recipe(RECIPE, [f"data.train=[{manifest}]", "data.validation=null", "data.repeat={}"])
+    recipe = load_recipe(RECIPE, [f"data.train=[{manifest}]", "data.validation=null"])
     recipe.data.features = str(arguments.features)
-    recipe.data.repeat = load_recipe(RECIPE).data.repeat
     if not variant.mixing:
-        kept = [item for item in read_manifest(manifest) if not item.id.startswith(COMPOSED)]
-        recipe.data.repeat = {
-            task: n for task, n in recipe.data.repeat.items() if task in {i.task for i in kept} or "/" in task
-        }
-        recipe.data.train = [str(arguments.manifests / f".train-{name}.jsonl")]
-        write_manifest(Path(recipe.data.train[0]), kept)
+        recipe.data.repeat |= dict.fromkeys(COMPOSED, 0.0)
     recipe = replace(
         recipe,
         init=str(out / "words" / "export"),
@@ -118,8 +110,6 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     )
     recipe.optim.warmup_steps = min(30, arguments.steps)
     trainer = build_trainer(recipe)
-    for path in arguments.manifests.glob(f".train-{name}.jsonl"):
-        path.unlink()
     trainer.run(lambda line: print(name, json.dumps(line), flush=True))
     model = trainer.plain.eval()
     trained = time.perf_counter() - began - warmed

@@ -130,5 +130,6 @@ def augment_picture(clip: ClipFeatures, rng: random.Random, *, hidden: float = 0
     """
     if clip.visual is None or rng.random() < 0.5:
         return clip
-    kept = torch.tensor([rng.random() >= hidden for _ in range(clip.visual.shape[1])])
-    return ClipFeatures(clip.visual * kept[:, None].to(clip.visual.device), clip.speech, clip.audio)
+    drawn = [rng.random() >= hidden for _ in range(clip.visual.shape[1])]
+    kept = torch.tensor(drawn, device=clip.visual.device)
+    return ClipFeatures(clip.visual * kept[:, None], clip.speech, clip.audio)

@@ -69,9 +69,7 @@ class FeatureStore:
         needed = sum(path.stat().st_size for path in self._files)
         if needed > share * torch.cuda.mem_get_info(device)[0]:
             return False
-        for path, opened in self._files.items():
-            kept = (key for key, where in self._where.items() if where == path)
-            self._held |= {key: opened.get_tensor(key).to(device) for key in kept}
+        self._held = {key: self[key].to(device) for key in self._where}
         return True
 
     def __contains__(self, key: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from video_salmonn.data.embedded.keys import MediaKeys
-from video_salmonn.data.feature_batch import ClipFeatures, augment_picture, augment_sound
+from video_salmonn.data.feature_batch import STEPS_PER_FRAME, ClipFeatures, augment_picture, augment_sound
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.data.mixing import PLAIN, Mixed, MixingConfig, Pools, has_sight, has_sound, mix
@@ -211,25 +211,24 @@ def _any_begins(names: Sequence[str], beginning: str) -> bool:
     return any(name.startswith(beginning) for name in names)
 
 
-def varied(features: MediaFeatures, rng: random.Random, steps_per_frame: int = 25) -> MediaFeatures:
+def varied(features: MediaFeatures, rng: random.Random) -> MediaFeatures:
     """Features with some of the sound and of the pictures hidden, the sound at another pace and place.
 
     Args:
         features: of a clip. Sound beside moving pictures is left as it is, since both would have to move together.
         rng: what decides.
-        steps_per_frame: A.
     """
     moving = features.visual is not None and not features.still_frames
     clip = ClipFeatures(visual=features.visual)
     if features.speech is not None and features.audio is not None and not moving:
-        clip = ClipFeatures(features.visual, features.speech, features.audio[::steps_per_frame])
+        clip = ClipFeatures(features.visual, features.speech, features.audio[::STEPS_PER_FRAME])
         clip = augment_sound(clip, rng)
         assert clip.audio is not None
         frames = len(clip.audio)
         features = replace(
             features,
             speech=clip.speech,
-            audio=clip.audio.repeat_interleave(steps_per_frame, dim=0),
+            audio=clip.audio.repeat_interleave(STEPS_PER_FRAME, dim=0),
             sound_frames=frames,
             still_frames=frames if features.still_frames else 0,
         )

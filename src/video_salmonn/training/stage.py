@@ -29,8 +29,9 @@ from video_salmonn.training.examples import (
     repeated,
 )
 from video_salmonn.training.packing import INDEX, PackedFeatures, pack
+from video_salmonn.training.precision import settle
 from video_salmonn.training.recipe import Recipe
-from video_salmonn.training.trainer import Trainer
+from video_salmonn.training.trainer import Trainer, build_accelerator
 
 
 def build_model(recipe: Recipe) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:
@@ -80,9 +81,12 @@ def _changed(config: VideoSalmonnConfig, recipe: Recipe) -> VideoSalmonnConfig:
 
 
 def build_source(
-    recipe: Recipe, model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor
+    recipe: Recipe,
+    model: VideoSalmonnForConditionalGeneration,
+    processor: VideoSalmonnProcessor,
+    device: torch.device | str = "cpu",
 ) -> FeatureSource:
-    """Where features come from: a store, or the model's own encoders behind a cache."""
+    """Where features come from: a store, held by ``device`` if it can, or the model's own encoders behind a cache."""
     if recipe.data.features and (Path(recipe.data.features) / INDEX).is_file():
         return PackedFeatures(recipe.data.features, model)
     if recipe.data.features:
@@ -92,7 +96,7 @@ def build_source(
                 f"recipe: data.features {recipe.data.features!r} holds no features",
                 remedy="encode the data set first, or leave data.features out",
             )
-        store.hold("cuda" if torch.cuda.is_available() else "cpu")
+        store.hold(device)
         return StoredFeatures(store, int(model.config.media["picture_frames"]))
     return _live(recipe, model, processor)
 
@@ -125,7 +129,9 @@ def build_trainer(recipe: Recipe, accelerator: Accelerator | None = None) -> Tra
     items = repeated(read_items(recipe.data.train), recipe.data.repeat, recipe.seed)
     held_out = read_items([recipe.data.validation]) if recipe.data.validation else None
     model, processor = build_model(recipe)
-    source = build_source(recipe, model, processor)
+    recipe = settle(recipe)
+    accelerator = accelerator or build_accelerator(recipe)  # now, since features go to this process's own device
+    source = build_source(recipe, model, processor, accelerator.device)
     maker = ExampleMaker(items, source, recipe.mixing, recipe.seed, augment=recipe.data.augment)
     validation = ExampleMaker(held_out, source, recipe.mixing, recipe.seed) if held_out else None
     return Trainer(recipe, model, processor, maker, validation, accelerator)

@@ -105,11 +105,13 @@ Composer = Callable[[Stock, int], Iterator[Item]]
 
 def transcripts(stock: Stock, count: int) -> Iterator[Item]:
     """Real speech, each recording once (``count`` is ignored); machine-made transcripts weigh half."""
-    for source in stock.of("speech"):
-        if any(char.isdigit() for char in source.text) or not source.text:
-            continue
-        name = f"transcribe/{source.id}"
-        yield _transcript(stock, name, source.path, source)
+    for source in _transcribed(stock):
+        yield _transcript(stock, f"transcribe/{source.id}", source.path, source)
+
+
+def _transcribed(stock: Stock) -> list[Source]:
+    """Speech with a text that has no digits, which could be spoken in several ways."""
+    return [source for source in stock.of("speech") if source.text and not any(char.isdigit() for char in source.text)]
 
 
 def _transcript(stock: Stock, name: str, sound: Recipe, source: Source) -> Item:
@@ -126,8 +128,8 @@ PACES = ((0.86, 0.94), (1.06, 1.14))
 def paced(stock: Stock, count: int) -> Iterator[Item]:
     """Read speech again at other speeds, in rooms and noise: more voices than there are readers (training only;
     ``count`` is ignored)."""
-    for source in stock.of("speech") if stock.split == "train" else ():
-        if not source.id.startswith("librispeech") or not source.text or any(char.isdigit() for char in source.text):
+    for source in _transcribed(stock) if stock.split == "train" else ():
+        if not source.id.startswith("librispeech"):
             continue
         for place, (slowest, fastest) in enumerate(PACES):
             rng = random.Random(f"paced/{source.id}/{place}")

@@ -27,6 +27,7 @@ from video_salmonn.checkpoints.embedded import load_efficientnet, load_whisper_e
 from video_salmonn.data.embedded.keys import key_name, write_keys
 from video_salmonn.data.embedded.recipes import Recipe, recipe_key
 from video_salmonn.data.embedded.render import read_frames, render_sound
+from video_salmonn.data.feature_batch import STEPS_PER_FRAME
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.encoders.chunking import cut
 from video_salmonn.encoders.efficientnet import MEAN, SIZE, STD
@@ -36,7 +37,6 @@ from video_salmonn.features.logmel import log_mel
 from video_salmonn.features.patches import yamnet_patches
 
 SEGMENT_SECONDS = 10.0
-STEPS_PER_FRAME = 25
 
 
 class FrozenEncoders:
@@ -146,19 +146,14 @@ def encode(
         while group := list(islice(rendered, together)):
             number += len(group)
             failed += [found for _, found in group if isinstance(found, str)]
-            for kind in ("sound", "visual"):
-                made = [(name.split(".")[0], found) for name, found in group if name.endswith(kind)]
-                usable = [(key, found) for key, found in made if not isinstance(found, str)]
-                if not usable:
-                    continue
-                inputs: list[Any] = [found for _, found in usable]
-                if kind == "sound":
-                    for (key, _), (speech, audio) in zip(usable, encoders.sounds(inputs)):
-                        writer.put({f"{key}.speech": speech, f"{key}.audio": audio})
-                else:
-                    for (key, _), visual in zip(usable, encoders.pictures(inputs)):
-                        writer.put({f"{key}.visual": visual})
-                counts["done"] += len(usable)
+            usable = [(name.split("."), found) for name, found in group if not isinstance(found, str)]
+            sounds: dict[str, Any] = {key: found for (key, kind), found in usable if kind == "sound"}
+            strips: dict[str, Any] = {key: found for (key, kind), found in usable if kind == "visual"}
+            for key, (speech, audio) in zip(sounds, encoders.sounds(list(sounds.values())) if sounds else ()):
+                writer.put({f"{key}.speech": speech, f"{key}.audio": audio})
+            for key, visual in zip(strips, encoders.pictures(list(strips.values())) if strips else ()):
+                writer.put({f"{key}.visual": visual})
+            counts["done"] += len(usable)
             if progress is not None:
                 progress(number, len(wanted))
     counts["failed"] = len(failed)
