@@ -7,50 +7,22 @@ goes first. Files are written under another name and renamed, so a reader sees a
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
+
+from video_salmonn.files import write_tensors
 
 if TYPE_CHECKING:
     import torch
 
-CHUNK = 1 << 20
-MOST_DIGESTS = 1 << 16
 logger = logging.getLogger(__name__)
-_digests: dict[tuple[str, int, int], str] = {}
-
-
-def digest(*parts: Any) -> str:
-    """A key from JSON-ready parts."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def digest_stream(stream: BinaryIO) -> str:
-    """SHA-256 of what is left in a binary stream."""
-    hasher = hashlib.sha256()
-    while chunk := stream.read(CHUNK):
-        hasher.update(chunk)
-    return hasher.hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file; remembered while size and time of change stay the same."""
-    status = path.stat()
-    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
-    if key not in _digests:
-        if len(_digests) >= MOST_DIGESTS:
-            _digests.clear()
-        with path.open("rb") as stream:
-            _digests[key] = digest_stream(stream)
-    return _digests[key]
 
 
 @dataclass(frozen=True)
@@ -161,19 +133,9 @@ class Cache:
         return Entry(tensors, facts)
 
     def _write(self, key: str, entry: Entry) -> None:
-        from safetensors.torch import save_file
-
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        try:
-            tensors = {k: v.detach().cpu().contiguous() for k, v in entry.tensors.items()}
-            save_file(tensors, name, metadata={"facts": json.dumps(entry.facts)})
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_tensors(path, entry.tensors, {"facts": json.dumps(entry.facts)})
         self._trim()
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:

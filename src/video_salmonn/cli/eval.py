@@ -265,12 +265,12 @@ def _evaluated(model: str, device: str, out: Path) -> VideoSalmonn:
         ConfigError: if its weights are others than those evaluated: its timelines would show another model.
     """
     from video_salmonn.evaluation.benchmark import read_results
-    from video_salmonn.evaluation.whisper_baseline import weights_fingerprint
+    from video_salmonn.files import fingerprint
 
     then = read_results(out).get("model", {})
     profile = then.get("profile")
     engine = shared.load_engine(model, device, then.get("dtype"), None if profile == "own" else profile)
-    now = weights_fingerprint(engine.model)
+    now = fingerprint(engine.model)[:16]
     if now != then.get("weights", now):
         raise ConfigError(
             f"{model}: has other weights ({now}) than those evaluated in {out} ({then['weights']})",

@@ -13,7 +13,8 @@ from video_salmonn.checkpoints.embedded import part_directory
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.evaluation.engine import Engine, Request
 from video_salmonn.evaluation.item import Media
-from video_salmonn.evaluation.whisper_baseline import WhisperDecoder, weights_fingerprint
+from video_salmonn.evaluation.whisper_baseline import WhisperDecoder
+from video_salmonn.files import fingerprint
 from video_salmonn.inference.engine import VideoSalmonn
 from video_salmonn.inference.items import Item
 from video_salmonn.types import Answer
@@ -53,7 +54,7 @@ class OwnModel:
         model = self.engine.model
         return {
             "name": self.engine.name,
-            "weights": weights_fingerprint(self.engine.model),
+            "weights": fingerprint(self.engine.model)[:16],
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device.type),
             "profile": self.profile or "own",

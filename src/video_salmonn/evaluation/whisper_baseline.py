@@ -9,7 +9,6 @@ text of earlier windows; the windows' texts are joined by spaces.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from transformers import AutoTokenizer, WhisperForConditionalGeneration
 from video_salmonn.errors import MissingPartError
 from video_salmonn.evaluation.engine import Request
 from video_salmonn.features.logmel import log_mel
+from video_salmonn.files import fingerprint
 from video_salmonn.media.clip import load_clip
 from video_salmonn.media.options import MediaOptions
 from video_salmonn.types import Answer
@@ -67,7 +67,7 @@ class WhisperDecoder:
         """Name, weights and decoding."""
         return {
             "name": self.name,
-            "weights": weights_fingerprint(self.model),
+            "weights": fingerprint(self.model)[:16],
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "decoding": "greedy, windows of 30 s, no time stamps",
             "language": self.language or "of the model",
@@ -134,15 +134,3 @@ def _heard(request: Request) -> tuple[torch.Tensor, list[dict[str, Any]]]:
     clip = load_clip(source, sound=sound, options=options)
     samples = torch.zeros(0) if clip.sound is None else torch.from_numpy(clip.sound.samples)
     return samples, [clip.report.to_dict()]
-
-
-def weights_fingerprint(model: torch.nn.Module) -> str:
-    """A short digest over names, shapes and sums of all weights."""
-    hashed = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if tensor.is_meta:  # a frozen encoder that rests elsewhere
-            total: float | str = "resting"
-        else:
-            total = float(tensor.double().sum()) if tensor.is_floating_point() else int(tensor.sum())
-        hashed.update(f"{name} {tuple(tensor.shape)} {total!r}\n".encode())
-    return hashed.hexdigest()[:16]

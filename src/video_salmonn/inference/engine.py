@@ -15,10 +15,12 @@ from uuid import uuid4
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
-from video_salmonn.cache import Cache, digest
+from video_salmonn.cache import Cache
 from video_salmonn.checkpoints.assemble import load_model, notices
 from video_salmonn.checkpoints.parts import cache_home
 from video_salmonn.errors import ConfigError, ContextError
+from video_salmonn.files import digest
+from video_salmonn.files import fingerprint as fingerprint_of
 from video_salmonn.inference import long as long_media
 from video_salmonn.inference.chat import ChatSession
 from video_salmonn.inference.connected import ConnectedTokens
@@ -103,7 +105,7 @@ class VideoSalmonn:
         self.load_seconds = load_seconds
         self.notices = list(notices)
         if fingerprint is None:
-            fingerprint = f"{name}#{uuid4()}" if self.cache.folder is None else _weights_digest(model)
+            fingerprint = f"{name}#{uuid4()}" if self.cache.folder is None else fingerprint_of(model.tower)
         self._resting: tempfile.TemporaryDirectory[str] | None = None  # weights on the disk live as long as this
         self._lock = threading.RLock()  # adapters are switched inside the model: one answer at a time
         self.media = MediaStore(model, processor, self.cache, fingerprint)
@@ -146,7 +148,7 @@ class VideoSalmonn:
         model, processor = load_model(name_or_dir, numbers, profile)
         if dtype in packing.BACKENDS and model.dtype == torch.float32:
             model = model.to(torch.bfloat16)
-        fingerprint = None if cache is None or cache.folder is None else _weights_digest(model)
+        fingerprint = None if cache is None or cache.folder is None else fingerprint_of(model.tower)
         resting = None
         if offload_encoders or device_map is not None:
             home = cache_home()
@@ -500,12 +502,6 @@ class _Ids:
     @property
     def labels(self) -> list[int]:
         return self.input_ids
-
-
-def _weights_digest(model: VideoSalmonnForConditionalGeneration) -> str:
-    """Tells encoders with other weights apart: sums over every encoder tensor."""
-    sums = [(name, float(t.double().sum())) for name, t in model.tower.state_dict().items()]
-    return digest(sums)
 
 
 def _room(model: VideoSalmonnForConditionalGeneration) -> int:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from video_salmonn.cache import Cache, Entry, digest, digest_file, digest_stream
+from video_salmonn.cache import Cache, Entry
+from video_salmonn.files import digest, digest_file, digest_stream
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor

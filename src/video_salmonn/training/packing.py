@@ -7,7 +7,6 @@ from it needs neither media files, nor PyAV, nor the time of the encoders.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -16,11 +15,11 @@ from typing import Any
 
 import torch
 
-from video_salmonn.cache import digest
 from video_salmonn.data.feature_store import SHARD_BYTES, FeatureStore, FeatureWriter
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import has_sight, has_sound
 from video_salmonn.errors import CheckpointError, ConfigError, EmptyMediaError, ManifestError, MediaError
+from video_salmonn.files import digest, fingerprint, write_json
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.training.examples import FeatureSource
@@ -58,17 +57,11 @@ class Index:
 
 
 def encoders_of(model: VideoSalmonnForConditionalGeneration) -> str:
-    """What features depend on, as a digest: how media are prepared, the encoders' sizes and their weights.
-
-    Of every tensor the first values are taken, which tells other weights apart without reading gigabytes.
-    """
+    """What features depend on, as a digest: how media are prepared, the encoders' sizes and their weights."""
     config, connector = model.config, model.config.connector_config
     sizes = (connector.visual_dim, connector.speech_dim, connector.audio_dim, connector.trim_padding)
-    hasher = hashlib.sha256(digest(config.vision, config.speech, config.audio, config.media, sizes).encode())
-    for name, tensor in sorted(model.tower.state_dict().items()):
-        if not name.startswith("instruction_qformer."):  # it reads what is stored, with the question
-            hasher.update(name.encode() + tensor.flatten()[:16].float().cpu().numpy().tobytes())
-    return hasher.hexdigest()
+    settings = (config.vision, config.speech, config.audio, config.media, sizes)
+    return fingerprint(model.tower, *settings, leave_out=("instruction_qformer.",))  # that one reads what is stored
 
 
 def name_of(item: Item, kind: str) -> str:
@@ -92,10 +85,8 @@ def read_index(folder: Path) -> Index | None:
 
 
 def _write_index(folder: Path, index: Index) -> None:
-    partial = folder / f"{INDEX}.partial"
     values = {"encoders": index.encoders, "entries": {name: asdict(entry) for name, entry in index.entries.items()}}
-    partial.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(folder / INDEX)
+    write_json(folder / INDEX, values, indent=None)
 
 
 def _rows(audio: torch.Tensor, per_frame: int) -> tuple[torch.Tensor, int]:

@@ -1,0 +1,185 @@
+"""Files that are written whole or not at all, with the modes the user's umask asks for; digests, and fingerprints.
+
+safetensors (and so everything that saves through it) replaces the file it is given by one that only its owner may read,
+and temporary folders are private too. What this package leaves on disk goes through here instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    import torch
+
+CHUNK = 1 << 20
+MOST_DIGESTS = 1 << 16
+_digests: dict[tuple[str, int, int], str] = {}
+
+
+# ------------------------------------------------------------------------------------------------------- digests
+
+
+def digest(*parts: Any) -> str:
+    """A key from JSON-ready parts."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def digest_stream(stream: BinaryIO) -> str:
+    """SHA-256 of what is left in a binary stream."""
+    hasher = hashlib.sha256()
+    while chunk := stream.read(CHUNK):
+        hasher.update(chunk)
+    return hasher.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file; remembered while size and time of change stay the same."""
+    status = path.stat()
+    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+    if key not in _digests:
+        if len(_digests) >= MOST_DIGESTS:
+            _digests.clear()
+        with path.open("rb") as stream:
+            _digests[key] = digest_stream(stream)
+    return _digests[key]
+
+
+def fingerprint(module: torch.nn.Module, *settings: Any, leave_out: tuple[str, ...] = ()) -> str:
+    """Tells a model (or a part of one) from every other: a digest of all weights, their names, and settings.
+
+    Every byte counts: one changed number in one tensor, or two rows that change places, give another fingerprint. The
+    device, and whether weights rest in main memory or on the disk, do not matter; the dtype does. About a second for
+    each gigabyte or two.
+
+    Args:
+        module: whose parameters and buffers are read.
+        *settings: JSON-ready values that belong to it.
+        leave_out: prefixes of names that do not count.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    hasher = hashlib.sha256(digest(*settings).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        if name.startswith(leave_out):
+            continue
+        if hasattr(tensor, "is_meta"):
+            _add(hasher, name, _resting(module, name) if tensor.is_meta else tensor)
+        else:  # some packed layers keep words beside their tensors
+            hasher.update(f"{name} {tensor!r}\n".encode())
+    return hasher.hexdigest()
+
+
+def _add(hasher: Any, name: str, tensor: torch.Tensor) -> None:
+    import torch
+
+    hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+    rows = tensor.detach().reshape(-1)
+    step = max(1, (64 * CHUNK) // max(1, rows.element_size()))
+    for start in range(0, len(rows), step):  # a piece at a time: the tensor may be on a card, and large
+        hasher.update(rows[start : start + step].contiguous().cpu().view(torch.uint8).numpy())
+
+
+def _resting(module: torch.nn.Module, name: str) -> torch.Tensor:
+    """A tensor that Accelerate keeps elsewhere until it is needed; it hangs at the part that is brought in whole."""
+    parts = name.split(".")
+    for depth in range(len(parts) - 1, -1, -1):
+        hook = getattr(module.get_submodule(".".join(parts[:depth])), "_hf_hook", None)
+        weights: Mapping[str, torch.Tensor] | None = getattr(hook, "weights_map", None)
+        if weights is not None:
+            return weights[".".join(parts[depth:])]
+    raise ValueError(f"{name} has no values: a model without weights has no fingerprint")
+
+
+# ------------------------------------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A block that writes one file, given under another name beside it; at the block's end it takes its place.
+
+    Readers see the old file or the new one. When the block fails, the old one stays. The mode is what the umask asks
+    for (that of a file that is there stays), whoever wrote it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name[:200]}.{uuid4().hex[:8]}.part")
+    partial.touch()
+    mode = stat.S_IMODE((path if path.is_file() else partial).stat().st_mode)
+    try:
+        yield partial
+        partial.chmod(mode)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all (UTF-8). Raises OSError."""
+    with written(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
+    """Write a JSON file, whole or not at all. Raises OSError."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all; tensors may be on any device. Raises OSError, SafetensorError."""
+    from safetensors.torch import save_file
+
+    with written(path) as partial:
+        values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(values, partial, metadata=metadata)
+
+
+def write_folder(target: Path, write: Callable[[Path], None]) -> None:
+    """Fill a folder under another name beside it, then move it into place; a failure leaves the old one.
+
+    Everything inside gets the modes the umask asks for, whoever wrote it.
+
+    Raises:
+        OSError: it cannot be written; and whatever ``write`` raises.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = target.with_name(f".{target.name}-{uuid4().hex[:8]}")
+    work.mkdir()
+    try:
+        write(work)
+        settle_modes(work)
+        old = target.with_name(f".{target.name}-old")
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.replace(old)
+        work.replace(target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def settle_modes(folder: Path) -> None:
+    """Give the files and folders inside (and the folder) the modes the umask asks for."""
+    probe = folder / f".{uuid4().hex[:8]}.mode"  # asked of the system: reading the umask would change it for a moment
+    probe.touch()
+    for_file = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    probe.mkdir()
+    for_folder = stat.S_IMODE(probe.stat().st_mode)
+    probe.rmdir()
+    for root, _, names in os.walk(folder):
+        Path(root).chmod(for_folder)
+        for name in names:
+            path = Path(root) / name
+            if not path.is_symlink():
+                path.chmod(for_file)
