@@ -1,7 +1,7 @@
 """Errors a user can act on: each names the offender, what is wrong with it, and what to do about it.
 
 Every error raised on purpose by this package derives from :class:`VideoSalmonnError`. Commands turn it into one line
-(or, with ``--json``, into ``{"error": {"type", "message", "remedy"}}``) and exit code 2; a server turns it into a 4xx.
+(or, with ``--json``, into ``{"error": {"type", "message", "remedy"}}``) and exit code 2.
 """
 
 from __future__ import annotations

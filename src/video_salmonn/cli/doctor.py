@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 
 import typer
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
 
-CORE = ("torch", "transformers", "tokenizers", "safetensors", "peft", "accelerate", "numpy", "pillow", "av")
-EXTRAS = {
-    "embedded": ("gguf", "onnx"),
-    "train": ("tensorboard", "matplotlib"),
-    "eval": ("jiwer", "whisper_normalizer", "pycocoevalcap"),
-    "serve": ("fastapi", "uvicorn"),
-    "web": ("gradio",),
-    "bulk": ("ray",),
-}
+PACKAGE = "video-salmonn"
+DEVELOPMENT = ("docs", "fuzz", "dev")
+"""Extras for work on this package itself; a user's installation is not expected to have them."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +37,67 @@ def check_python() -> Check:
     return Check("python", ok, platform.python_version(), "" if ok else "use Python 3.11 or newer")
 
 
-def check_packages() -> list[Check]:
-    """Core packages, with versions."""
+def requirements() -> list[str]:
+    """What this package declares in pyproject.toml, as its installed metadata have it."""
+    return list(metadata.requires(PACKAGE) or [])
+
+
+def lacking(requirement: Requirement) -> str:
+    """Why a requirement is not met by what is installed; empty where it is."""
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+    if requirement.specifier.contains(version, prereleases=True):
+        return ""
+    return f"{version} is installed, {requirement.specifier} is needed"
+
+
+def check_packages(declared: list[str]) -> list[Check]:
+    """Needed packages, with versions: everything that ``declared`` requires without an extra."""
     checks = []
-    for name in CORE:
-        try:
-            checks.append(Check(name, True, metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            checks.append(Check(name, False, "not installed", f"pip install {name}"))
+    for requirement in map(Requirement, declared):
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        missing = lacking(requirement)
+        detail = missing or metadata.version(requirement.name)
+        remedy = f'pip install "{requirement.name}{requirement.specifier}"' if missing else ""
+        checks.append(Check(requirement.name, not missing, detail, remedy))
     return checks
 
 
-def check_extras() -> list[Check]:
+def extras(declared: list[str]) -> dict[str, list[Requirement]]:
+    """Optional groups of ``declared`` that a user may want: name -> what each needs beyond the core.
+
+    A group inside a group (``train`` includes ``plot``) is spelled out.
+    """
+    parsed = [requirement for requirement in map(Requirement, declared) if requirement.marker is not None]
+    names = sorted({name for item in parsed for name in _named_extras(str(item.marker))} - set(DEVELOPMENT))
+
+    def of(extra: str) -> list[Requirement]:
+        found: list[Requirement] = []
+        for item in parsed:
+            assert item.marker is not None  # filtered above
+            if not item.marker.evaluate({"extra": extra}) or item.marker.evaluate({"extra": ""}):
+                continue
+            own = canonicalize_name(item.name) == PACKAGE
+            found += [part for inner in sorted(item.extras) for part in of(inner)] if own else [item]
+        return found
+
+    return {name: of(name) for name in names}
+
+
+def _named_extras(marker: str) -> list[str]:
+    return re.findall(r"""extra\s*==\s*["']([^"']+)["']""", marker)
+
+
+def check_extras(declared: list[str]) -> list[Check]:
     """Optional groups."""
     checks = []
-    for extra, modules in EXTRAS.items():
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
-        detail = f"missing: {', '.join(missing)}" if missing else "installed"
-        remedy = f'pip install "video-salmonn[{extra}]"' if missing else ""
+    for extra, needed in extras(declared).items():
+        missing = [f"{item.name} ({reason})" for item in needed if (reason := lacking(item))]
+        detail = ", ".join(missing) or "installed"
+        remedy = f'pip install "{PACKAGE}[{extra}]"' if missing else ""
         checks.append(Check(f"extra {extra}", not missing, detail, remedy, optional=True))
     return checks
 
@@ -98,7 +137,13 @@ def check_model() -> Check:
 
 def run_checks() -> list[Check]:
     """All checks; one that breaks is a finding, not a crash."""
-    checks = [check_python(), *check_packages(), *check_extras()]
+    checks = [check_python()]
+    try:
+        declared = requirements()
+    except metadata.PackageNotFoundError:
+        checks.append(Check(PACKAGE, False, "imported, but not installed", f"pip install {PACKAGE}"))
+        declared = []
+    checks += [*check_packages(declared), *check_extras(declared)]
     runnable: list[Callable[[], Check]] = [check_torch, check_codecs, check_model]
     for check in runnable:
         try:

@@ -8,13 +8,13 @@ from typing import Any
 
 import typer
 
-from video_salmonn.cli.output import reports_errors, stdout
+from video_salmonn.cli.output import emit_json, reports_errors, stdout
 from video_salmonn.errors import ConfigError
 
 _SHARES = "speech=6,sound=2,picture=4,speech+picture=6,sound+picture=2"
 
 
-def _report(line: dict[str, Any]) -> None:
+def _print(line: dict[str, Any]) -> None:
     stdout.print(json.dumps(line, ensure_ascii=False), soft_wrap=True, markup=False)
 
 
@@ -46,11 +46,7 @@ def command(
     batch: int = typer.Option(8, "--batch"),
     rate: float = typer.Option(1e-3, "--rate", help="Peak learning rate."),
     rise: int = typer.Option(80, "--rise", help="Steps in which the rate rises."),
-    shares: str = typer.Option(
-        "speech=6,sound=2,picture=4,speech+picture=6,sound+picture=2",
-        "--shares",
-        help="Steps that go to each kind, in turn.",
-    ),
+    shares: str = typer.Option(_SHARES, "--shares", help="Steps that go to each kind, in turn."),
     connector: str = typer.Option("", "--connector", help='Changes for an ablation, as JSON: {"levels": [[1, 3]]}.'),
     validate_every: int = typer.Option(200, "--validate-every"),
     seed: int = typer.Option(0, "--seed"),
@@ -59,42 +55,46 @@ def command(
     pack: Path = typer.Option(None, "--pack", help="Train nothing, write OUT's weights small into this file."),
     measure: str = typer.Option("", "--measure", help="dev or test: train nothing, report OUT's (or START's) WER."),
     whole: bool = typer.Option(False, "--whole", help="With --measure: of the full connector it grows to."),
+    as_json: bool = typer.Option(False, "--json", help="Print all reports as one JSON list at the end."),
 ) -> None:
     """Train the connector by CTC against the language model's token embeddings; the language model does not run.
 
-    Prints one line of JSON per report. OUT/export/connector.safetensors is what a recipe's ``init`` takes. SIGTERM and
-    Ctrl-C save and leave; the same command goes on.
+    Prints a report every few steps, one line of JSON each. OUT/export/connector.safetensors is what a recipe's
+    ``init`` takes. SIGTERM and Ctrl-C save and leave; the same command resumes.
     """
     import torch
 
     from video_salmonn.training import embedded
     from video_salmonn.training.warmup import WarmupConfig
 
+    reports: list[dict[str, Any]] = []
+    report = reports.append if as_json else _print
     if threads:
         torch.set_num_threads(threads)
     if pack is not None:
-        _report({"packed": str(embedded.pack(start or out, pack)), "bytes": pack.stat().st_size})
-        return
-    if measure:
-        _report(embedded.measure(start or out, manifests, features, measure, whole=whole))
-        return
-    config = WarmupConfig(
-        steps=steps,
-        batch=batch,
-        shares=_shares(shares),
-        rate=rate,
-        rise=min(rise, steps),
-        seed=seed,
-        validate_every=validate_every,
-    )
-    embedded.warm_up(
-        manifests,
-        features,
-        out,
-        config,
-        start=start,
-        speech_only=speech_only,
-        changes=_changes(connector),
-        device=device,
-        report=_report,
-    )
+        report({"packed": str(embedded.pack(start or out, pack)), "bytes": pack.stat().st_size})
+    elif measure:
+        report(embedded.measure(start or out, manifests, features, measure, whole=whole))
+    else:
+        config = WarmupConfig(
+            steps=steps,
+            batch=batch,
+            shares=_shares(shares),
+            rate=rate,
+            rise=min(rise, steps),
+            seed=seed,
+            validate_every=validate_every,
+        )
+        embedded.warm_up(
+            manifests,
+            features,
+            out,
+            config,
+            start=start,
+            speech_only=speech_only,
+            changes=_changes(connector),
+            device=device,
+            report=report,
+        )
+    if as_json:
+        emit_json(reports)

@@ -1,4 +1,4 @@
-"""One policy on what media may cost and where it may come from, for the library and the server alike.
+"""One policy on what media may cost and where it may come from, for commands and for programs that strangers use.
 
 Decisions:
 
@@ -84,7 +84,7 @@ class Limits:
 
     @classmethod
     def server(cls, **overrides: Any) -> Limits:
-        """The defaults of a server that strangers may use: no paths, no URLs, everything bounded."""
+        """Defaults for a program that strangers may send media to: no paths, no URLs, everything bounded."""
         strict = cls(
             max_bytes=256 * MIB,
             max_download_bytes=256 * MIB,
