@@ -129,7 +129,7 @@ def test_decode_merges_repeats_and_drops_blanks(setting):
     scores = torch.nn.functional.one_hot(best, 3).float()
     assert head.decode(scores, torch.ones(1, 8, dtype=torch.bool)) == ["red red green green"]
     assert head.decode(scores, torch.tensor([[True] * 3 + [False] * 5])) == ["red"]
-    assert head.columns("blue") is None and head.columns("red green") == (1, 2)
+    assert head.columns_of("blue") is None and head.columns_of("red green") == (1, 2)
 
 
 def test_too_long_transcripts_are_left_out(setting, tmp_path):
@@ -194,11 +194,11 @@ def test_a_picture_beside_speech_is_named_too(setting, tmp_path):
     talk = Utterance("u0", utterances[0].text, sight="moving", seen="cloud")
     run = make((store, [utterances[1], talk, *pictures]), tmp_path, visual_dim=12)
     clip, words = run._clip("speech+picture", 0, random.Random(0), 10)
-    assert words.said == run.head.columns(utterances[1].text)
-    assert words.seen in [run.head.columns(word) for word in WORDS[:4]]
+    assert words.said == run.head.columns_of(utterances[1].text)
+    assert words.seen in [run.head.columns_of(word) for word in WORDS[:4]]
     assert clip.visual.shape == (3, 5, 12) and clip.speech is not None and clip.audio is not None
     clip, words = run._clip("speech+picture", 1, random.Random(0), 10)
-    assert words.seen == run.head.columns("cloud")
+    assert words.seen == run.head.columns_of("cloud")
     torch.testing.assert_close(clip.visual[:, 0, 0], torch.arange(3.0))
     clip, words = run._clip("speech", 1, random.Random(0), 10)
     assert clip.visual is None and not words.seen
@@ -236,7 +236,7 @@ def test_names_are_learned_from_pictures(setting, tmp_path):
 
 def outputs_for(head, columns, length=1.0):
     """Outputs that are the embeddings of the given columns."""
-    return (head.center + length * head.radius * head.rows[torch.tensor(columns)])[None]
+    return (head.mean + length * head.radius * head.rows[torch.tensor(columns)])[None]
 
 
 def test_words_take_turns_in_the_outputs_of_a_frame():
@@ -247,7 +247,7 @@ def test_words_take_turns_in_the_outputs_of_a_frame():
 
 def test_outputs_that_are_the_words_lose_nearly_nothing():
     head = new_head([" ".join(WORDS)], width=576)
-    said, seen, heard = head.columns("red green"), head.columns("blue stone"), head.columns("river")
+    said, seen, heard = head.columns_of("red green"), head.columns_of("blue stone"), head.columns_of("river")
     right = {
         Words(said=said): [0, *said, 0, 0, 0],
         Words(seen=seen, heard=heard): [seen[0], heard[0], 0, seen[1], heard[0], 0],
@@ -271,10 +271,10 @@ def test_word_losses_of_a_batch_are_those_of_single_items():
     lengths, width = [9, 6, 3, 12], 12
     outputs = torch.randn(4, width, 24, generator=generator)
     words = [
-        Words(said=head.columns("red green blue")),
-        Words(seen=head.columns("stone"), said=head.columns("stone red")),
-        Words(heard=head.columns("river")),
-        Words(seen=head.columns("cloud red"), complete=False),
+        Words(said=head.columns_of("red green blue")),
+        Words(seen=head.columns_of("stone"), said=head.columns_of("stone red")),
+        Words(heard=head.columns_of("river")),
+        Words(seen=head.columns_of("cloud red"), complete=False),
     ]
     mask = torch.arange(width)[None] < torch.tensor(lengths)[:, None]
     together = word_losses(head, outputs, mask, words, 3)
@@ -289,7 +289,7 @@ def test_word_losses_of_a_batch_are_those_of_single_items():
 def test_ctc_part_is_torchs():
     head = new_head([" ".join(WORDS)])
     outputs = torch.randn(1, 9, 24, generator=torch.Generator().manual_seed(4))
-    said = head.columns("red red green")
+    said = head.columns_of("red red green")
     wanted = torch.nn.functional.ctc_loss(
         head(outputs).log_softmax(-1).transpose(0, 1), torch.tensor([said]), [9], [3], reduction="sum"
     )
@@ -302,8 +302,8 @@ def test_ctc_part_is_torchs():
 
 def test_the_best_name_is_that_of_its_outputs():
     head = new_head([" ".join(WORDS)])
-    candidates = {name: head.columns(name) for name in ("red stone", "blue", "stone red")}
-    outputs = outputs_for(head, [*head.columns("stone"), 0, 0, *head.columns("red"), 0, 0])
+    candidates = {name: head.columns_of(name) for name in ("red stone", "blue", "stone red")}
+    outputs = outputs_for(head, [*head.columns_of("stone"), 0, 0, *head.columns_of("red"), 0, 0])
     mask = torch.ones(1, 6, dtype=torch.bool)
     assert best_names(head, outputs, mask, candidates, 3, seen=True) == ["stone red"]
 

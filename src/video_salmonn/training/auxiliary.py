@@ -17,7 +17,7 @@ from video_salmonn.training.examples import ExampleMaker
 def words_for(head: WordHead, words: Mapping[str, str]) -> Words | None:
     """What an item's outputs are to say, of all that is ``said``, ``seen`` and ``heard`` in it; None where the head's
     vocabulary lacks any of it."""
-    said, seen, heard = (head.columns(words[part]) if words.get(part) else () for part in ("said", "seen", "heard"))
+    said, seen, heard = (head.columns_of(words[part]) if words.get(part) else () for part in ("said", "seen", "heard"))
     if said is None or seen is None or heard is None or not (said or seen or heard):
         return None
     return Words(said, seen, heard)

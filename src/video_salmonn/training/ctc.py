@@ -19,10 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-PAUSE = " ..."
-"""Text of the token that stands for the blank."""
-SHARPNESS = 16.0
-"""What cosines are multiplied by. With 10,000 tokens a word of probability 0.9 then has a cosine of about 0.7."""
+from video_salmonn.model.words import PAUSE, WordOutputs
+
 SEEN, HEARD = 0, 1
 """Which output of a frame names the picture, and which the sound."""
 NAME_WEIGHT = 0.3
@@ -57,52 +55,43 @@ class Words:
         return targets
 
 
-class WordHead(nn.Module):
+class WordHead(WordOutputs):
     """Connector outputs -> scores over the training vocabulary and a blank (column 0). Nothing in it is trained.
 
     Args:
-        embeddings: ``(vocabulary, D)``, the language model's input embeddings; only the rows used are kept.
+        embeddings: the language model's input embeddings, ``(vocabulary, D)`` or the module that holds them.
         texts: transcripts and names that the vocabulary is taken from.
         tokenizer: the language model's; texts are tokenised as they stand in an answer, after a space.
         blank: token of the blank; by default that of :data:`PAUSE`.
     """
 
-    rows: torch.Tensor
-    center: torch.Tensor
-    radius: torch.Tensor
-
     def __init__(
-        self, embeddings: torch.Tensor, texts: Iterable[str], tokenizer: Any, blank: int | None = None
+        self,
+        embeddings: torch.Tensor | nn.Module,
+        texts: Iterable[str],
+        tokenizer: Any,
+        blank: int | None = None,
     ) -> None:
-        super().__init__()
         self.tokenizer = tokenizer
         self.blank_token: int = self.tokens(PAUSE.strip())[0] if blank is None else blank
         used = sorted({token for text in texts for token in self.tokens(text)} - {self.blank_token})
+        super().__init__([self.blank_token, *used], embeddings)
         self.tokens_of_column = [self.blank_token, *used]
         self.column_of_token = {token: column for column, token in enumerate(self.tokens_of_column) if column}
-        whole = embeddings.float()
-        center = whole.mean(dim=0)
-        self.register_buffer("center", center, persistent=False)
-        self.register_buffer("radius", (whole - center).norm(dim=1).mean(), persistent=False)
-        self.register_buffer("rows", F.normalize(whole[self.tokens_of_column] - center, dim=1), persistent=False)
 
     def tokens(self, text: str) -> list[int]:
         """Token ids of a text."""
         ids: list[int] = self.tokenizer(" " + text, add_special_tokens=False).input_ids
         return ids
 
-    def columns(self, text: str) -> tuple[int, ...] | None:
+    def columns_of(self, text: str) -> tuple[int, ...] | None:
         """Columns of a text's tokens, or None where one is outside the vocabulary."""
         found = [self.column_of_token.get(token, 0) for token in self.tokens(text)]
         return tuple(found) if found and all(found) else None
 
-    def forward(self, outputs: torch.Tensor) -> torch.Tensor:
-        """``(B, L, D)`` -> scores ``(B, L, columns)`` before the softmax, float32."""
-        return SHARPNESS * F.normalize(outputs.float() - self.center, dim=-1) @ self.rows.T
-
     def stretched(self, outputs: torch.Tensor) -> torch.Tensor:
         """``(B, L, D)`` -> ``(B, L)``: squared relative error of each output's length, 0 for that of a word."""
-        return ((outputs.float() - self.center).norm(dim=-1) / self.radius - 1).square()
+        return ((outputs.float() - self.mean).norm(dim=-1) / self.radius - 1).square()
 
     def decode(self, scores: torch.Tensor, mask: torch.Tensor) -> list[str]:
         """Greedy CTC: best column a step, repeats merged, blanks dropped. ``(B, L, columns)``, ``(B, L)`` -> texts."""

@@ -198,7 +198,7 @@ def name_all(
     batch: int = 16,
 ) -> list[str]:
     """For each sound or picture (all of one kind), which of ``names`` fits its outputs best."""
-    candidates = {name: columns for name in names if (columns := head.columns(name)) is not None}
+    candidates = {name: columns for name in names if (columns := head.columns_of(name)) is not None}
     with_audio = connector.config.audio_dim is not None
     found: list[str] = []
     for start in range(0, len(items), batch):
@@ -246,7 +246,7 @@ class Warmup:
         self.per_frame = connector.config.tokens_for(1)
         wanted = {part for kind, share in config.shares.items() if share for part in kind.split("+")}
         for utterance in train:
-            columns = head.columns(utterance.text)
+            columns = head.columns_of(utterance.text)
             if columns is None or utterance.tensor not in store or utterance.kind not in wanted:
                 continue
             picture = utterance.kind == "picture"
@@ -312,7 +312,7 @@ class Warmup:
         if item.sight:
             moving = self.store[f"{item.sight}.visual"].float()
             visual = moving[torch.linspace(0, len(moving) - 1, clip.frames).round().long()]
-            return replace(clip, visual=visual), replace(words, seen=self.head.columns(item.seen) or ())
+            return replace(clip, visual=visual), replace(words, seen=self.head.columns_of(item.seen) or ())
         other, name = self.train_set[rng.choice(self.pictures)]
         picture = load_clip(self.store, other, frames=clip.frames)
         if self.config.augment:

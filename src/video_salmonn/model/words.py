@@ -1,0 +1,93 @@
+"""What the connector's outputs say, as probabilities of words: scores over some of the language model's own tokens.
+
+An output is scored by its cosine with a token's embedding (both taken from the embeddings' mean). Column 0 is the
+blank: a token that stands for a pause. Nothing here is trained: the rows are the language model's embeddings, so all
+that a model has to keep is which tokens they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+PAUSE = " ..."
+"""Text of the token that stands for the blank."""
+SHARPNESS = 16.0
+"""What cosines are multiplied by. With 10,000 tokens a word of probability 0.9 then has a cosine of about 0.7."""
+BLANK = 0
+"""Column of the blank."""
+
+
+def full(weight: torch.Tensor) -> torch.Tensor:
+    """A weight that is spread over processes, whole (all of them have to call this); any other as it is."""
+    gather = getattr(weight, "full_tensor", None)
+    return weight if gather is None else gather()
+
+
+class WordOutputs(nn.Module):
+    """Connector outputs -> scores over the tokens they were trained to say.
+
+    Args:
+        columns: token of each column, the blank's first; or how many there are, to be filled by ``load_state_dict``.
+        embeddings: the language model's, as a module (read anew when its weights change; not a part of this module) or
+            as its weights ``(vocabulary, D)``.
+
+    Attributes:
+        columns: ``(C,)`` int64, saved with a model.
+    """
+
+    columns: torch.Tensor
+
+    def __init__(self, columns: Sequence[int] | int, embeddings: nn.Module | torch.Tensor) -> None:
+        super().__init__()
+        ids = torch.zeros(columns, dtype=torch.long) if isinstance(columns, int) else torch.tensor(columns)
+        self.register_buffer("columns", ids)
+        self._source: tuple[nn.Module | torch.Tensor] = (embeddings,)  # in a tuple: it belongs to the language model
+        self._made: tuple[tuple[object, ...], torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+    def bind(self, embeddings: nn.Module | torch.Tensor) -> None:
+        """Take other embeddings."""
+        self._source, self._made = (embeddings,), None
+
+    def _tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(rows ``(C, D)`` of length 1, mean ``(D,)``, distance from it ``()``), float32; made when they change."""
+        source = self._source[0]
+        weight = source.weight if isinstance(source, nn.Module) else source
+        assert isinstance(weight, torch.Tensor)
+        stamp = (weight.data_ptr(), weight._version, self.columns.data_ptr(), self.columns._version, device)
+        if self._made is None or self._made[0] != stamp:
+            with torch.inference_mode(False), torch.no_grad():
+                if weight.is_meta and isinstance(source, nn.Module):  # it rests elsewhere until the module is called
+                    weight = source(torch.arange(len(weight), device=device))
+                whole = full(weight).detach().to(device).float()
+                mean = whole.mean(dim=0)
+                rows = F.normalize(whole[self.columns.to(device)] - mean, dim=1)
+                self._made = stamp, rows, mean, (whole - mean).norm(dim=1).mean()
+        return self._made[1:]
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """``(C, D)``: direction of each column's embedding, seen from the mean; float32."""
+        return self._tables(self.columns.device)[0]
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """``(D,)``: mean of all embeddings, float32."""
+        return self._tables(self.columns.device)[1]
+
+    @property
+    def radius(self) -> torch.Tensor:
+        """``()``: mean distance of an embedding from the mean, float32."""
+        return self._tables(self.columns.device)[2]
+
+    def forward(self, outputs: torch.Tensor) -> torch.Tensor:
+        """``(B, L, D)`` -> scores ``(B, L, C)`` before the softmax, float32."""
+        rows, mean, _ = self._tables(outputs.device)
+        return SHARPNESS * F.normalize(outputs.float() - mean, dim=-1) @ rows.T
+
+    def log_posteriors(self, outputs: torch.Tensor) -> torch.Tensor:
+        """``(B, L, D)`` -> natural log-probabilities ``(B, L, C)``, float32."""
+        return self(outputs).log_softmax(-1)
