@@ -105,7 +105,7 @@ def run_save(
     device = shared.choose_device(device)
     shards = Shards.from_environment(device)
     loaded = shared.load_engine(model, shards.device(device), dtype, profile, **memory)
-    engine = OwnModel(loaded, num_beams=num_beams or 1, profile=profile, whisper=whisper)
+    engine = OwnModel(loaded, num_beams=num_beams, profile=profile, whisper=whisper)
     with _Bar(shards.first and not as_json) as progress:
         results = evaluate(engine, wanted, data, out, options, shards=shards, progress=progress)
     if not shards.first:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +19,7 @@ import torch
 from video_salmonn.errors import ConfigError, EvaluationError, MissingPartError
 from video_salmonn.evaluation.conditions import FULL, WHISPER, inapplicable
 from video_salmonn.evaluation.engine import Engine, HasDecoder
+from video_salmonn.evaluation.item import Prediction
 from video_salmonn.evaluation.mini.marker import NAME, read_marker
 from video_salmonn.evaluation.predictions import read_predictions, write_atomic
 from video_salmonn.evaluation.runner import Loaded, Progress, agree_on_settings, load, run_condition
@@ -29,6 +32,7 @@ from video_salmonn.metrics.intervals import LEVEL, RESAMPLES
 from video_salmonn.metrics.judge import JUDGE_VERSION, Judge
 from video_salmonn.version import __version__
 
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _PACKAGES = ("torch", "transformers", "jiwer", "whisper-normalizer", "pycocoevalcap", "snowballstemmer")
 
 
@@ -193,19 +197,32 @@ def _run_task(
         entry["cpu_seconds"][condition] = time.process_time() - begin_cpu
         if not shards.first:
             continue
+        answered = read_predictions(file)
         found = score(
             one.task,
-            read_predictions(file),
+            answered,
             resamples=options.resamples,
             seed=options.seed,
             judge=options.judge if condition == FULL else None,
         )
         _write(out / "scores" / f"{file.stem}.json", item_scores(found))
         if condition == FULL:
-            entry.update(found.to_dict())
+            entry.update(found.to_dict() | {"warnings": warning_counts(answered)})
         else:
-            entry["baselines"][condition] = found.to_dict()
+            entry["baselines"][condition] = found.to_dict() | {"warnings": warning_counts(answered)}
     return entry
+
+
+def warning_counts(predictions: Sequence[Prediction]) -> dict[str, int]:
+    """Warnings about the answers and about their media, with the number of items each one concerns, most first.
+
+    Numbers inside a warning are replaced by ``N``: the same warning about two items counts twice, not once each.
+    """
+    counts: Counter[str] = Counter()
+    for prediction in predictions:
+        media = (text for one in prediction.media for name in ("cuts", "warnings") for text in one.get(name) or ())
+        counts.update({_NUMBER.sub("N", text) for text in (*prediction.warnings, *media)})
+    return dict(counts.most_common())
 
 
 def item_scores(found: TaskScore) -> dict[str, Any]:

@@ -8,7 +8,9 @@ Decisions:
 - A *chat* model: it reads the task's messages, so every media item of a prompt arrives, in order.
 - A video keeps its own sound track. Where a prompt gives as many sounds as videos (or pictures), each sound belongs to
   the video (or picture) of the same place; otherwise every sound is an item of its own.
-- Greedy unless the task asks for a temperature; answers end at the task's ``until`` strings.
+- Generation as the model does it by itself (the released model: 5 beams), unless the task says otherwise or
+  ``--model_args num_beams=N``; nothing is drawn unless the task asks for a temperature; answers end at the task's
+  ``until`` strings.
 - Media that cannot be used give an empty answer, and the log names item, file and reason.
 """
 
@@ -42,6 +44,7 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         dtype: of the weights; None for the stored one.
         profile: ``released`` for weights trained by the released code.
         long: what to do with media beyond the context: ``coarse``, ``segments`` or ``error``.
+        num_beams: width of the beam search for every task; None for the task's, and failing that the model's own.
         batch_size: accepted for lmms-eval's sake; items are asked one by one.
 
     Raises:
@@ -57,6 +60,7 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         dtype: str | None = None,
         profile: str | None = None,
         long: str = "coarse",
+        num_beams: int | str | None = None,
         batch_size: int | str = 1,
         **unknown: Any,
     ) -> None:
@@ -65,12 +69,13 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         if extra := sorted(name for name, value in unknown.items() if value is not None):
             raise ConfigError(
                 f"--model_args: {', '.join(extra)} is no argument of {MODEL_ID}",
-                remedy="there are pretrained, device, dtype, profile, long and batch_size",
+                remedy="there are pretrained, device, dtype, profile, long, num_beams and batch_size",
             )
         import torch
 
         from video_salmonn.evaluation.shards import Shards
         from video_salmonn.inference.engine import VideoSalmonn
+        from video_salmonn.inference.options import whole
 
         shards = Shards.from_environment(device or "auto")
         self._rank, self._world_size = shards.rank, shards.count
@@ -78,6 +83,8 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         self._device = torch.device(chosen)
         self.engine = VideoSalmonn.load(pretrained, device=self._device, dtype=dtype, profile=profile)
         self.long = long
+        beams = int(num_beams) if isinstance(num_beams, str) and num_beams.isdigit() else num_beams
+        self.num_beams = None if beams is None else whole(beams, "num_beams")
         self.batch_size = 1
 
     def generate_until(self, requests: list[Any]) -> list[str]:
@@ -98,6 +105,8 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         messages = to_messages(self.task_dict[task][split][doc_id])
         conversation, media, wanted = read_messages(messages)
         options = generation_options(generation) | wanted | {"long": self.long}
+        if self.num_beams is not None:
+            options["num_beams"] = self.num_beams
         try:
             answer = self.engine.ask(media, conversation, **options)
         except (MediaError, ContextError) as error:
@@ -153,10 +162,11 @@ def sound_source(value: Any) -> Any:
 
 
 def generation_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A task's generation settings as the engine's options; greedy unless a temperature is asked for."""
+    """A task's generation settings as the engine's options: what the task leaves open is the model's own choice, but
+    nothing is drawn unless a temperature is asked for."""
     warm = float(given.get("temperature") or 0) > 0
-    options: dict[str, Any] = {"max_new_tokens": int(given.get("max_new_tokens") or 128)}
-    options |= {"num_beams": int(given.get("num_beams") or 1), "do_sample": warm}
+    options: dict[str, Any] = {"do_sample": warm}
+    options |= {name: int(given[name]) for name in ("max_new_tokens", "num_beams") if given.get(name)}
     if warm:
         options["temperature"] = float(given["temperature"])
         if given.get("top_p") is not None:

@@ -17,20 +17,31 @@ from video_salmonn.evaluation.whisper_baseline import WhisperDecoder
 from video_salmonn.files import fingerprint
 from video_salmonn.inference.engine import VideoSalmonn
 from video_salmonn.inference.items import Item
+from video_salmonn.inference.options import whole
 from video_salmonn.types import Answer
 
 EMBEDDED_WHISPER = "whisper-base"
+_NEUTRAL = {
+    "repetition_penalty": 1.0,
+    "length_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": 0,
+}
+"""Settings of transformers' ``generate`` that change an answer without a draw, and the value that changes nothing."""
+_OF_BEAMS = ("length_penalty",)
 
 
 class OwnModel:
     """Asks a :class:`~video_salmonn.inference.engine.VideoSalmonn`.
 
-    Nothing is drawn at random. Media beyond the model's context are seen more coarsely (``long="coarse"``) rather than
-    failed; the answer's warnings say so and are kept with the prediction.
+    Answers are generated with the model's own settings (beams, penalties), except that nothing is drawn at random and
+    that the task limits the length. Media beyond the model's context are seen more coarsely (``long="coarse"``) rather
+    than failed; the answer's warnings say so and are kept with the prediction.
 
     Args:
         engine: a loaded model.
-        num_beams: width of the beam search; 1 is greedy.
+        num_beams: width of the beam search; 1 is greedy, None is the model's own (the released model's is 5).
         profile: the profile the model was loaded with, for the record.
         whisper: folder of the Whisper (Hugging Face form) the model's speech encoder was taken from, for the baseline;
             None for the one that was installed for the embedded model.
@@ -40,12 +51,13 @@ class OwnModel:
         self,
         engine: VideoSalmonn,
         *,
-        num_beams: int = 1,
+        num_beams: int | None = None,
         profile: str | None = None,
         whisper: Path | None = None,
     ) -> None:
         self.engine = engine
-        self.num_beams = num_beams
+        own = int(engine.model.generation_config.num_beams or 1)
+        self.num_beams = own if num_beams is None else whole(num_beams, "num_beams")
         self.profile = profile
         self.whisper = whisper
 
@@ -58,10 +70,20 @@ class OwnModel:
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device.type),
             "profile": self.profile or "own",
-            "decoding": "greedy" if self.num_beams == 1 else f"beam search, {self.num_beams} beams",
+            "decoding": self._decoding(),
             "context": self.engine.context,
             "notices": self.engine.notices,
         }
+
+    def _decoding(self) -> str:
+        """How answers are generated, with whatever of the model's own settings changes them."""
+        own = self.engine.model.generation_config
+        words = ["greedy" if self.num_beams == 1 else f"beam search, {self.num_beams} beams"]
+        for name, neutral in _NEUTRAL.items():
+            value = getattr(own, name, None)
+            if value not in (None, neutral) and (self.num_beams > 1 or name not in _OF_BEAMS):
+                words.append(f"{name.replace('_', ' ')} {value}")
+        return ", ".join(words)
 
     def ask_many(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer a request, in order; requests with equal options run as one batch.
@@ -78,6 +100,9 @@ class OwnModel:
         items = [self._item(request) for request in requests]
         answers = self.engine.ask_many(items)
         for request, item, answer in zip(requests, items, answers):
+            # Notices are about the model and the same for every item: `describe` states them once.
+            told = answer.report.get("warnings") or []
+            answer.report["warnings"] = [warning for warning in told if warning not in self.engine.notices]
             if request.candidates:
                 found = self.engine.likelihoods(item, request.candidates)
                 answer.report["likelihoods"] = [asdict(one) for one in found]

@@ -168,6 +168,12 @@ def _task(out: Path, name: str, entry: dict[str, Any], draw: Draw | None, *, sav
     if entry.get("failed"):
         rows = [(f["id"], f["error"]) for f in entry["failed"]]
         blocks += ["Items that could not be asked (they count as wrong):", Table(("item", "reason"), rows)]
+    if entry.get("warnings"):
+        rows = [(warning, str(count)) for warning, count in entry["warnings"].items()]
+        blocks += [
+            "Warnings of the model about answers and media (N stands for a number):",
+            Table(("warning", "items"), rows),
+        ]
     blocks += _extremes(out, name, main, draw)
     return blocks
 

@@ -118,6 +118,12 @@ def _remarks(tasks: dict[str, Any]) -> Iterable[Block]:
     yield (
         "Items that could not be asked: " + (", ".join(f"{n} of {name}" for name, n in failed.items()) or "none") + "."
     )
+    warned: dict[str, list[str]] = {}
+    for name, entry in tasks.items():
+        for warning, count in entry.get("warnings", {}).items():
+            warned.setdefault(warning, []).append(f"{count} of {name}")
+    for warning, where in warned.items():
+        yield f"Warning of the model (N stands for a number): {warning} ({', '.join(where)})."
     reasons: dict[tuple[str, str], list[str]] = {}
     for name, entry in tasks.items():
         for condition, reason in entry.get("skipped", {}).items():

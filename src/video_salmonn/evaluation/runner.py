@@ -257,7 +257,11 @@ def _ask(engine: Engine, batch: Sequence[tuple[Item, Request]]) -> list[Predicti
     answers = [by_request[request] for _, request in batch]
     return [
         _prediction(
-            item, answer.text, media=_account(answer.report), likelihoods=_likelihoods(item, request, answer.report)
+            item,
+            answer.text,
+            media=_account(answer.report),
+            warnings=_warnings(answer.report),
+            likelihoods=_likelihoods(item, request, answer.report),
         )
         for (item, request), answer in zip(batch, answers)
     ]

@@ -21,8 +21,7 @@ from video_salmonn.metrics.judge import Judge, judged_accuracy
 from video_salmonn.metrics.keyword import keyword_accuracy
 from video_salmonn.metrics.likelihood import likelihood_accuracy
 from video_salmonn.metrics.scored import Scored
-from video_salmonn.metrics.text import contains_words
-from video_salmonn.metrics.vqa import contained_accuracy, normalise_vqa, vqa_accuracy
+from video_salmonn.metrics.vqa import contained_accuracy, contains_answer, normalise_vqa, vqa_accuracy
 from video_salmonn.metrics.wer import wer
 from video_salmonn.metrics.yesno import read_yes_no, yes_no_accuracy
 
@@ -177,7 +176,7 @@ def _short_right(said: str, right: str) -> bool:
     wanted = normalise_vqa(right)
     if wanted in ("yes", "no"):
         return read_yes_no(said) is (wanted == "yes")
-    return contains_words(normalise_vqa(said), wanted)
+    return contains_answer(said, [right])
 
 
 def _choice(task: Task, rows: Rows, draws: Draws) -> Result:

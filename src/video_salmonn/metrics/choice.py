@@ -1,21 +1,24 @@
 """Multiple choice: which candidate did the model mean?
 
-Read in this order, and the first that decides wins:
+The grammar (docs/evaluation.md has it with examples):
 
-1. a letter: "B", "(b)", "B.", "B: lay on floor", "The answer is B", "Option C". "A person operates a tablet." is no
-   letter: A must be set off by punctuation, or be all there is, or follow the word answer, option or choice;
-2. the text: normalised, equal to one candidate; else exactly one candidate contained as whole words (a candidate
-   inside another that is contained as well does not count: "floor" in "lay on floor").
+1. the whole answer is a letter ("B", "(b)", "**B.**") or one candidate's text: that one;
+2. an answer given by name ("Answer: B", "the answer is: B", "option C is right") decides, if it names one letter;
+3. else a letter marked as the choice decides, if no other letter occurs: at the start of a line ("B. lay on floor"),
+   after a word of choosing ("it is B", "I choose B") or before its verb ("B is correct");
+4. else a candidate's text: the only one contained as whole words (a candidate inside another that is contained as well
+   does not count: "floor" in "lay on floor").
 
-A letter followed by the text of *another* candidate contradicts itself and is unparsed, as is everything else. An
-unparsed answer is wrong, and counted.
+Unparsed, hence wrong and counted: several letters ("A, B and C are all possible"), an echo of all candidates, a letter
+with the text of *another* candidate, what is denied ("not B", "B is wrong"), questions, refusals. "A" before a word is
+the article and "I" the pronoun, unless set off by punctuation.
 """
 
 from __future__ import annotations
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from video_salmonn.errors import EvaluationError
@@ -24,12 +27,53 @@ from video_salmonn.metrics.scored import Scored, same_length
 from video_salmonn.metrics.text import contains_words, normalise_answer
 
 LETTERS = string.ascii_uppercase
-_ALONE = re.compile(r"^\W*([A-Za-z])\W*$")
-_LEADING = re.compile(r"^\s*[\(\[\"'*]*([A-Za-z])(?:\s*[\.\):\],][\"'*]*|\s+[-–—](?=\s))(.*)$", re.DOTALL)
+_MASK = "¤"
+"""Stands for a candidate's text where only letters are looked for."""
+_OPEN, _CLOSE = r"[\(\[\{\"'‘“]*", r"[\)\]\}\"'’”]*"
+_JOIN = r"(?:\s*(?:,|/|&|\+|-|–|\band\b|\bor\b|\bto\b|\bnor\b))+\s*"
+_MARKUP = re.compile(r"[*`#$~>]+|(?<!\w)_+|_+(?!\w)|\\(?:boxed|text|textbf|mathrm)\b")
+_LETTER = re.compile(r"(?<!\w)(?<!\w['’])[A-Za-z](?!\w|['’]\w)")
+_ALONE = re.compile(r"\W*([A-Za-z])\W*")
+# Before a letter.
+_WITHIN_WORD = re.compile(r"(?:\w\.|\w\w-|\d\s?°?\s?)$")
 _NAMED = re.compile(
-    r"\b(?P<word>answer|option|choice)\b\s*(?:is|:|=)?\s*[\(\[\"'*]*(?P<letter>[A-Z])(?![\w'’])",
+    r"\b(?:answer|option|choice|letter)\b(?:\s+(?:is|was|should be|would be|must be))?\s*[:=\-–—]?\s*"
+    rf"(?:(?:option|choice|letter|answer)\b\s*[:=]?\s*)?{_OPEN}$",
     re.IGNORECASE,
 )
+_CHOSEN = re.compile(
+    r"(?:\b(?:is|be|it['’]?s|that['’]?s|was|but|choose|chose|picks?|picked|select(?:ed)?|go with|say|think|guess|"
+    r"believe|probably|likely|definitely|clearly|therefore|thus|hence|so)\b\s*|[:=]\s*)"
+    rf"(?:(?:that\s+)?it['’]?s\s+)?{_OPEN}$",
+    re.IGNORECASE,
+)
+_DENIED_BEFORE = re.compile(
+    r"(?:\b(?:not|neither|nor|never|except|than|instead of|rule out|exclude)|n['’]t)\s+"
+    rf"(?:(?:be|the|answer|option|choice)\s+)*{_OPEN}$",
+    re.IGNORECASE,
+)
+_CLAUSE = re.compile(
+    rf"(?:^|[.,;:!?\n]|\b(?:that|think|say|guess|believe|so|and|but|therefore|because))\s*{_OPEN}$", re.I
+)
+_LISTED_BEFORE = re.compile(rf"(?<![\w'’])[A-Za-z]{_CLOSE}{_JOIN}{_OPEN}$")
+# After a letter.
+_COMPOUND = re.compile(r"-\w\w|\.\w")
+_SET_OFF = re.compile(r"\s*\n|\s*(?:[\)\]\}\.,:;!?\"'’”/&+=]|$)")
+_START_OFF = re.compile(rf"\s*(?:[\)\]\}}:,]|\.(?!\w\.)|{_MASK}|$)|\s+[-–—]\s|\s*\n")
+_VERB = re.compile(rf"{_CLOSE}\s+(?:is|was|seems|looks|fits|because|since|isn['’]t)\b")
+_JOINED = re.compile(rf"{_CLOSE}{_JOIN}{_OPEN}[A-Za-z](?![\w'’])")
+_DENIED_AFTER = re.compile(
+    rf"{_CLOSE}\s+(?:(?:is|was|can|does)\s*(?:not|n['’]t)\b|cannot\b|(?:is|was|seems)\s+(?:wrong|incorrect|false|impossible)\b)"
+)
+_REFUSED = re.compile(
+    r"\b(?:(?:can\s?not|can['’]t|could\s?not|couldn['’]t|unable to|impossible to|hard to|difficult to|no way to)\s+"
+    r"(?:be\s+)?(?:tell|say|determin\w+|answer|decide\w*|know|see|hear|choose|identify)|"
+    r"(?:do not|don['’]t) (?:know|see|hear)|"
+    r"no idea|unclear|unknown|not (?:sure|certain|clear|possible|enough)|"
+    r"(?:all|none|any|either|neither|each|both) of (?:the|them|these|those|it)|all (?:\w+ )?are\b)",
+    re.IGNORECASE,
+)
+_DENIALS = frozenset({"not", "isn't", "no", "never", "neither", "nor", "than", "without", "wasn't", "doesn't", "don't"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +82,18 @@ class Choices:
 
     accuracy: Scored
     unparsed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A letter in an answer: which, and how it stands there."""
+
+    index: int
+    named: bool
+    marked: bool
+    listed: bool
+    denied: bool
+    first: bool
 
 
 def read_choice(answer: str, candidates: Sequence[str]) -> int | None:
@@ -50,48 +106,96 @@ def read_choice(answer: str, candidates: Sequence[str]) -> int | None:
     Raises:
         EvaluationError: without candidates, or with more than there are letters.
     """
-    if not 1 <= len(candidates) <= len(LETTERS):
-        raise EvaluationError(f"a choice has 1 to {len(LETTERS)} candidates, not {len(candidates)}")
-    by_letter, rest = _letter(answer, len(candidates))
-    by_text = _text(rest, candidates)
-    if by_letter is None:
-        return by_text
-    if by_text is not None and normalise_answer(candidates[by_text]) != normalise_answer(candidates[by_letter]):
-        return None
-    return by_letter
-
-
-def _letter(answer: str, count: int) -> tuple[int | None, str]:
-    """(index by letter, the text left to read)."""
-    if found := _ALONE.match(answer):
-        letter, rest = found[1], ""
-    elif found := _LEADING.match(answer):
-        letter, rest = found[1], found[2]
-    else:
-        named = [hit["letter"].upper() for hit in _NAMED.finditer(answer) if _is_letter(hit)]
-        if len(set(named)) != 1:
-            return None, answer
-        letter, rest = named[0], answer
-    index = LETTERS.index(letter.upper())
-    return (index, rest) if index < count else (None, answer)
-
-
-def _is_letter(hit: re.Match[str]) -> bool:
-    """Whether what follows "answer", "option" or "choice" is a letter and not the article of "the answer is a dog"."""
-    following = hit.string[hit.end("letter") :].lstrip()
-    set_off = not following or not following[0].isalnum()
-    listed = hit["word"].lower() != "answer" and hit["letter"].isupper()
-    return set_off or listed or hit["letter"] in LETTERS[1:]
-
-
-def _text(answer: str, candidates: Sequence[str]) -> int | None:
-    said = normalise_answer(answer)
+    count = len(candidates)
+    if not 1 <= count <= len(LETTERS):
+        raise EvaluationError(f"a choice has 1 to {len(LETTERS)} candidates, not {count}")
+    answer = _MARKUP.sub("", answer).strip()
+    if alone := _ALONE.fullmatch(answer):
+        index = LETTERS.index(alone[1].upper())
+        return index if index < count else None
     texts = [normalise_answer(candidate) for candidate in candidates]
-    if said in texts and said:
+    said = normalise_answer(answer)
+    if said and said in texts:
         return texts.index(said)
-    inside = {text for text in texts if contains_words(said, text)}
-    longest = [text for text in inside if not any(text != other and contains_words(other, text) for other in inside)]
-    return texts.index(longest[0]) if len(longest) == 1 else None
+    masked = _mask(answer, candidates)
+    found = list(_letters(masked))
+    meant = [letter for letter in found if not letter.denied]
+    named = {letter.index for letter in meant if letter.named}
+    if len(named) > 1 or any(letter.named and letter.listed for letter in meant):
+        return None
+    mentioned = _contained(said, texts)
+    if named:
+        return _agreeing(named.pop(), texts, mentioned)
+    inside = [letter for letter in meant if letter.index < count]
+    if len({letter.index for letter in inside}) > 1 or len(mentioned) == len(set(texts)) > 1:
+        return None
+    if not any(letter.first for letter in inside) and (_REFUSED.search(masked) or answer.endswith("?")):
+        return None
+    if any(letter.marked for letter in inside):
+        return _agreeing(inside[0].index, texts, mentioned)
+    if len(mentioned) != 1:
+        return None
+    index = texts.index(mentioned[0])
+    return None if any(letter.denied and letter.index == index for letter in found) else index
+
+
+def _agreeing(index: int, texts: Sequence[str], mentioned: Sequence[str]) -> int | None:
+    """A letter's index, unless there is no such candidate or the answer holds another candidate's text instead."""
+    if index >= len(texts) or (mentioned and texts[index] not in mentioned):
+        return None
+    return index
+
+
+def _mask(answer: str, candidates: Sequence[str]) -> str:
+    """The answer with candidates' texts hidden, longest first: letters inside them ("Vitamin C") are no choice."""
+    for candidate in sorted(candidates, key=len, reverse=True):
+        words = candidate.strip(" .!?,;:").split()
+        if len("".join(words)) > 1:
+            pattern = r"\s+".join(map(re.escape, words))
+            answer = re.sub(rf"(?<!\w){pattern}(?!\w)", _MASK, answer, flags=re.IGNORECASE)
+    return answer
+
+
+def _letters(text: str) -> Iterator[_Found]:
+    """Single letters of a text that can mean a candidate."""
+    for hit in _LETTER.finditer(text):
+        letter, before, after = hit[0], text[: hit.start()], text[hit.end() :]
+        if _WITHIN_WORD.search(before) or _COMPOUND.match(after):
+            continue
+        listed = bool(_LISTED_BEFORE.search(before) or _JOINED.match(after))
+        set_off = bool(_SET_OFF.match(after)) or before.endswith(("(", "[", "{"))
+        told = bool(_VERB.match(after))
+        verb = told and bool(_CLAUSE.search(before))
+        named = bool(_NAMED.search(before))
+        first = not before.rpartition("\n")[2].strip("([{\"'‘“ \t") and bool(_START_OFF.match(after))
+        if letter in "aAiI" and not (set_off or listed or first):
+            # The article and the pronoun, unless an "A" is said to be something, or is the named option's.
+            said = letter == "A" and (told or re.search(r"\b(?:option|choice|letter)\s+$", before, re.IGNORECASE))
+            if not said:
+                continue
+        bracketed = before.endswith(("(", "[", "{")) and after.lstrip().startswith((")", "]", "}"))
+        if letter.islower() and not (named or listed or first or bracketed):
+            continue
+        yield _Found(
+            LETTERS.index(letter.upper()),
+            named=named,
+            marked=first or verb or bool(_CHOSEN.search(before)),
+            listed=listed,
+            denied=bool(_DENIED_BEFORE.search(before) or _DENIED_AFTER.match(after)),
+            first=first,
+        )
+
+
+def _contained(said: str, texts: Sequence[str]) -> list[str]:
+    """Candidates that an answer holds and does not deny, without those inside a longer one; all normalised."""
+    inside = {text for text in texts if contains_words(said, text) and not _denied(said, text)}
+    return [text for text in inside if not any(text != other and contains_words(other, text) for other in inside)]
+
+
+def _denied(said: str, text: str) -> bool:
+    """Whether each place of a text follows a word that denies it: "not crawl"."""
+    before = f" {said} ".split(f" {text} ")[:-1]
+    return all(part.split()[-1:] and part.split()[-1] in _DENIALS for part in before)
 
 
 def choice_accuracy(

@@ -10,7 +10,8 @@ from video_salmonn.metrics.scored import require
 
 _ARTICLES = frozenset({"a", "an", "the"})
 _NOT_WORD = re.compile(r"[^\w\s']|_")
-_APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'"})
+APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'"})
+"""Other characters used as an apostrophe."""
 
 
 @cache
@@ -33,7 +34,7 @@ def normalise_answer(text: str) -> str:
 
     A text that holds nothing but articles keeps them ("A" stays "a"): an answer must not vanish.
     """
-    folded = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).casefold()
+    folded = unicodedata.normalize("NFKC", text).translate(APOSTROPHES).casefold()
     words = [word.strip("'") for word in _NOT_WORD.sub(" ", folded).split()]
     words = [word for word in words if word]
     kept = [word for word in words if word not in _ARTICLES]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from video_salmonn.errors import EvaluationError
 from video_salmonn.metrics.intervals import RESAMPLES, mean, mean_interval
 from video_salmonn.metrics.scored import Scored, same_length
-from video_salmonn.metrics.text import contains_words
+from video_salmonn.metrics.text import contains_words, normalise_answer
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _DIGITS_COMMA = re.compile(r"\d,\d")
@@ -95,9 +95,24 @@ def vqa_accuracy(
 
 
 def contains_answer(prediction: str, answers: Sequence[str]) -> bool:
-    """Whether any answer stands in the prediction as whole words, both normalised as above."""
-    said = normalise_vqa(prediction)
-    return any(contains_words(said, normalise_vqa(answer)) for answer in answers)
+    """Whether any answer stands in the prediction as whole words.
+
+    Both are normalised as above or, since that keeps quotation marks and colons and joins words at some marks, as
+    :func:`plain_words` does it: either containment counts.
+    """
+    return any(
+        contains_words(normalise(prediction), normalise(answer))
+        for answer in answers
+        for normalise in (normalise_vqa, plain_words)
+    )
+
+
+def plain_words(text: str) -> str:
+    """Words alone, lower case, numbers as digits: "The sign says 'STOP'." -> "sign says stop"."""
+    text = re.sub(r"(?<=\d),(?=\d)", "", text)
+    text = re.sub(r"(?<=\d)[.:](?=\d)", lambda hit: "dot" if hit[0] == "." else "colon", text)  # "3.5" holds no "5"
+    words = normalise_answer(text).split()
+    return " ".join(_NUMBERS.get(word, word) for word in words)
 
 
 def contained_accuracy(

@@ -57,8 +57,9 @@ def test_messages_become_media_in_order_with_their_sounds():
 def test_generation_settings_and_stop_strings():
     from video_salmonn.evaluation.lmms_eval import cut, generation_options
 
-    assert generation_options({"temperature": 0, "max_new_tokens": 5}) == {
-        "max_new_tokens": 5, "num_beams": 1, "do_sample": False,
+    assert generation_options({"temperature": 0}) == {"do_sample": False}, "beams and length are the model's own"
+    assert generation_options({"max_new_tokens": 5, "num_beams": 1}) == {
+        "do_sample": False, "max_new_tokens": 5, "num_beams": 1,
     }  # fmt: skip
     assert generation_options({"temperature": 0.7, "top_p": 0.9})["do_sample"] is True
     assert cut("one\n\ntwo", ["\n\n"]) == "one" and cut("one", None) == "one"

@@ -9,11 +9,14 @@ from typer.testing import CliRunner
 from video_salmonn.cli.main import app
 from video_salmonn.errors import ConfigError
 from video_salmonn.evaluation.benchmark import Options, evaluate
+from video_salmonn.evaluation.conditions import requests
 from video_salmonn.evaluation.engine import Engine, Request
 from video_salmonn.evaluation.item import Media
 from video_salmonn.evaluation.own_model import OwnModel
 from video_salmonn.evaluation.predictions import read_predictions
+from video_salmonn.evaluation.runner import load
 from video_salmonn.evaluation.save import tasks
+from video_salmonn.evaluation.save.locate import MediaIndex
 from video_salmonn.inference.engine import VideoSalmonn
 
 MINI = Path(__file__).parents[2] / "fixtures" / "save-mini"
@@ -37,6 +40,47 @@ def test_is_an_engine_and_says_what_it_is(model):
     with_other = OwnModel(VideoSalmonn.load("tiny"))
     next(iter(with_other.engine.model.parameters())).data += 1
     assert with_other.describe()["weights"] != told["weights"]
+
+
+def test_a_model_that_searches_with_beams_is_evaluated_with_them(monkeypatch):
+    engine = VideoSalmonn.load("tiny")
+    engine.model.generation_config.update(num_beams=3, repetition_penalty=1.5, do_sample=True)
+    seen = []
+    generate = engine.model.generate
+    monkeypatch.setattr(
+        engine.model,
+        "generate",
+        lambda **given: seen.append((given["num_beams"], given["do_sample"])) or generate(**given),
+    )
+    own = OwnModel(engine)
+    assert own.describe()["decoding"] == "beam search, 3 beams, repetition penalty 1.5"
+    ask(own, Media())
+    flag = OwnModel(engine, num_beams=1)
+    assert flag.describe()["decoding"] == "greedy, repetition penalty 1.5"
+    ask(flag, Media())
+    assert seen == [(3, False), (1, False)], "the flag wins, and nothing is ever drawn at random"
+    with pytest.raises(ConfigError, match="num_beams"):
+        OwnModel(engine, num_beams=0)
+
+
+def test_an_answer_keeps_its_warnings_and_the_report_counts_them(model, tmp_path, monkeypatch):
+    """A context so small that the windows must be stretched: the answer's warning reaches the predictions file."""
+    from video_salmonn.evaluation.report import report
+    from video_salmonn.evaluation.report_page import write_page
+
+    monkeypatch.setattr(model.engine, "notices", ["the model is random"])
+    this = load(tasks("ego4d_qa")[0], MINI, MediaIndex(MINI), limit=None, allow_missing=False)
+    whole = model.ask_many(requests(this.task, this.items, "full"))[0].report["prompt_tokens"]
+    monkeypatch.setattr(type(model.engine), "context", whole)  # no room for the answer
+    evaluate(model, [this.task], MINI, tmp_path, Options(resamples=5))
+    line = read_predictions(tmp_path / "predictions/ego4d_qa.jsonl")[0]
+    assert line.warnings == [w for w in line.warnings if w.startswith("long media")] != [], (
+        "and not the model's notices"
+    )
+    counts = json.loads((tmp_path / "results.json").read_text())["tasks"]["ego4d_qa"]["warnings"]
+    assert counts["long media: windows are N times as long as usual, so details are coarser"] == 1
+    assert "windows are N times" in report(tmp_path)[0].read_text()
+    assert "windows are N times" in write_page(tmp_path, tmp_path / "page.md").read_text()
 
 
 def test_every_kind_of_media_and_every_condition_arrives(model):

@@ -51,7 +51,7 @@ def test_writes_predictions_and_results(data, tmp_path):
     assert on_disk == results
     entry = on_disk["tasks"]["gqa"]
     assert entry["n"] == 2 and entry["expected"] == 12577 and set(entry["metrics"]) == {"accuracy"}
-    assert entry["prompt"] == {"template": task("gqa").prompt.template, "version": 1}
+    assert entry["prompt"] == {"template": task("gqa").prompt.template, "version": 2}
     assert len(entry["annotations"]["sha256"]) == 64 and on_disk["versions"]["torch"]
     assert set(on_disk["tasks"]["avm"]["parts"]) == {"vggss", "spokencoco"}
 

@@ -25,6 +25,82 @@ def test_reads_letters_and_texts(answer, index):
     assert read_choice(answer, NEXTQA) == index
 
 
+READ_AS_B = """
+The answer is: B
+**Answer:** B
+**Answer: B.**
+The correct answer is option B.
+Final answer: (B)
+\\boxed{B}
+The answer is 'B'.
+the answer is b because she sat
+My choice is B
+I'd go with B
+B is correct
+B, because she sat down
+A is wrong, B is right
+It is not A but B
+Answer - B
+Option (b)
+The answer is B: the lady sitting down
+It shows the lady sitting down.
+"The lady sitting down!"
+B. The lady sitting down. He can't stand.
+""".strip().splitlines()
+UNPARSED = """
+A, B and C are all possible
+a, b and c are all possible
+A. clap proudly B. the lady sitting down C. lay on floor D. just picked it up E. crawl
+A: clap proudly, the lady sitting down, lay on floor, just picked it up, crawl
+clap proudly, the lady sitting down, lay on floor, just picked it up, crawl
+(A) (B) (C) (D) (E)
+Choose one: A, B, C, D or E
+Either A or B.
+The answer is A or B
+A/B
+The answer is not B
+B is wrong
+Neither A nor B
+It isn't crawl.
+None of the above
+I cannot tell whether B is right
+Is it B?
+The answer is a dog
+B. crawl
+Plan B was used in Washington D.C.
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("answer", READ_AS_B)
+def test_wordings_that_mean_the_second_choice(answer):
+    assert read_choice(answer, NEXTQA) == 1
+
+
+@pytest.mark.parametrize("answer", UNPARSED)
+def test_wordings_that_mean_no_choice_stay_unparsed(answer):
+    assert read_choice(answer, NEXTQA) is None
+
+
+def test_half_of_the_wordings_stay_unparsed():
+    assert len(READ_AS_B) == len(UNPARSED) == 20
+
+
+def test_an_echo_of_the_options_with_an_answer_after_it_is_read():
+    echo = option_lines(NEXTQA)
+    assert read_choice(echo, NEXTQA) is None
+    assert read_choice(f"{echo}\nAnswer: D", NEXTQA) == 3
+
+
+def test_a_letter_inside_a_candidate_is_no_choice():
+    vitamins = ["Vitamin C", "Vitamin D", "Vitamin B"]
+    assert [read_choice(said, vitamins) for said in ("Vitamin D", "It is vitamin C.", "B. vitamin B", "C")] == [
+        1,
+        0,
+        None,
+        2,
+    ]
+
+
 @pytest.mark.parametrize(
     ("answer", "index"),
     [("A person operates a tablet.", 1), ("The answer is A person operates a tablet.", 1), ("A", 0), ("A.", 0),

@@ -48,6 +48,27 @@ def test_contained_takes_whole_words_only():
     assert done.items == (0.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("said", "reference", "right"),
+    [
+        ("The sign says 'STOP'.", "stop", True),
+        ("The sign says ‘STOP’", "stop", True),
+        ("It says “Main Street”…", "main street", True),
+        ("STOP: no entry", "stop", True),
+        ("I see 'two' dogs", "2", True),
+        ("It costs 1,000.", "1000", True),
+        ("It reads 'don't walk'", "don’t walk", True),
+        ("It costs 3.5", "5", False),
+        ("It is 12:30", "30", False),
+        ("It is 12:30.", "12:30", True),
+        ("nonstop", "stop", False),
+    ],
+)
+def test_contained_ignores_quotation_marks_around_a_word(said, reference, right):
+    assert contained_accuracy([said], [[reference]]).value == right
+    assert vqa_accuracy([said], [[reference] * 10]).value == 0, "the official formula stays as it is"
+
+
 def test_no_answers_fails_and_names_the_item():
     with pytest.raises(EvaluationError, match="item 1"):
         vqa_accuracy(["red", "blue"], [["red"], []])

@@ -12,11 +12,73 @@ from video_salmonn.metrics.yesno import read_yes_no, yes_no_accuracy
     [
         ("Yes", True), ("no.", False), ("Yes, they match; no doubt.", True), ("NO, it is not", False),
         ("The answer is yes.", True), ("I would say no", False), ("It could be yes or no", None), ("", None),
-        ("They match", None), ("nobody knows", None),
+        ("nobody knows", None),
     ],
 )  # fmt: skip
 def test_reads_yes_and_no(answer, value):
     assert read_yes_no(answer) is value
+
+
+YES = """
+They match
+The audio matches the video.
+It does.
+It is a perfect match.
+Yes, the sound fits the picture.
+**Yes**
+Answer: Yes
+True.
+""".strip().splitlines()
+NO = """
+They do not match.
+They don’t match.
+The sound does not match the picture.
+They do not go together.
+It does not.
+They are not a match.
+There is a mismatch.
+No match.
+That is not true.
+I don't think so.
+I do not think they match.
+No it does not
+""".strip().splitlines()
+NEITHER = """
+No idea.
+No sound can be heard.
+There is no sound in the clip.
+Yes and no
+Yes or no?
+Yes/No
+No, yes
+Yes, they do not match.
+No, they match.
+Do they match?
+I cannot tell whether they match
+I am not sure if the sound fits.
+They may match.
+They may or may not match.
+The sound matches, but the picture does not match.
+The match was won by the red team.
+It does not say.
+It depends.
+I do not know.
+A man in a matching suit
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize(("answer", "value"), [*((a, True) for a in YES), *((a, False) for a in NO)])
+def test_wordings_that_mean_yes_or_no(answer, value):
+    assert read_yes_no(answer) is value
+
+
+@pytest.mark.parametrize("answer", NEITHER)
+def test_wordings_that_mean_neither_stay_unparsed(answer):
+    assert read_yes_no(answer) is None
+
+
+def test_half_of_the_wordings_mean_neither():
+    assert len(YES) + len(NO) == len(NEITHER) == 20
 
 
 def test_yes_no_accuracy_counts_unparsed():

@@ -38,7 +38,7 @@ TASK = Task(
     kind="yes_no",
     metrics=("accuracy",),
     files=("audiovisualmatching_combined.json",),
-    prompt=Prompt("{question}\nAnswer yes or no."),
+    prompt=Prompt("{question}\nAnswer yes or no.", version=2),
     max_new_tokens=8,
     read=read,
     annotations=SAVE_FILES,

@@ -22,7 +22,7 @@ TASK = Task(
     kind="short",
     metrics=("accuracy",),
     files=("testdev_balanced_questions_with_images.json",),
-    prompt=Prompt("{question}\nAnswer with a word or a short phrase."),
+    prompt=Prompt("{question}\nAnswer with a word or a short phrase.", version=2),
     max_new_tokens=32,
     read=read,
     annotations=SAVE_FILES,

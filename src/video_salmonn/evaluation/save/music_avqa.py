@@ -60,7 +60,7 @@ TASK = Task(
     kind="short",
     metrics=("accuracy",),
     files=("avqa-test.json",),
-    prompt=Prompt("{question}\nAnswer with one word."),
+    prompt=Prompt("{question}\nAnswer with one word.", version=2),
     max_new_tokens=16,
     read=read,
     annotations="MUSIC-AVQA project (GeWu-Lab/MUSIC-AVQA): data/json/avqa-test.json",

@@ -45,7 +45,7 @@ class Prompt:
         )
 
 
-CHOOSE = Prompt("{question}\nChoose one:\n{options}\nAnswer with the letter of your choice.")
+CHOOSE = Prompt("{question}\nChoose one:\n{options}\nAnswer with the letter of your choice.", version=2)
 """How multiple choice is asked."""
 
 

@@ -23,7 +23,7 @@ TASK = Task(
     kind="vqa",
     metrics=("vqa_accuracy", "accuracy"),
     files=("textvqa.json",),
-    prompt=Prompt("{question}\nAnswer with a word or a short phrase."),
+    prompt=Prompt("{question}\nAnswer with a word or a short phrase.", version=2),
     max_new_tokens=32,
     read=read,
     annotations=SAVE_FILES,
