@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -168,8 +167,8 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def settle_modes(folder: Path) -> None:
-    """Give the files and folders inside (and the folder) the modes the umask asks for."""
+def settle_modes(folder: Path, pattern: str = "") -> None:
+    """Give what is inside a folder the modes the umask asks for: files of a name pattern, or all of it and itself."""
     probe = folder / f".{uuid4().hex[:8]}.mode"  # asked of the system: reading the umask would change it for a moment
     probe.touch()
     for_file = stat.S_IMODE(probe.stat().st_mode)
@@ -177,9 +176,10 @@ def settle_modes(folder: Path) -> None:
     probe.mkdir()
     for_folder = stat.S_IMODE(probe.stat().st_mode)
     probe.rmdir()
-    for root, _, names in os.walk(folder):
-        Path(root).chmod(for_folder)
-        for name in names:
-            path = Path(root) / name
-            if not path.is_symlink():
-                path.chmod(for_file)
+    for path in folder.rglob(pattern or "*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(for_file)
+        elif path.is_dir() and not pattern:
+            path.chmod(for_folder)
+    if not pattern:
+        folder.chmod(for_folder)

@@ -15,8 +15,8 @@ from video_salmonn.errors import CheckpointError, ConfigError, TrainingError
 from video_salmonn.training import checkpointing
 from video_salmonn.training.logbook import Logbook, read_metrics
 from video_salmonn.training.optimisation import parameter_groups, rate_share
+from video_salmonn.training.processes import build_accelerator, dropout_seed
 from video_salmonn.training.recipe import OptimRecipe, Recipe
-from video_salmonn.training.trainer import build_accelerator, dropout_seed
 from video_salmonn.training.validation import score
 
 

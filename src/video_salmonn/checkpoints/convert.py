@@ -22,6 +22,7 @@ from video_salmonn.checkpoints.released_plan import Plan, plan_conversion
 from video_salmonn.checkpoints.shards import SHARD_BYTES, Planned, write_shards
 from video_salmonn.checkpoints.tokenizers import bert_tokenizer, llm_tokenizer
 from video_salmonn.errors import CheckpointError
+from video_salmonn.files import settle_modes
 from video_salmonn.model.cost import build_on_meta
 from video_salmonn.model.processing import VideoSalmonnProcessor
 
@@ -80,7 +81,7 @@ def convert(
         _write(plan, work, target, (tokenizer, bert), shard_bytes, report, progress)
         if out.is_dir():
             out.rmdir()
-        work.chmod(0o755)
+        settle_modes(work)
         work.rename(out)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from video_salmonn.checkpoints.ctranslate2 import read_ctranslate2, whisper_config, whisper_state_dict
 from video_salmonn.checkpoints.gguf import convert_llama
@@ -31,6 +31,7 @@ from video_salmonn.encoders.efficientnet import EfficientNetEncoder
 from video_salmonn.encoders.whisper import WhisperEncoder
 from video_salmonn.encoders.yamnet import YamnetEncoder
 from video_salmonn.errors import CheckpointError
+from video_salmonn.files import write_tensors
 
 _WEIGHTS = "model.safetensors"
 
@@ -81,7 +82,7 @@ def _convert_whisper(sources: list[Path], target: Path) -> None:
 
 def _convert_yamnet(sources: list[Path], target: Path) -> None:
     network, classes = sources
-    save_file(yamnet_state_dict(network), target / _WEIGHTS)
+    write_tensors(target / _WEIGHTS, yamnet_state_dict(network))
     with classes.open(newline="", encoding="utf-8") as stream:
         names = [row["display_name"] for row in csv.DictReader(stream)]
     (target / "classes.json").write_text(json.dumps(names, indent=0) + "\n")
@@ -93,7 +94,7 @@ def _convert_efficientnet(sources: list[Path], target: Path) -> None:
         EfficientNetEncoder().load_state_dict(weights)
     except (RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{sources[0]}: not an EfficientNet-Lite0 state dict ({error})") from error
-    save_file({key: value.contiguous() for key, value in weights.items()}, target / _WEIGHTS)
+    write_tensors(target / _WEIGHTS, weights)
 
 
 PARTS: dict[str, Part] = {

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from video_salmonn.errors import CheckpointError, MissingPartError
+from video_salmonn.files import settle_modes
 
 SETUP = "video-salmonn setup"
 _RECORD = "part.json"
@@ -156,8 +157,7 @@ def directory(part: Part, home: Path | None = None) -> Path:
             "sources": {f"{file.package}/{file.path}": file.sha256 for file in part.files},
         }
         (work / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        for path in (work, *work.iterdir()):  # temporary folders and safetensors files begin as private
-            path.chmod(0o755 if path.is_dir() else 0o644)
+        settle_modes(work)
         try:
             work.rename(target)
         except OSError:

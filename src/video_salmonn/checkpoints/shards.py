@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+
+from video_salmonn.files import write_tensors
 
 SHARD_BYTES = 2 << 30
 INDEX = "model.safetensors.index.json"
@@ -70,7 +71,7 @@ def write_shards(
     for number, group in enumerate(groups, start=1):
         path = folder / f"model-{number:05d}-of-{len(groups):05d}.safetensors"
         state = {tensor.name: tensor.make() for tensor in group}
-        save_file(state, path, metadata={"format": "pt"})
+        write_tensors(path, state, {"format": "pt"})
         places |= dict.fromkeys(state, path.name)
         paths.append(path)
         del state

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.errors import ConfigError
 
 
 @reports_errors
@@ -15,6 +16,7 @@ def command(
     recipe: Path = typer.Argument(..., help="A recipe, for example recipes/tiny.yaml."),
     changes: list[str] = typer.Option([], "--set", help="Change a key of the recipe: key=value; repeatable."),
     resume: bool = typer.Option(False, "--resume", help="Go on from the newest checkpoint of the output folder."),
+    checkpoint: str | None = typer.Option(None, "--checkpoint", help="With --resume: another checkpoint, as step-N."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Load everything, run one batch, say what would happen."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object at the end."),
 ) -> None:
@@ -27,6 +29,11 @@ def command(
     logging.disable_progress_bar()
     loaded = load_recipe(recipe, list(changes))
     loaded.check()
+    if checkpoint and not resume:
+        raise ConfigError("--checkpoint is for --resume", remedy="add --resume")
+    out = Path(loaded.output)
+    if not (resume or dry_run) and (out / "metrics.jsonl").exists():
+        raise ConfigError(f"{out} already holds a run", remedy="give --resume, or another --set output=FOLDER")
     from video_salmonn.training.stage import build_trainer
 
     trainer = build_trainer(loaded)
@@ -39,12 +46,10 @@ def command(
                 stdout.print(f"{key:>12}: {value}", markup=False, soft_wrap=True)
         return
     if resume:
-        found = trainer.resume()
+        found = trainer.resume(checkpoint)
         stderr.print(f"resumed at step {trainer.step}" if found else "no checkpoint yet: from the start", style="dim")
-    elif (trainer.out / "metrics.jsonl").exists():
-        from video_salmonn.errors import ConfigError
-
-        raise ConfigError(f"{trainer.out} already holds a run", remedy="give --resume, or another --set output=FOLDER")
+        for note in trainer.notes if trainer.accelerator.is_main_process else ():
+            stderr.print(f"changed since: {note}", style="bold", markup=False, soft_wrap=True)
     main = trainer.accelerator.is_main_process
 
     def report(line: dict[str, Any]) -> None:

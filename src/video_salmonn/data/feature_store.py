@@ -15,9 +15,9 @@ from types import TracebackType
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from video_salmonn.errors import CheckpointError
+from video_salmonn.files import write_tensors
 
 SHARD_BYTES = 40_000_000
 
@@ -131,7 +131,7 @@ class FeatureWriter:
             return
         number = 1 + max((int(path.stem.split("-")[1]) for path in self.folder.glob("shard-*.safetensors")), default=-1)
         partial = self.folder / f".shard-{os.getpid()}.partial"
-        save_file(self._pending, partial)
+        write_tensors(partial, self._pending)
         while True:
             target = self.folder / f"shard-{number:05d}.safetensors"
             try:  # link refuses to overwrite, so two writers never take one number

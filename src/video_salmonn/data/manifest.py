@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import ManifestError
+from video_salmonn.files import written
 
 ROLES = ("system", "user", "assistant")
 STREAMS = ("video", "audio", "image")
@@ -163,11 +164,9 @@ def write_manifest(path: Path | str, items: Iterable[Item]) -> int:
     """Write items, whole or not at all; returns their number."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     count = 0
-    with partial.open("w", encoding="utf-8") as stream:
+    with written(path) as partial, partial.open("w", encoding="utf-8") as stream:
         for item in items:
             stream.write(json.dumps(item.to_dict(), ensure_ascii=False) + "\n")
             count += 1
-    partial.replace(path)
     return count

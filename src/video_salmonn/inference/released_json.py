@@ -7,12 +7,11 @@ single video file brings its own sound, which the released code could not do.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_salmonn.errors import ContextError, ManifestError, MediaError
+from video_salmonn.files import write_json
 from video_salmonn.inference.options import checked
 
 if TYPE_CHECKING:
@@ -103,9 +102,6 @@ def answer_file(engine: VideoSalmonn, path: Path, out: Path, **options: Any) -> 
 def _write(results: list[dict[str, Any]], out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=out.parent, suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(results, stream, ensure_ascii=False, indent=2)
-        Path(name).replace(out)
+        write_json(out, results)
     except OSError as error:
         raise ManifestError(f"{out}: cannot be written ({error.strerror})", remedy="give another --out") from error

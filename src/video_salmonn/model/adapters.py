@@ -15,10 +15,11 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.files import write_tensors
 
 
 def lora_config(values: dict[str, Any]) -> LoraConfig:
@@ -126,7 +127,7 @@ def state(module: nn.Module, name: str = "default") -> dict[str, torch.Tensor]:
 
 def save(module: nn.Module, path: Path, name: str = "default") -> None:
     """Write an adapter as safetensors."""
-    save_file(state(module, name), path)
+    write_tensors(path, state(module, name))
 
 
 def load(module: nn.Module, path: Path, values: dict[str, Any], name: str) -> None:

@@ -7,6 +7,7 @@ to transformers' generation, so penalties count generated tokens only, as releas
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from video_salmonn.connector import MultiResolutionCausalQFormer, diversity_loss
 from video_salmonn.errors import ConfigError
+from video_salmonn.files import settle_modes
 from video_salmonn.model import adapters, quantise
 from video_salmonn.model.caching import CACHE, cache_of
 from video_salmonn.model.configuration import VideoSalmonnConfig
@@ -153,6 +155,12 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             self.config.lora = dict(values)
         else:
             self.config.adapters = {**self.config.adapters, name: dict(values)}
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """As transformers' own; the weights' files get the modes the umask asks for."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if Path(save_directory).is_dir():
+            settle_modes(Path(save_directory), "*.safetensors")
 
     def merge_lora(self) -> int:
         """Fold the active adapters into the weights and remove all; returns how many layers were folded.

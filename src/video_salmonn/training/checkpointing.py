@@ -7,15 +7,15 @@ import os
 import pickle
 import platform
 import shutil
-import tempfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
+from video_salmonn import files
 from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE, read_tensors, trained_state
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model import adapters
@@ -25,6 +25,8 @@ from video_salmonn.training.sharding import full, like
 OTHER_FILE = "other.safetensors"
 LAST = "last"
 BEST = "best"
+FILES = "files"
+"""Key of ``state.json``: the digests of the other files."""
 
 
 def trained_tensors(model: VideoSalmonnForConditionalGeneration) -> dict[str, dict[str, torch.Tensor]]:
@@ -32,18 +34,18 @@ def trained_tensors(model: VideoSalmonnForConditionalGeneration) -> dict[str, di
 
     Sharded tensors are gathered, for which all processes have to call this.
     """
-    files: dict[str, dict[str, torch.Tensor]] = {}
-    files[CONNECTOR_FILE] = {n: _plain(t) for n, t in model.connector.state_dict().items()}
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    found[CONNECTOR_FILE] = {n: _plain(t) for n, t in model.connector.state_dict().items()}
     if adapters.names(model.language_model):
-        files[LORA_FILE] = {n: _plain(t) for n, t in adapters.state(model.language_model).items()}
+        found[LORA_FILE] = {n: _plain(t) for n, t in adapters.state(model.language_model).items()}
     other = {
         name: _plain(p)
         for name, p in model.named_parameters()
         if p.requires_grad and not name.startswith("connector.") and ".lora_" not in name
     }
     if other:
-        files[OTHER_FILE] = other
-    return files
+        found[OTHER_FILE] = other
+    return found
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
@@ -67,35 +69,19 @@ def environment() -> dict[str, str]:
     return {"python": platform.python_version(), "machine": platform.machine(), **versions}
 
 
-def write_folder(target: Path, write: Any) -> None:
+def write_folder(target: Path, write: Callable[[Path], None]) -> None:
     """Fill a folder under another name, then move it into place; an interruption or a full disk leaves the old one.
 
     Raises:
         CheckpointError: it cannot be written.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise CheckpointError(
-            f"{target}: cannot be written ({error})", remedy="free space, or another output"
-        ) from error
-    try:
-        write(work)
-        work.chmod(0o755)
-        old = target.with_name(f".{target.name}-old")
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            target.replace(old)
-        work.replace(target)
-        shutil.rmtree(old, ignore_errors=True)
+        files.write_folder(target, write)
     except (OSError, RuntimeError, SafetensorError) as error:  # a full disk is any of these, by who writes
         raise CheckpointError(
             f"{target}: cannot be written ({error}); earlier checkpoints are whole",
-            remedy="free space on the disk and resume",
+            remedy="free space on the disk and resume, or choose another output",
         ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def sweep(run: Path) -> None:
@@ -132,22 +118,22 @@ def save_checkpoint(
 
     def write(folder: Path) -> None:
         for file, values in tensors.items():
-            save_file(values, folder / file)
+            files.write_tensors(folder / file, values)
         if optimizer is not None:
             torch.save(optimizer, folder / "optimizer.pt")
-        for name, record in (("state.json", state), ("recipe.json", recipe), ("environment.json", environment())):
-            (folder / name).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        digests = {path.name: files.digest_file(path) for path in sorted(folder.iterdir())}
+        records = {"state.json": {**state, FILES: digests}, "recipe.json": recipe, "environment.json": environment()}
+        for name, record in records.items():
+            files.write_json(folder / name, record)
 
     write_folder(target, write)
     if name is None:
-        pointer = run / "checkpoints" / f".{LAST}.partial"
+        pointer = run / "checkpoints" / LAST
         try:
-            pointer.write_text(target.name)
-            pointer.replace(run / "checkpoints" / LAST)
+            files.write_text(pointer, target.name)
         except OSError as error:
             raise CheckpointError(f"{pointer}: cannot be written ({error})", remedy="free space and resume") from error
-        folders = sorted(run.glob("checkpoints/step-*"), key=lambda p: int(p.name.split("-")[1]))
-        for old in folders[: -max(keep, 1)]:
+        for old in steps(run)[: -max(keep, 1)]:
             shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -159,8 +145,14 @@ def last_checkpoint(run: Path) -> Path | None:
         folder = pointer.parent / pointer.read_text().strip()
         if (folder / "state.json").is_file():
             return folder
-    folders = sorted(run.glob("checkpoints/step-*"), key=lambda p: int(p.name.split("-")[1]))
-    return folders[-1] if folders else None
+    found = steps(run)
+    return found[-1] if found else None
+
+
+def steps(run: Path) -> list[Path]:
+    """The numbered checkpoints of a run, oldest first."""
+    found = [path for path in run.glob("checkpoints/step-*") if path.name.removeprefix("step-").isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def load_trained(model: VideoSalmonnForConditionalGeneration, folder: Path) -> list[str]:
@@ -209,10 +201,18 @@ def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
 
 def read_state(folder: Path) -> dict[str, Any]:
     """The state a checkpoint was saved with. Raises CheckpointError where it is damaged."""
+    return read_record(folder, "state.json")
+
+
+def read_record(folder: Path, name: str) -> dict[str, Any]:
+    """One of a checkpoint's JSON files. Raises CheckpointError where it is missing or damaged."""
     try:
-        return json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{folder}: state.json is damaged ({error})", remedy="resume from another one") from error
+        values: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}: {name} is damaged ({error})", remedy="use another checkpoint") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{folder}: {name} is damaged (no JSON object)", remedy="use another checkpoint")
+    return values
 
 
 def disk_free(path: Path) -> int:

@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
 from video_salmonn.checkpoints.assemble import CONNECTOR_FILE
@@ -24,6 +23,7 @@ from video_salmonn.data.embedded.wordings import plain_name
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.files import write_tensors
 from video_salmonn.metrics.wer import wer
 from video_salmonn.model.presets import embedded
 from video_salmonn.training.branches import open_branch
@@ -184,14 +184,14 @@ def export(path: Path, folder: Path, seed: int = 0, changes: Mapping[str, Any] |
     start_from(warmed_up(path), connector)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / CONNECTOR_FILE
-    save_file({name: value.detach().bfloat16() for name, value in connector.state_dict().items()}, target)
+    write_tensors(target, {name: value.bfloat16() for name, value in connector.state_dict().items()})
     return target
 
 
 def pack(path: Path, target: Path) -> Path:
     """Write a warm-up's own weights as int8 by rows: small to keep, enough to go on from."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    save_file(compact(warmed_up(path)), target)
+    write_tensors(target, compact(warmed_up(path)))
     return target
 
 

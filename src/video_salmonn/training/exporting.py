@@ -9,11 +9,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from safetensors.torch import save_file
 
 from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE, read_tensors
 from video_salmonn.checkpoints.compact import compact
 from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.files import write_tensors
 from video_salmonn.training import checkpointing
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.stage import build_model
@@ -79,7 +79,7 @@ def export(
             _copy(folder, work, (CONNECTOR_FILE, LORA_FILE, *RECORDS))
             for name in (CONNECTOR_FILE, LORA_FILE) if int8 else ():
                 if (work / name).is_file():
-                    save_file(compact(read_tensors(work / name)), work / name)
+                    write_tensors(work / name, compact(read_tensors(work / name)))
 
         checkpointing.write_folder(out, write_small)
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import MissingPartError, TrainingError
+from video_salmonn.files import write_text
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
@@ -66,7 +67,7 @@ class Logbook:
         """Write the items that could not be used, whole each time."""
         lines = [f"{name}\t{' '.join(reason.split())}\n" for name, reason in sorted(reasons.items())]
         try:
-            (self.folder / BROKEN).write_text("".join(lines), encoding="utf-8")
+            write_text(self.folder / BROKEN, "".join(lines))
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -107,9 +108,7 @@ def _rewind(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in read_metrics(path) if line["step"] <= step]
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8")
-    partial.replace(path)
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from video_salmonn.checkpoints.compact import expand
 from video_salmonn.errors import CheckpointError
+from video_salmonn.files import write_tensors, written
 
 STATE = "state.pt"
 METRICS = "metrics.jsonl"
@@ -33,12 +34,9 @@ def save_run(
         config: plain values, for the record.
     """
     target = out / f"weights-{step}.safetensors"
-    partial = out / "weights.partial"
-    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, partial)
-    partial.replace(target)
-    partial = out / "state.partial"
-    torch.save({"optimizer": optimizer.state_dict(), "step": step, "config": config}, partial)
-    partial.replace(out / STATE)
+    write_tensors(target, weights)
+    with written(out / STATE) as partial:
+        torch.save({"optimizer": optimizer.state_dict(), "step": step, "config": config}, partial)
     for old in out.glob("weights-*.safetensors"):
         if old != target:
             old.unlink()

@@ -30,8 +30,9 @@ from video_salmonn.training.examples import (
 )
 from video_salmonn.training.packing import INDEX, PackedFeatures, pack
 from video_salmonn.training.precision import settle
+from video_salmonn.training.processes import build_accelerator
 from video_salmonn.training.recipe import Recipe
-from video_salmonn.training.trainer import Trainer, build_accelerator
+from video_salmonn.training.trainer import Trainer
 
 
 def build_model(recipe: Recipe) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:

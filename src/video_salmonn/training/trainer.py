@@ -17,21 +17,19 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
+from accelerate.utils import gather_object
 from torch.nn import functional as F
 
-from video_salmonn.errors import ConfigError, TrainingError
+from video_salmonn.errors import TrainingError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.prompt import IGNORED
-from video_salmonn.training import checkpointing, sharding
+from video_salmonn.training import checkpointing, resuming, sharding
 from video_salmonn.training.auxiliary import WordAuxiliary
 from video_salmonn.training.batching import Batch, Prepared, collate
 from video_salmonn.training.examples import ExampleMaker
@@ -39,6 +37,7 @@ from video_salmonn.training.loading import Loader
 from video_salmonn.training.logbook import Logbook
 from video_salmonn.training.optimisation import parameter_groups, rate_share, select_trainable
 from video_salmonn.training.precision import avoid_cudnn_attention, settle
+from video_salmonn.training.processes import build_accelerator, dropout_seed
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.validation import validate
 
@@ -112,6 +111,8 @@ class Trainer:
         self.waited = 0.0
         self.asked = False
         """This process was told to stop."""
+        self.notes: list[str] = []
+        """What is not as it was when the run that goes on was begun."""
         self.stop = False
         """All processes know that one was told to stop, and do so after the same step."""
 
@@ -316,6 +317,8 @@ class Trainer:
             "processes": self.accelerator.num_processes,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "broken": self.broken,
+            "items": resuming.items_digest(self.maker.items),
+            "held_out": self._held_out(),
         }
         optimizer = None if name else self.optimizer
         tensors = checkpointing.trained_tensors(self.plain)
@@ -325,19 +328,37 @@ class Trainer:
                 self.out, tensors, moments, state, self.recipe.to_dict(), self.recipe.keep, name
             )
 
-    def resume(self) -> bool:
-        """Go on from the newest checkpoint of the output folder; False where there is none."""
-        folder = checkpointing.last_checkpoint(self.out)
+    def resume(self, checkpoint: str | None = None) -> bool:
+        """Go on from the newest checkpoint of the output folder, or from ``step-N``; False where there is none.
+
+        :attr:`notes` then says what is not as it was.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged, or not there; the remedy names the one before.
+            ConfigError: the training items are not those the run was begun with.
+        """
+        folder = resuming.chosen(self.out, checkpoint)
         if folder is None:
             return False
-        state = checkpointing.read_state(folder)
+        state = resuming.whole_state(folder)
+        resuming.refuse_other_items(state, resuming.items_digest(self.maker.items), folder)
         checkpointing.load_trained(self.plain, folder)
         checkpointing.load_optimizer(self.optimizer, folder)
         if self.accelerator.scaler is not None and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.best = int(state["step"]), state.get("best")
         self.broken = dict(state.get("broken", {}))
+        self.notes = resuming.changed_keys(checkpointing.read_record(folder, "recipe.json"), self.recipe.to_dict())
+        if self.best is not None and state.get("held_out", self._held_out()) != self._held_out():
+            self.best = None
+            self.notes.append("the items of data.validation have changed: the best loss is looked for anew")
+        if checkpoint and self.accelerator.is_main_process:
+            self.notes += [f"{name}: no longer part of the run" for name in resuming.set_aside(self.out, self.step)]
+        self.accelerator.wait_for_everyone()
         return True
+
+    def _held_out(self) -> str | None:
+        return None if self.validation is None else resuming.items_digest(self.validation.items)
 
     def dry_run(self) -> dict[str, Any]:
         """What would happen: parts that train, memory, steps; and one batch, loaded and run."""
@@ -366,34 +387,7 @@ class Trainer:
         }
 
 
-def dropout_seed(seed: int, step: int, rank: int) -> int:
-    """Seed of a process's dropout in a step: the same in every run, Python version and machine."""
-    return (seed * 1_000_003 + step) * 4099 + rank & 0x7FFF_FFFF_FFFF_FFFF
-
-
 def _first(reasons: dict[str, str], count: int = 3) -> str:
     """The first few of the broken items, with their reasons."""
     shown = "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:count])
     return shown + (f"; and {len(reasons) - count} more" if len(reasons) > count else "") if reasons else "none"
-
-
-def build_accelerator(recipe: Recipe) -> Accelerator:
-    """Accelerate's engine for a recipe; processes and devices come from the launcher.
-
-    Raises:
-        ConfigError: fp16 is asked for without a GPU.
-    """
-    gpu = torch.cuda.is_available()
-    if recipe.precision == "fp16" and not gpu:
-        raise ConfigError("recipe: precision fp16 needs a GPU", remedy="--set precision=bf16, or no")
-    handlers = [
-        # A rank whose batch lacks a modality leaves that branch of the connector without gradient.
-        DistributedDataParallelKwargs(find_unused_parameters=True),
-        # The others wait while one process validates a slow item, or the main process saves.
-        InitProcessGroupKwargs(timeout=timedelta(hours=2)),
-    ]
-    AcceleratorState._reset_state()  # one Python process may train several stages, each in its own precision
-    return Accelerator(mixed_precision=recipe.precision, cpu=not gpu, kwargs_handlers=handlers)
-
-
-__all__ = ["Trainer", "build_accelerator", "parameter_groups", "rate_share", "select_trainable"]

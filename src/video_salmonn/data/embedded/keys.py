@@ -7,6 +7,7 @@ from pathlib import Path
 
 from video_salmonn.data.embedded.recipes import Recipe, recipe_key
 from video_salmonn.errors import CheckpointError
+from video_salmonn.files import write_json
 
 KEYS = "keys.json"
 
@@ -31,9 +32,7 @@ def read_keys(folder: Path) -> dict[str, str]:
 def write_keys(folder: Path, keys: dict[str, str]) -> None:
     """Add to a feature store's list, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{KEYS}.partial"
-    partial.write_text(json.dumps(read_keys(folder) | keys, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
-    partial.replace(folder / KEYS)
+    write_json(folder / KEYS, read_keys(folder) | keys, indent=0)
 
 
 class MediaKeys:
