@@ -29,6 +29,8 @@ FORMATS = (
 
 GUESSED = ("mp3", "aac", "amr", "loas", "mpegvideo", "h264", "hevc", "ac3", "eac3", "dts", "mjpeg")
 """Formats without a duration in their header. What FFmpeg tells for them it guesses from the bit rate: not used."""
+DERIVED = ("mpegts", "mpeg", "ogg")
+"""Formats whose duration FFmpeg takes from the last time stamps."""
 DECODING_ERRORS = (av.error.FFmpegError, OSError, ValueError, MemoryError, OverflowError)
 """What PyAV raises for damaged or impossible data."""
 
@@ -390,7 +392,6 @@ def _describe(stream: Any, zero: float) -> dict[str, Any]:
         }
     elif context is not None and kind == "audio":
         told |= {"sample_rate": context.rate, "channels": context.layout.nb_channels, "layout": context.layout.name}
-        told["decodable"] = bool(context.rate)
     return told
 
 

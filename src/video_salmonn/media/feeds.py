@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 from video_salmonn.errors import MediaError
 from video_salmonn.media import image as pictures
 from video_salmonn.media.audio import SoundTrack
-from video_salmonn.media.container import DECODING_ERRORS, GUESSED, Container, Track
+from video_salmonn.media.container import DECODING_ERRORS, DERIVED, GUESSED, Container, Track
 from video_salmonn.media.options import MediaOptions
 from video_salmonn.media.sampling import ReleasedSampler, UniformSampler, parse_frame_times
 from video_salmonn.media.source import ArraySound, ArrayVideo, Opened
@@ -20,6 +21,10 @@ Sample = tuple[float, np.ndarray]
 
 _SEEK_FROM = 10.0
 _PREROLL = 1.0
+_SLACK = 10.0
+"""Seconds by which one stream may run ahead of the other in a file."""
+MAX_CLAIM = 86_400.0
+"""Longest duration of a header that is believed where the time stamps jump."""
 _STRIDE = 16
 """Decoded frames between two looks at whether a piece is complete: looking at each would cost some per cent."""
 
@@ -99,7 +104,8 @@ class Feed:
         return VideoTrack(self.name, label, sampler, converter, frame_rate, zero, options.stop, options.limits)
 
     def _listen(self, label: str, zero: float) -> SoundTrack:
-        return SoundTrack(label, self.options.sound_mode, zero, self.options.stop)
+        options = self.options
+        return SoundTrack(label, options.sound_mode, zero, options.stop, options.limits.max_memory // 2)
 
 
 class ContainerFeed(Feed):
@@ -139,6 +145,17 @@ class ContainerFeed(Feed):
                 self.video = self._watch(track.label, float(rate) if rate else None, axis)
             else:
                 self.audio = self._listen(track.label, axis)
+        claimed = self._claimed()
+        for track, other in ((self.video, self.audio), (self.audio, self.video)):
+            if track is not None:
+                track.covered = functools.partial(_covered, claimed, other)
+
+    def _claimed(self) -> float:
+        """Where the header says that the clip ends, seconds on the clip axis; 0 where it does not say or only derives
+        it from the last time stamps, whose error a jump may be."""
+        if self.container.duration is None or self.container.format in (*GUESSED, *DERIVED):
+            return 0.0
+        return min(self.container.duration, MAX_CLAIM) - self._start
 
     @property
     def broken(self) -> str:
@@ -316,6 +333,12 @@ class SamplesFeed(Feed):
             yield []
             if self.audio.done:
                 break
+
+
+def _covered(claimed: float, other: VideoTrack | SoundTrack | None) -> float:
+    """The latest time that the header's duration or the other stream vouches for, with some slack."""
+    reached = 0.0 if other is None else other.end if isinstance(other, SoundTrack) else other.reached
+    return max(claimed, reached) + _SLACK
 
 
 def open_feed(opened: Opened, options: MediaOptions, *, video: bool, audio: bool) -> Feed:

@@ -164,6 +164,11 @@ def _warnings(feed: Feed, options: MediaOptions, prefix: str, complete: bool) ->
                 found.append(lost + "came after their piece had been handed out and were dropped; load_clip keeps them")
             else:
                 found.append(lost + "overlapped what came before and were dropped")
+        if audio.turned:
+            found.append(
+                f"sound channels of opposite polarity cancel each other for {audio.turned:.2f} s; "
+                "mixed there with the opposed channels turned over"
+            )
         if audio.not_finite:
             found.append(f"{audio.not_finite} sound samples were NaN or infinite; replaced by silence")
         found += audio.notes

@@ -10,6 +10,7 @@ Decisions:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import av
@@ -22,7 +23,8 @@ from video_salmonn.media.options import Scaling
 from video_salmonn.media.sampling import ReleasedSampler, UniformSampler
 
 MAX_GAP = 600.0
-"""A jump of the clock by more seconds than this is an error of the file's time stamps, not a long still picture."""
+"""A jump of the clock by more seconds than this needs a witness: the other stream, or the header's duration. Without
+one it is an error of the file's time stamps, not a long still picture or a long silence."""
 _MAX_BACK = 1.0
 _DEFAULT_FRAME = 0.04
 _HDR = {16: "PQ", 18: "HLG"}
@@ -112,6 +114,9 @@ class VideoTrack:
         zero: the clock of the stream at time 0 of the clip axis, seconds.
         stop: end of the stretch wanted, seconds on the clip axis, or None.
         limits: ``max_pixels`` is checked for every picture, ``max_frames`` stops taking.
+
+    Attributes:
+        covered: the latest time on the clip axis that something besides this stream's own clock vouches for.
     """
 
     def __init__(
@@ -140,6 +145,8 @@ class VideoTrack:
         self._limits = limits
         self._time = 0.0
         self._duration = 1 / frame_rate if frame_rate else _DEFAULT_FRAME
+        self._still = False
+        self.covered: Callable[[], float] = lambda: 0.0
 
     @property
     def end(self) -> float:
@@ -184,7 +191,7 @@ class VideoTrack:
             self.first = time
         elif not self._frame_rate and time > self._time:
             self._duration = time - self._time
-        if 0 < duration <= MAX_GAP:
+        if 0 < duration <= MAX_GAP or (duration > 0 and time + duration <= self.covered()):
             self._duration = duration
         self._time = time
         return self._take(self._sampler.push(time, picture))
@@ -192,16 +199,20 @@ class VideoTrack:
     def show(self, frames: np.ndarray, rate: float) -> list[tuple[float, np.ndarray]]:
         """Pictures that have no time of their own, ``(T, H, W, 3)``: one after the other, ``rate`` a second."""
         self.first = 0.0
+        self._still = True
         self._duration = 1 / rate
         self._time = (len(frames) - 1) / rate
         return self._take([(index / rate, frame) for index, frame in enumerate(frames)])
 
     def finish(self) -> list[tuple[float, np.ndarray]]:
         """The samples that were waiting for the end."""
+        if self._still:
+            return []
         samples = self._take(self._sampler.finish(self.end)) if self.end > 0 else []
         empty = getattr(self._sampler, "empty_seconds", 0)
         if empty:
-            self.notes.append(f"{empty} seconds without a single picture were left out")
+            what = "1 second without a single picture was" if empty == 1 else f"{empty} seconds without a picture were"
+            self.notes.append(f"{what} left out")
         if self.converter.resized:
             width, height = (self.converter.size or (0, 0))[::-1]
             self.notes.append(f"the picture changes size; {self.converter.resized} frames scaled to {width}x{height}")
@@ -211,7 +222,7 @@ class VideoTrack:
     def _repair(self, time: float | None) -> float:
         """Continue a clock that is missing, jumps back, or jumps absurdly far ahead."""
         if self.first is None:
-            if time is not None and time > MAX_GAP:
+            if time is not None and time > max(MAX_GAP, self.covered()):
                 self._zero += time
                 self.notes.append(f"picture time stamps start {time:.0f} s late; taken as 0")
                 return 0.0
@@ -222,7 +233,7 @@ class VideoTrack:
             if note not in self.notes:
                 self.notes.append(note)
             return following
-        if time > self._time + MAX_GAP or time < self._time - _MAX_BACK:
+        if time > max(self._time + MAX_GAP, self.covered()) or time < self._time - _MAX_BACK:
             if len(self.notes) < 20:
                 self.notes.append(
                     f"picture time stamps jump from {self._time:.2f} s to {time:.2f} s; continued without the jump"
