@@ -10,17 +10,20 @@ import typer
 
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError
+from video_salmonn.files import write_json, write_text
 
 
 @reports_errors
 def held_out(
     manifests: Path = typer.Option(..., "--manifests", help="Folder written by: data build-embedded."),
     features: Path = typer.Option(..., "--features", help="Folder written by: data encode-embedded."),
-    out: Path = typer.Option(..., "--out", help="Folder for answers and figures; what is there is gone on with."),
+    out: Path = typer.Option(
+        ..., "--out", help="Folder for answers and figures; a stopped run of the same model is resumed."
+    ),
     model: str = typer.Option("embedded", "--model", help="Model name or folder."),
     weights: Path = typer.Option(None, "--weights", help="Folder with connector and adapter in place of the model's."),
     split: str = typer.Option("test", "--split", help="test, or dev while training."),
-    groups: str = typer.Option("all", "--groups", help="Comma-separated names of rows, or all."),
+    groups: str = typer.Option("all", "--groups", help="Comma-separated names of groups (rows of the table), or all."),
     limit: int = typer.Option(None, "--limit", min=1, help="At most so many items a row, evenly spread."),
     compared: int = typer.Option(None, "--compared", min=1, help="At most so many items a row for other conditions."),
     only_full: bool = typer.Option(False, "--only-full", help="No conditions that take something away."),
@@ -35,19 +38,25 @@ def held_out(
     import torch
 
     from video_salmonn.checkpoints.assemble import load_model
-    from video_salmonn.evaluation.held_out.groups import GROUPS
+    from video_salmonn.evaluation.held_out.groups import choose
     from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe
     from video_salmonn.evaluation.held_out.page import page
+    from video_salmonn.evaluation.settings import SETTINGS
     from video_salmonn.inference.items import parse_dtype
     from video_salmonn.training.checkpointing import load_trained
 
-    wanted = [group for group in GROUPS if groups == "all" or group.name in groups.split(",")]
-    if not wanted:
-        raise ConfigError(f"no such row: {groups}", remedy=f"one of {', '.join(group.name for group in GROUPS)}")
+    wanted = choose(groups)
+    kind = parse_dtype(dtype) or torch.float32
+    if not (manifests / f"{split}.jsonl").is_file():
+        there = sorted(file.stem for file in manifests.glob("*.jsonl"))
+        raise ConfigError(
+            f"{manifests}: no split {split!r}: there is no {split}.jsonl",
+            remedy=f"--split may be {', '.join(there)}" if there else "video-salmonn data build-embedded writes them",
+        )
     loaded, processor = load_model(model)
     if weights is not None:
         load_trained(loaded, weights)
-    loaded = loaded.eval().to(device, parse_dtype(dtype) or torch.float32)
+    loaded = loaded.eval().to(device, kind)
     frames = int(loaded.config.media["picture_frames"])
     data = HeldOut(manifests / f"{split}.jsonl", features, frames, limit)
     results: dict[str, Any] = {
@@ -63,32 +72,35 @@ def held_out(
             report=_line,
         ),
         "beside": {},
+        "missing": data.missing,
     }
     encoders = {"sounds": loaded.config.audio, "pictures": loaded.config.vision}
     probed = [group for group in wanted if not only_full and encoders.get(group.name)]
     if probed:
         train = HeldOut(manifests / "train.jsonl", features, frames)
         for group in probed:
-            kind = encoders[group.name]["kind"]
-            results["beside"][group.name] = {f"linear probe on {kind}": probe(train, data, group)}
+            encoder = encoders[group.name]["kind"]
+            results["beside"][group.name] = {f"linear probe on {encoder}": probe(train, data, group)}
     if whisper:
         from video_salmonn.evaluation.held_out.whisper import whisper_figures
 
         results["beside"] |= whisper_figures(data, wanted, out, report=_line)
+    results["settings"] = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
     if data.missing:
         stderr.print(f"{data.missing} items have no features and were left out", soft_wrap=True)
-    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "results.json", results)
     facts = {
         "model": f"`{model}`" + (f" with the weights in `{weights}`" if weights is not None else ""),
-        "data": f"the {split} split of `video-salmonn data build-embedded`, features stored in float16",
+        "weights": f"`{results['settings']['weights'][:16]}`, greedy answers",
+        "data": f"the {split} split of `video-salmonn data build-embedded`, features stored in float16"
+        + (f"; {data.missing} items without features left out" if data.missing else ""),
         "computed in": dtype,
         "command": f"`video-salmonn eval held-out --manifests {manifests} --features {features} --model {model}"
         f"{' --whisper' if whisper else ''}{f' --compared {compared}' if compared else ''} --out OUT --docs FILE`",
     }
     text = page(results, facts)
-    (out / "page.md").write_text(text, encoding="utf-8")
-    if docs is not None:
-        docs.write_text(text, encoding="utf-8")
+    for file in filter(None, (out / "page.md", docs)):
+        write_text(file, text)
     if as_json:
         emit_json(results)
     else:

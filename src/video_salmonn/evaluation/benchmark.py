@@ -22,10 +22,11 @@ from video_salmonn.evaluation.engine import Engine, HasDecoder
 from video_salmonn.evaluation.item import Prediction
 from video_salmonn.evaluation.mini.marker import NAME, read_marker
 from video_salmonn.evaluation.predictions import read_predictions, write_atomic
-from video_salmonn.evaluation.runner import Loaded, Progress, agree_on_settings, load, run_condition
+from video_salmonn.evaluation.runner import Loaded, Progress, load, run_condition
 from video_salmonn.evaluation.save.locate import MediaIndex
 from video_salmonn.evaluation.save.task import Task
 from video_salmonn.evaluation.scoring import TaskScore, score
+from video_salmonn.evaluation.settings import agree_on_settings
 from video_salmonn.evaluation.shards import Shards
 from video_salmonn.metrics.coco_java import check_tools
 from video_salmonn.metrics.intervals import LEVEL, RESAMPLES
@@ -107,7 +108,7 @@ def evaluate(
     if WHISPER in options.baselines and any(one.task.kind == "speech" for one in loaded) and whisper.decoder:
         settings["whisper"] = whisper.decoder.describe()
     if shards.first:
-        agree_on_settings(out, settings, resume=options.resume)
+        agree_on_settings(out, settings, (out / "predictions").glob("*.jsonl"), resume=options.resume)
     shards.wait()
     marker = read_marker(data)
     results: dict[str, Any] = {

@@ -56,6 +56,9 @@ def _sections(results: dict[str, Any], command: str) -> list[Section]:
         "on its implementation's scale, 0 to 10. An interval without width means that all items scored alike, no "
         "certainty.",
     ]
+    model = results.get("model", {})
+    if model.get("weights"):
+        opening.append(f"Weights measured: {Path(str(model.get('name'))).name}, fingerprint {model['weights']}.")
     if results.get("benchmark") != "SAVE":
         opening.append("Not comparable with published SAVE numbers: the same tasks and schemas, other data.")
     opening += [f"{notice[:1].upper()}{notice[1:]}." for notice in results.get("model", {}).get("notices", ())]
@@ -144,6 +147,8 @@ def _settings(results: dict[str, Any]) -> Table:
         (key, str(results[key])) for key in ("seed", "choices", "batch_size", "threads", "processes") if key in results
     ]
     rows.append(("items", str(sum(entry["n"] for entry in tasks.values()))))
+    versions = sorted({entry["prompt"]["version"] for entry in tasks.values() if entry.get("prompt")})
+    rows.append(("versions of prompts and reading rules", ", ".join(map(str, versions)) or "not recorded"))
     longest = max((entry["max_new_tokens"] for entry in tasks.values()), default=0)
     rows.append(("longest answer allowed", f"{longest} tokens"))
     clock, cpu = (sum(sum(e.get(k, {}).values()) for e in tasks.values()) for k in ("seconds", "cpu_seconds"))

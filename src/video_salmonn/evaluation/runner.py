@@ -14,7 +14,6 @@ Decisions:
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,6 @@ from video_salmonn.evaluation.predictions import (
     in_order,
     mend,
     read_predictions,
-    write_atomic,
     write_whole,
 )
 from video_salmonn.evaluation.save.locate import MediaIndex
@@ -108,50 +106,6 @@ def digest(path: Path) -> str:
 def predictions_file(out: Path, task: str, condition: str = FULL) -> Path:
     """``OUT/predictions/<task>.jsonl``; baselines have their name before the suffix."""
     return out / "predictions" / (f"{task}.jsonl" if condition == FULL else f"{task}.{condition}.jsonl")
-
-
-def agree_on_settings(out: Path, settings: dict[str, Any], *, resume: bool) -> None:
-    """Write down what will be asked, or check that it is what was asked before.
-
-    Raises:
-        ConfigError: if the folder holds another experiment, naming the first setting that differs.
-    """
-    file = out / "settings.json"
-    if file.is_file():
-        if not resume:
-            raise ConfigError(
-                f"{out} already holds an evaluation", remedy="go on with it by --resume, or choose another --out"
-            )
-        try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{file}: cannot be read as JSON: {error}", remedy="choose another --out") from error
-        if difference := _difference(before, json.loads(json.dumps(settings)), ""):
-            raise ConfigError(
-                f"{file}: the run to go on with differs in {difference}",
-                remedy="use the settings of that run, or choose another --out",
-            )
-        settings = _joined(before, settings)
-    elif any((out / "predictions").glob("*.jsonl")):
-        raise ConfigError(
-            f"{out} holds predictions but no settings.json to tell what they are of", remedy="choose another --out"
-        )
-    write_atomic(file, json.dumps(settings, ensure_ascii=False, indent=2).encode() + b"\n")
-
-
-def _difference(before: Any, now: Any, where: str) -> str:
-    """The first setting present in both that differs, as "path (before, now)"; "" if none does."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() & now.keys()):
-            if found := _difference(before[key], now[key], f"{where}.{key}" if where else key):
-                return found
-        return ""
-    return "" if before == now else f"{where} ({before!r} then, {now!r} now)"
-
-
-def _joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Tasks asked for now are added to those of before."""
-    return before | now | {"tasks": before.get("tasks", {}) | now.get("tasks", {})}
 
 
 def run_condition(

@@ -1,21 +1,28 @@
 """Held-out measuring: scores by hand, conditions, and a run over a few stored items with a random model."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from video_salmonn.checkpoints.assemble import build_tiny
+from video_salmonn.cli.main import app
 from video_salmonn.data.embedded.keys import write_keys
 from video_salmonn.data.feature_store import FeatureWriter
 from video_salmonn.data.manifest import Item, write_manifest
 from video_salmonn.errors import ConfigError
 from video_salmonn.evaluation.held_out.answers import answer_all, under
-from video_salmonn.evaluation.held_out.groups import GROUPS, balanced, both, both_parts, contains, names
-from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe
+from video_salmonn.evaluation.held_out.groups import GROUPS, balanced, both, both_parts, choose, contains, names
+from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe, read_answers
 from video_salmonn.evaluation.held_out.page import figure, page
 from video_salmonn.evaluation.held_out.probe import linear_probe
+from video_salmonn.files import write_tensors
 from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.training.checkpointing import CONNECTOR_FILE
 from video_salmonn.training.examples import Example
 
 
@@ -106,27 +113,32 @@ def test_the_probe_separates_what_a_line_can(tmp_path):
     assert linear_probe(rows, labels, centres) == ["rain", "dog", "saw"]
 
 
-def test_the_page_has_every_figure():
+def test_the_page_marks_baselines_of_fewer_items_and_gives_every_interval():
     full = {"value": 0.9, "low": 0.8, "high": 0.95}
-    conditions = {"full": full, "same_items": {"value": 0.8}, "zeroed": {"value": 0.1}}
+    conditions = {
+        "full": full,
+        "no_media": {"value": 0.05, "low": 0.0, "high": 0.2},
+        "same_items": {"value": 0.8, "low": 0.6, "high": 0.95},
+        "zeroed": {"value": 0.1, "low": 0.0, "high": 0.3},
+    }
     results = {
         "groups": {"sounds": {"items": 80, "compared": 10, "metric": "accuracy", "conditions": conditions}},
         "beside": {"sounds": {"linear probe": {"value": 0.97}}},
     }
     text = page(results, {"model": "m"})
-    assert "| sounds, ESC-10 fold 4 | 80 | accuracy | 90.0 % (80.0 to 95.0) | · | linear probe 97.0 % |" in text
-    assert "| sounds, ESC-10 fold 4 | 10 | 80.0 % | 10.0 % |" in text
+    assert (
+        "| 80 | accuracy | 90.0 % (80.0 to 95.0) | 5.0 % (0.0 to 20.0), 10 items | linear probe 97.0 % (no in" in text
+    )
+    assert "| sounds, ESC-10 fold 4 | 10 | 80.0 % (60.0 to 95.0) | 10.0 % (0.0 to 30.0) |" in text
     assert figure(None) == "·"
     assert len({group.name for group in GROUPS}) == len(GROUPS)
 
 
-def test_a_run_keeps_its_answers_and_reads_only_what_it_needs(tmp_path):
-    """Manifest and features of a few sounds and pictures; the second run asks nothing."""
-    model, processor = build_tiny(0)
-    config = model.connector.config
+def stored_sounds(folder, config):
+    """Manifests of four sounds, and features of three of them."""
     generator = torch.Generator().manual_seed(0)
     lines, keys = [], {}
-    with FeatureWriter(tmp_path / "features") as writer:
+    with FeatureWriter(folder / "features") as writer:
         for index, name in enumerate(("Rain.", "A dog barking.", "Rain.", "A saw.")):
             turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": name}]
             lines.append(Item(f"sound/esc10:{index}", {"audio": f"{index}.wav"}, turns, "sound"))
@@ -134,8 +146,15 @@ def test_a_run_keeps_its_answers_and_reads_only_what_it_needs(tmp_path):
             if index < 3:  # the last one was never encoded
                 writer.put({f"k{index}.speech": torch.randn(100, config.speech_dim, generator=generator)})
                 writer.put({f"k{index}.audio": torch.randn(4, config.audio_dim, generator=generator)})
-    write_keys(tmp_path / "features", keys)
-    write_manifest(tmp_path / "test.jsonl", lines)
+    write_keys(folder / "features", keys)
+    for split in ("test", "train"):
+        write_manifest(folder / f"{split}.jsonl", lines)
+
+
+def test_a_run_keeps_its_answers_and_reads_only_what_it_needs(tmp_path):
+    """Manifest and features of a few sounds and pictures; the second run asks nothing."""
+    model, processor = build_tiny(0)
+    stored_sounds(tmp_path, model.connector.config)
     data = HeldOut(tmp_path / "test.jsonl", tmp_path / "features", 10)
     assert data.missing == 1
     group = next(group for group in GROUPS if group.name == "sounds")
@@ -151,3 +170,91 @@ def test_a_run_keeps_its_answers_and_reads_only_what_it_needs(tmp_path):
     assert probe(data, data, group)["trained_on"] == 3
     with pytest.raises(ConfigError, match="no item"):
         HeldOut(tmp_path / "test.jsonl", tmp_path / "nothing", 10)
+
+
+def test_another_models_answers_are_never_published_under_a_new_name(tmp_path):
+    """A second run into the folder, with other weights, other features or other questions, is refused."""
+    model, processor = build_tiny(0)
+    stored_sounds(tmp_path, model.connector.config)
+    group = choose("sounds")
+    out = tmp_path / "out"
+
+    def run(model, dtype=torch.float32):
+        data = HeldOut(tmp_path / "test.jsonl", tmp_path / "features", 10)
+        return measure(model.to(dtype), processor, data, out, groups=group, only_full=True)
+
+    first = run(model)
+    assert run(build_tiny(0)[0]) == first
+    kept = (out / "answers.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match=r"settings\.json.*differs in weights"):
+        run(build_tiny(1)[0])
+    with pytest.raises(ConfigError, match="differs in dtype"):
+        run(build_tiny(0)[0], torch.bfloat16)
+    shard = next((tmp_path / "features").glob("*.safetensors"))
+    save_file({name: tensor + 1 for name, tensor in load_file(shard).items()}, shard)
+    with pytest.raises(ConfigError, match="differs in features"):
+        run(build_tiny(0)[0])
+    manifest = tmp_path / "test.jsonl"
+    manifest.write_text(manifest.read_text().replace("What?", "Which sound?"))
+    with pytest.raises(ConfigError, match="differs in"):
+        run(build_tiny(0)[0])
+    assert (out / "answers.jsonl").read_bytes() == kept
+    (out / "settings.json").unlink()
+    with pytest.raises(ConfigError, match="no settings"):
+        run(build_tiny(0)[0])
+
+
+def test_shuffled_media_do_not_depend_on_the_limit(tmp_path):
+    model, processor = build_tiny(0)
+    stored_sounds(tmp_path, model.connector.config)
+    seen = []
+    for limit in (None, 1):
+        data = HeldOut(tmp_path / "test.jsonl", tmp_path / "features", 10, limit)
+        measure(model, processor, data, tmp_path / str(limit), groups=choose("sounds"))
+        seen.append(read_answers(tmp_path / str(limit) / "answers.jsonl")["shuffled", "sound/esc10:0"])
+    assert seen[0] == seen[1]
+
+
+def test_the_command_measures_refuses_other_weights_and_names_groups_that_do_not_exist(tmp_path):
+    """``eval held-out`` from end to end with the tiny model."""
+    config = build_tiny(0)[0].connector.config
+    stored_sounds(tmp_path, config)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_tensors(other / CONNECTOR_FILE, build_tiny(1)[0].connector.state_dict())
+
+    def call(*words):
+        base = ["eval", "held-out", "--manifests", tmp_path, "--features", tmp_path / "features", "--model", "tiny"]
+        done = CliRunner().invoke(app, [str(word) for word in (*base, "--out", tmp_path / "out", "--json", *words)])
+        return done.exit_code, json.loads(done.stdout)
+
+    page_file = tmp_path / "docs.md"
+    code, found = call("--groups", "sounds", "--compared", "2", "--docs", page_file)
+    assert code == 0 and found["groups"]["sounds"]["items"] == 3 and found["missing"] == 1
+    assert found["beside"]["sounds"] and len(found["settings"]["weights"]) == 64
+    text = page_file.read_text()
+    assert found["settings"]["weights"][:16] in text and "2 items" in text and "1 items without features" in text
+    code, found = call("--groups", "sounds", "--weights", other)
+    assert code == 2 and "weights" in found["error"]["message"] and page_file.read_text() == text
+    code, found = call("--groups", "sounds,speach")
+    assert code == 2 and "'speach'" in found["error"]["message"] and "speech" in found["error"]["remedy"]
+    code, found = call("--split", "tets")
+    assert code == 2 and "'tets'" in found["error"]["message"] and "test, train" in found["error"]["remedy"]
+    code, found = call("--groups", " , ")
+    assert code == 2 and "no group" in found["error"]["message"]
+
+
+def test_every_shipped_figure_has_an_interval_or_says_that_it_has_none():
+    docs = Path(__file__).parents[3] / "docs"
+    rows = [
+        line.split("|") for line in (docs / "embedded-results.md").read_text().splitlines() if line.startswith("| ")
+    ]
+    figures = [cell for row in rows for cell in row[3:] if "%" in cell]
+    assert len(figures) > 100
+    assert [cell for cell in figures if "(" not in cell.replace("(WER <= 0.3)", "")] == []
+
+
+def test_nothing_calls_itself_the_reference_implementation():
+    root = Path(__file__).parents[3]
+    pages = [root / "README.md", root / "pyproject.toml", *(root / "docs").glob("*.md")]
+    assert [page.name for page in pages if "reference implementation" in page.read_text().lower()] == []

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from video_salmonn.data.manifest import Item
+from video_salmonn.errors import ConfigError
 from video_salmonn.metrics.intervals import bootstrap, mean, mean_interval
 from video_salmonn.metrics.scored import Scored
 from video_salmonn.metrics.text import contains_words, normalise_answer
@@ -182,3 +183,19 @@ GROUPS: tuple[Group, ...] = (
     Group("spoken-question", "a spoken question about the picture", ("spoken-question",), named),
     Group("slides", "the first or last of two pictures", ("first-picture", "last-picture"), named, "", _SENSES),
 )  # fmt: skip
+
+
+def choose(names: str) -> list[Group]:
+    """Groups of a comma-separated list, in the table's order; all of them for ``all``.
+
+    Raises:
+        ConfigError: a name that is not one of a group, or none at all; the remedy lists them.
+    """
+    wanted = {name.strip() for name in names.split(",") if name.strip()}
+    known = [group.name for group in GROUPS]
+    remedy = f"choose among {', '.join(known)}, or say all"
+    if unknown := sorted(wanted - {*known, "all"}):
+        raise ConfigError(f"no such group: {', '.join(map(repr, unknown))}", remedy=remedy)
+    if not wanted:
+        raise ConfigError("no group named", remedy=remedy)
+    return [group for group in GROUPS if "all" in wanted or group.name in wanted]

@@ -1,7 +1,12 @@
-"""Ask every held-out question under every condition that says something; answers are kept, so a stopped run goes on."""
+"""Ask every held-out question under every condition that says something; answers are kept, so a stopped run goes on.
+
+What the answers are of (weights, numerics, questions, features) is written beside them; going on with anything else is
+refused.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -18,6 +23,8 @@ from video_salmonn.evaluation.held_out.answers import answer_all, under
 from video_salmonn.evaluation.held_out.groups import GROUPS, Group
 from video_salmonn.evaluation.held_out.probe import linear_probe
 from video_salmonn.evaluation.predictions import mend
+from video_salmonn.evaluation.settings import agree_on_settings
+from video_salmonn.files import digest_file, fingerprint
 from video_salmonn.metrics.scored import Scored
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -41,6 +48,7 @@ class HeldOut:
     """
 
     def __init__(self, manifest: Path, features: Path, picture_frames: int, limit: int | None = None) -> None:
+        self.manifest = manifest
         self.store = FeatureStore(features)
         self.source = StoredFeatures(self.store, picture_frames)
         self.maker = ExampleMaker(read_items([str(manifest)]), self.source, MixingConfig(enabled=False), 0)
@@ -61,10 +69,21 @@ class HeldOut:
         """An item with its features, read now: a whole split would not fit into a small memory."""
         return self.maker.plain(self.places[item.id])
 
-    def items(self, group: Group) -> list[Item]:
-        """The group's items that have features, in the manifest's order."""
+    def items(self, group: Group, *, limited: bool = True) -> list[Item]:
+        """The group's items that have features, in the manifest's order; all of them if not ``limited``."""
         found = [item for item in self.maker.items if group.takes(item) and item.id in self.places]
-        return spread(found, self.limit)
+        return spread(found, self.limit if limited else None)
+
+    def identity(self) -> dict[str, str]:
+        """Digests of the questions and of the features they are asked about."""
+        hasher = hashlib.sha256()
+        for name in sorted(
+            {name for item in self.maker.items if item.id in self.places for name in self.source.names(item)}
+        ):
+            tensor = self.store[name].cpu().contiguous()
+            hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+            hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        return {"manifest": digest_file(self.manifest), "features": hasher.hexdigest()}
 
     def under(self, items: Sequence[Item], condition: str, others: Sequence[Item]) -> list[Example]:
         """Examples under a condition; ``shuffled`` takes the media of one of ``others`` with another answer."""
@@ -103,7 +122,7 @@ def measure(
         model: in evaluation mode.
         processor: that belongs to it.
         data: the items.
-        out: folder; ``answers.jsonl`` there is gone on with.
+        out: folder; ``answers.jsonl`` there is gone on with, if it holds answers of this model to these questions.
         groups: rows of the table.
         only_full: leave out every condition but ``full``.
         compared: conditions but ``full`` are asked on at most so many items of a row, evenly spread; None for all.
@@ -113,9 +132,13 @@ def measure(
     Returns:
         ``{group: {"items": n, "compared": m, "metric", "conditions": {name: {"value", "low", "high", "note"?}}}}``;
         ``same_items`` among the conditions is ``full`` on the m items that the others were asked on.
+
+    Raises:
+        ConfigError: the folder holds answers of another model, to other questions, or about other features.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / ANSWERS
+    agree_on_settings(out, settings_of(model, data), [path], resume=True)
     known = read_answers(path)
     results: dict[str, Any] = {}
     for group in groups:
@@ -133,7 +156,7 @@ def measure(
                 answers = answer_all(
                     model,
                     processor,
-                    data.under(missing, condition, items),
+                    data.under(missing, condition, data.items(group, limited=False)),
                     condition=condition,
                     new_tokens=group.new_tokens,
                     batch=batch,
@@ -153,6 +176,18 @@ def measure(
             "conditions": figures,
         }
     return results
+
+
+def settings_of(model: VideoSalmonnForConditionalGeneration, data: HeldOut) -> dict[str, Any]:
+    """What an answer depends on, JSON-ready: the model's weights and numerics, how it answers, what it is asked."""
+    device = next(model.connector.parameters()).device.type
+    return {
+        "weights": fingerprint(model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "autocast": str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "off",
+        "decoding": "greedy",
+        **data.identity(),
+    }
 
 
 def probe(train: HeldOut, held_out: HeldOut, group: Group) -> dict[str, Any]:

@@ -11,14 +11,19 @@ from video_salmonn.evaluation.held_out.groups import GROUPS, SYNONYMS
 _ABSENT = "·"
 
 
-def figure(scored: Mapping[str, Any] | None, *, interval: bool = True) -> str:
-    """``40.1 % (38.3 to 42.1)``; a dot where nothing was measured."""
+def figure(scored: Mapping[str, Any] | None, *, items: int | None = None) -> str:
+    """``40.1 % (38.3 to 42.1)``, with ``, 24 items`` where ``items`` is given; a dot where nothing was measured.
+
+    A figure without an interval (a single item, or one that the bootstrap cannot give) says so.
+    """
     if scored is None or scored.get("value") is None:
         return _ABSENT
     text = f"{100 * scored['value']:.1f} %"
-    if interval and scored.get("low") is not None:
+    if scored.get("low") is not None:
         text += f" ({100 * scored['low']:.1f} to {100 * scored['high']:.1f})"
-    return text
+    else:
+        text += " (no interval)"
+    return text + (f", {items} items" if items is not None else "")
 
 
 def _row(*cells: str) -> str:
@@ -39,7 +44,9 @@ def page(results: Mapping[str, Any], facts: Mapping[str, str]) -> str:
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += [
         "",
-        "Figures in brackets are 95 % bootstrap intervals over items. For word error rates less is better.",
+        "Figures in brackets are 95 % bootstrap intervals over items. For word error rates less is better. A figure",
+        "covers all items of its row unless it states a number of items. An interval without width means that all",
+        "items scored alike, which is no certainty.",
         "Nothing here was trained on: other speakers, folds, pictures, and wordings of the questions.",
         "",
         _row("what", "items", "metric", "the model", "no media", "others"),
@@ -47,6 +54,7 @@ def page(results: Mapping[str, Any], facts: Mapping[str, str]) -> str:
     ]
     for name, result in groups.items():
         conditions = result["conditions"]
+        fewer = result["compared"] if result["compared"] < result["items"] else None
         others = "; ".join(f"{who} {figure(scored)}" for who, scored in beside.get(name, {}).items())
         note = conditions["full"].get("note")
         lines.append(
@@ -55,7 +63,7 @@ def page(results: Mapping[str, Any], facts: Mapping[str, str]) -> str:
                 str(result["items"]),
                 result["metric"],
                 figure(conditions["full"]),
-                figure(conditions.get("no_media"), interval=False),
+                figure(conditions.get("no_media"), items=fewer),
                 others or _ABSENT,
             )
         )
@@ -66,13 +74,15 @@ def page(results: Mapping[str, Any], facts: Mapping[str, str]) -> str:
             "",
             "## With something taken away",
             "",
+            "`full` here is of the same items as the others of its row, evenly spread over those of the first table.",
+            "",
             _row("what", "items", "full", *shown),
             _row(*["---"] * (len(shown) + 3)),
         ]
         for name, result in groups.items():
             conditions = result["conditions"]
             if any(condition in conditions for condition in shown):
-                cells = [figure(conditions.get(condition), interval=False) for condition in ("same_items", *shown)]
+                cells = [figure(conditions.get(condition)) for condition in ("same_items", *shown)]
                 lines.append(_row(titles.get(name, name), str(result["compared"]), *cells))
         lines += [
             "",

@@ -12,9 +12,12 @@ from video_salmonn.checkpoints.embedded import part_directory
 from video_salmonn.data.embedded.render import render_sound
 from video_salmonn.evaluation.held_out.groups import Group
 from video_salmonn.evaluation.held_out.measure import ANSWERS, HeldOut, append_answers, read_answers
+from video_salmonn.evaluation.settings import agree_on_settings
 from video_salmonn.evaluation.whisper_baseline import WhisperDecoder
+from video_salmonn.files import digest_file
 
 CONDITION = "whisper"
+PART = "whisper-base"
 
 
 def whisper_figures(
@@ -23,8 +26,14 @@ def whisper_figures(
     """Word error rates of Whisper base on the rows of speech alone; answers are kept like the model's.
 
     Its text is scored and never shown to our model.
+
+    Raises:
+        ConfigError: the folder holds answers of another Whisper.
     """
     path = out / ANSWERS
+    weights = part_directory(PART) / "model.safetensors"
+    if weights.is_file():
+        agree_on_settings(out, {"whisper": digest_file(weights)}, [path], resume=True)
     known = read_answers(path)
     decoder: WhisperDecoder | None = None
     figures: dict[str, Any] = {}
@@ -35,7 +44,7 @@ def whisper_figures(
         for number, item in enumerate(items, 1):
             if (CONDITION, item.id) in known:
                 continue
-            decoder = decoder or WhisperDecoder.from_folder(part_directory("whisper-base"))
+            decoder = decoder or WhisperDecoder.from_folder(part_directory(PART))
             samples = render_sound(item.media["audio"], Path(item.extra["_root"]))
             (answer,) = decoder.transcribe([torch.from_numpy(samples)])
             append_answers(path, CONDITION, [item], [answer])
