@@ -13,6 +13,7 @@ from video_salmonn.cache import Cache
 from video_salmonn.checkpoints.assemble import build_tiny, load_model
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.errors import ConfigError
+from video_salmonn.files import fingerprint
 from video_salmonn.inference.media_store import MediaStore
 from video_salmonn.model import adapters
 from video_salmonn.model.configuration import VideoSalmonnConfig
@@ -107,7 +108,7 @@ def _live(
 ) -> LiveFeatures:
     """The model's own encoders, behind the recipe's cache."""
     cache = Cache(folder=Path(recipe.data.cache) if recipe.data.cache else None)
-    return LiveFeatures(MediaStore(model, processor, cache, f"{recipe.model}/{recipe.seed}"))
+    return LiveFeatures(MediaStore(model, processor, cache, fingerprint(model.tower)))
 
 
 def pack_recipe(
