@@ -11,6 +11,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoProcessor,
+    BertTokenizer,
     LlamaConfig,
     Trainer,
     TrainingArguments,
@@ -22,6 +23,7 @@ from video_salmonn.connector import diversity_loss
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.media import load_clip
 from video_salmonn.model import adapters
+from video_salmonn.model.byte_tokenizer import byte_tokenizer
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import preset
 from video_salmonn.model.presets import tiny as tiny_config
@@ -431,3 +433,16 @@ def test_features_by_their_library_names_equal_what_the_model_encodes(tiny):
         assert torch.equal(visual[index], model.tower.visual_tokens_of(item, (ids[index], mask)))
         assert torch.equal(sound[index][0], item.speech)
         assert torch.equal(sound[index][1], item.audio)
+
+
+def test_a_long_question_keeps_the_beginning_token_that_instructblip_reads(tmp_path):
+    words = tmp_path / "vocab.txt"
+    words.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "early", "late"]))
+    config = preset("tiny")
+    processor = VideoSalmonnProcessor.from_config(config, byte_tokenizer(), BertTokenizer(str(words)))
+    ids, mask = processor.instruction(["early " * 300 + "late " * 400, "late"])
+    assert ids.shape == (2, 512) and mask[0].all()
+    tokens = processor.qformer_tokenizer.convert_ids_to_tokens(ids[0].tolist())
+    assert tokens[0] == "[CLS]" and tokens[-1] == "[SEP]"
+    assert tokens[1:-1] == ["early"] * 110 + ["late"] * 400, "what a question ends with is what it asks"
+    assert processor.qformer_tokenizer.convert_ids_to_tokens(ids[1][:3].tolist()) == ["[CLS]", "late", "[SEP]"]

@@ -102,6 +102,28 @@ def test_a_video_without_a_sound_track_is_shown_alone_and_never_asked_about_its_
     assert muted.rule == "as it is" and muted.features.speech is None
 
 
+def test_files_that_cannot_be_opened_cost_their_items_also_where_they_are_borrowed_or_validated(
+    tmp_path: Path, cache: Path
+) -> None:
+    rows = entries(8)
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    bad = ["loop.mp4", "folder.mp4", "n" * 300 + ".mp4", "nul\0.mp4"]
+    for row, name in zip(rows, bad):
+        row["media"] = {"audio": name}
+    for row in rows[4:]:
+        row["media"]["audio"] = None
+    rows.append({**rows[0], "id": "heard", "media": {"audio": rows[4]["media"]["video"]}})
+    manifest = write(tmp_path / "m.jsonl", rows)
+    more = (f"data.train=[{manifest}]", f"data.validation={manifest}", "validate_every=3", "max_steps=3")
+    mixed = ("mixing.enabled=true", "mixing.video_mix=1.0", "batch_size=9", "micro_batch=9", "save_every=0")
+    trainer, lines = run(recipe(tmp_path, cache, *more, *mixed))
+    assert set(trainer.broken) == {row["id"] for row in rows[:4]}, "whoever borrows from them is not lost"
+    assert trainer.rules["video+sound, both questions"] > 0
+    validated = next(line for line in lines if "validation_loss" in line)
+    assert (validated["validation_items"], validated["validation_skipped"]) == (5, 4)
+
+
 def test_the_state_of_the_fp16_scaler_is_kept(tmp_path: Path, cache: Path) -> None:
     for scale in (512.0, 64.0):
         trainer = build_trainer(recipe(tmp_path, cache))

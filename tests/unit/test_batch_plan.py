@@ -15,9 +15,17 @@ from video_salmonn.training.examples import BatchPlan, repeated
 def test_every_epoch_takes_every_item_once(count, batch, group):
     lengths = [random.Random(i).random() for i in range(count)]
     plan = BatchPlan(count, batch, 3, lengths, group)
-    drawn = [index for step in range(3 * count) for index in plan(step)[1]]
+    drawn = [index for step in range(3 * count) for _, index in plan(step)]
     for epoch in range(3):
         assert sorted(drawn[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+@pytest.mark.parametrize(("count", "batch"), [(10, 4), (3, 8)])
+def test_a_step_that_reaches_over_the_border_of_an_epoch_knows_each_items_epoch(count, batch):
+    plan = BatchPlan(count, batch, 3)
+    drawn = [place for step in range(15) for place in plan(step)]
+    assert [epoch for epoch, _ in drawn] == [position // count for position in range(15 * batch)]
+    assert len(set(drawn)) == len(drawn), "no item is made twice from the same random numbers"
 
 
 def test_a_step_is_the_same_wherever_a_run_begins():
@@ -35,11 +43,11 @@ def test_like_lengths_share_a_batch():
         grouped, shuffled = BatchPlan(800, 8, 0, lengths, 10), BatchPlan(800, 8, 0)
 
         def waste(plan, steps=epoch_steps):
-            batches = [[lengths[i] for i in plan(step)[1]] for step in steps]
+            batches = [[lengths[i] for _, i in plan(step)] for step in steps]
             return sum(max(batch) * len(batch) - sum(batch) for batch in batches) / sum(map(sum, batches))
 
         assert waste(grouped) < 0.15 < 0.5 < waste(shuffled)
-    longest = [max(lengths[i] for i in BatchPlan(800, 8, 0, lengths, 10)(step)[1]) for step in range(100)]
+    longest = [max(lengths[i] for _, i in BatchPlan(800, 8, 0, lengths, 10)(step)) for step in range(100)]
     assert any(a > b for a, b in pairwise(longest))  # batches are shuffled again, not run from short to long
 
 

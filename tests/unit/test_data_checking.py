@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,40 @@ def test_every_bad_line_and_missing_file_is_named(manifest: Path) -> None:
     assert "not JSON" in account.problems[0].reason
     assert "line 1" in account.problems[1].reason
     assert (account.items, account.decoded, account.tasks["demo"]) == (8, 0, 8)
+
+
+def unreadable(folder: Path) -> dict[str, str]:
+    """Names of files that cannot be opened, or must not be, and what is said about them."""
+    (folder / "loop.mp4").symlink_to("loop.mp4")
+    (folder / "folder.mp4").mkdir()
+    os.mkfifo(folder / "pipe.mp4")
+    return {
+        "loop.mp4": "cannot be read",
+        "folder.mp4": "is no file but a folder",
+        "pipe.mp4": "is no file but a pipe",
+        "n" * 300 + ".mp4": "cannot be read",
+        "nul\0.mp4": "cannot be read",
+        "loop.mp4/inside.mp4": "cannot be read",
+    }
+
+
+def test_files_that_cannot_be_opened_are_each_one_problem(tmp_path: Path) -> None:
+    names = unreadable(tmp_path)
+    lines = [line(f"item {number}", {"video": name}) for number, name in enumerate(names)]
+    path = tmp_path / "m.jsonl"
+    path.write_text("\n".join([*lines, line("good", {"video": str(MEDIA / "flower.webm")})]) + "\n")
+    account = check_manifest(path, decode=True)
+    assert {p.file: p.reason.split(" (")[0] for p in account.problems} == {
+        name: reason + (" or device" if "pipe" in reason else "") for name, reason in names.items()
+    }
+    assert account.decoded == 1
+
+
+def test_an_item_with_a_video_and_a_picture_is_a_problem_since_only_one_would_be_shown(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(line("both", {"video": str(MEDIA / "flower.webm"), "image": "a.png"}) + "\n")
+    (problem,) = check_manifest(path).problems
+    assert problem.line == 1 and "a video and a picture" in problem.reason
 
 
 def test_decoding_finds_what_looking_cannot(manifest: Path) -> None:

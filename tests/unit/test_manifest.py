@@ -42,6 +42,7 @@ def test_an_item_may_be_text_alone():
         ({"media": {"video": ""}}, "at least one of"),
         ({"media": {"video": 3}}, "media.video must be"),
         ({"media": {"video": "a", "start": 3, "end": 2}}, "no interval"),
+        ({"media": {"video": "a.mp4", "image": "a.png"}}, "a video and a picture"),
         ({"conversation": []}, "empty"),
         ({"conversation": [{"role": "user", "content": "x"}]}, "last turn"),
         ({"conversation": [{"role": "assistant", "content": "x"}]}, "no user turn"),

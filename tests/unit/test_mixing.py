@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from video_salmonn.data.manifest import Item
-from video_salmonn.data.mixing import SPOKEN_CAPTION, MixingConfig, Pools, lower_first, mix
+from video_salmonn.data.mixing import SPOKEN_CAPTION, MixingConfig, Pools, lower_first, mix, unmixed
+from video_salmonn.errors import ConfigError, MediaError
+from video_salmonn.model.aliases import ALIASES
 
 
 def item(name: str, media: dict, question: str = "What is it?", answer: str = "A thing.") -> Item:
@@ -20,7 +23,8 @@ IMAGE = item("image", {"image": "a.png"}, "What do you see?", "A dog.")
 VIDEO = item("video", {"video": {"length": 2, "slides": []}}, "What happens?", "A man runs.")
 SOUND = item("sound", {"audio": "b.wav"}, "What is said?", "Hello there.")
 PAIR = item("pair", {"video": "c.mp4", "audio": "c.mp4"}, "What is said?", "Good day.")
-POOLS = Pools.of([IMAGE, VIDEO, SOUND, PAIR])
+TWIN = item("twin", {"video": "d.mp4", "audio": "d.mp4"}, "What is said?", "Good night.")
+POOLS = Pools.of([IMAGE, VIDEO, SOUND, PAIR, TWIN])
 
 
 def draw(what: Item, config: MixingConfig, n: int = 2000) -> list:
@@ -76,15 +80,108 @@ def test_pairs_become_matching_questions_and_half_of_those_are_swapped() -> None
     assert len(matching) / len(drawn) == pytest.approx(0.1, abs=0.015)
     swapped = [m for m in matching if m.conversation[1]["content"] == "No."]
     assert len(swapped) / len(matching) == pytest.approx(0.5, abs=0.06)
-    assert all(m.sound is SOUND for m in swapped)
+    assert all(m.sight is PAIR and m.sound is TWIN for m in swapped)
     kept = [m for m in matching if m.conversation[1]["content"] == "Yes."]
     assert all(m.sound is PAIR and m.sight is PAIR for m in kept)
 
 
-def test_spoken_caption_matching_replaces_its_tag_by_yes_or_no() -> None:
-    tagged = item("cap", {"image": "a.png", "audio": "a.wav"}, "Is it described?", SPOKEN_CAPTION)
-    answers = Counter(m.conversation[1]["content"] for m in draw(tagged, MixingConfig(), 400))
-    assert set(answers) == {"Yes.", "No."}
+def caption(number: int, picture: str | None = None) -> Item:
+    media = {"image": picture or f"{number}.png", "audio": f"{number}.wav"}
+    return item(f"cap{number}", media, "Is it described?", SPOKEN_CAPTION)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_spoken_caption_is_swapped_with_a_spoken_caption_of_another_picture(enabled: bool) -> None:
+    captions = [caption(0), caption(1, "0.png"), caption(2), caption(3)]  # the first two describe one picture
+    pools = Pools.of([*captions, IMAGE, VIDEO, SOUND, PAIR, TWIN])
+    config = MixingConfig(enabled=enabled)
+    drawn = [mix(captions[0], pools, config, random.Random(i)) for i in range(600)]
+    answers = Counter(m.conversation[1]["content"] for m in drawn)
+    assert set(answers) == {"Yes.", "No."} and answers["No."] / 600 == pytest.approx(0.5, abs=0.06)
+    swapped = Counter(m.sound.id for m in drawn if m.conversation[1]["content"] == "No.")
+    assert set(swapped) == {"cap2", "cap3"}, "no audiobook, no sound event, no caption of the same picture"
+    assert all(m.sound is captions[0] for m in drawn if m.conversation[1]["content"] == "Yes.")
+
+
+def test_a_pair_is_swapped_within_its_source_and_never_with_its_own_file() -> None:
+    def pair(name: str, file: str, source: str, task: str = "t") -> Item:
+        return replace(item(name, {"video": file, "audio": file}), source=source, task=task)
+
+    own, again = pair("a", "a.mp4", "LRS"), pair("b", "a.mp4", "LRS")
+    near, far, other = pair("c", "c.mp4", "LRS"), pair("d", "d.mp4", "How2"), pair("e", "e.mp4", "Music", "music")
+    rng = random.Random(0)
+    pools = Pools.of([own, again, near, far, other, SOUND])
+    assert {pools.another(own, rng).id for _ in range(50)} == {"c"}
+    pools = Pools.of([own, again, far, other, SOUND])
+    assert {pools.another(own, rng).id for _ in range(50)} == {"d"}, "the task is the next best"
+    pools = Pools.of([own, again, other, SOUND])
+    assert pools.another(own, rng) is None
+    drawn = [mix(own, pools, MixingConfig(matching=1.0), random.Random(i)) for i in range(50)]
+    assert {m.rule for m in drawn} == {"as it is"}, "with nothing to swap with it is not asked at all, not always Yes"
+
+
+def test_spoken_captions_with_nothing_to_swap_with_are_refused_and_pairs_are_told() -> None:
+    config = MixingConfig()
+    for alone in ([caption(0), SOUND, PAIR], [caption(0), caption(1, "0.png")]):
+        with pytest.raises(ConfigError, match=r"cap0: .*always be Yes"):
+            Pools.of(alone).check(alone, config)
+    lonely = [PAIR, IMAGE, SOUND]
+    assert "1 of 1 items" in Pools.of(lonely).check(lonely, config)[0]
+    assert Pools.of(lonely).check(lonely, MixingConfig(matching=0)) == []
+    assert Pools.of(lonely).check(lonely, MixingConfig(enabled=False)) == []
+    fine = [PAIR, TWIN, IMAGE, SOUND, caption(0), caption(1)]
+    assert Pools.of(fine).check(fine, config) == []
+    assert "answered Yes" in Pools.of(fine).check(fine, MixingConfig(swap=0.0))[0]
+    silent = [IMAGE, VIDEO]
+    assert "nothing is laid under" in Pools.of(silent).check(silent, config)[0]
+
+
+def test_a_caption_item_that_lacks_its_picture_is_never_learned_literally() -> None:
+    broken = item("cap", {"audio": "a.wav"}, "Is it described?", SPOKEN_CAPTION)
+    for make in (
+        lambda: mix(broken, POOLS, MixingConfig(), random.Random(0)),
+        lambda: unmixed(broken, POOLS, MixingConfig(), 0),
+    ):
+        with pytest.raises(MediaError, match="needs a picture and a sound"):
+            make()
+
+
+def test_validation_asks_spoken_captions_and_never_scores_the_tag() -> None:
+    captions = [caption(number) for number in range(60)]
+    pools = Pools.of(captions)
+    asked = [unmixed(entry, pools, MixingConfig(enabled=False), 0) for entry in captions]
+    answers = Counter(m.conversation[1]["content"] for m in asked)
+    assert set(answers) == {"Yes.", "No."} and min(answers.values()) > 15
+    assert asked == [unmixed(entry, pools, MixingConfig(enabled=False), 0) for entry in captions]
+    assert all((m.sound is m.sight) == (m.conversation[1]["content"] == "Yes.") for m in asked)
+
+
+def test_a_later_question_of_a_borrowed_dialogue_is_not_asked_without_its_context() -> None:
+    turns = [*SOUND.conversation, {"role": "user", "content": "And then?"}, {"role": "assistant", "content": "More."}]
+    dialogue = Item("dialogue", {"audio": "d.wav"}, turns, "t")
+    pools = Pools.of([IMAGE, SOUND, dialogue])
+    drawn = [mix(IMAGE, pools, MixingConfig(), random.Random(i)) for i in range(300)]
+    assert {m.sound.id for m in drawn} == {"sound"}
+    assert mix(dialogue, pools, MixingConfig(), random.Random(0)).conversation == turns
+
+
+def test_an_alias_is_written_out_in_a_wording_drawn_for_item_and_epoch() -> None:
+    tagged = item("asr", {"audio": "a.wav"}, "<asr>", "Hello.")
+    pools = Pools.of([tagged, IMAGE, PAIR, TWIN])
+    drawn = [mix(tagged, pools, MixingConfig(), random.Random(i)).conversation[0]["content"] for i in range(200)]
+    assert set(drawn) == set(ALIASES["asr"])
+    assert drawn == [
+        mix(tagged, pools, MixingConfig(), random.Random(i)).conversation[0]["content"] for i in range(200)
+    ]
+    assert unmixed(tagged, pools, MixingConfig(), 0).conversation[0]["content"] == ALIASES["asr"][0]
+    pictured = item("cap", {"image": "a.png"}, "<audiocaption>", "A dog.")
+    for entry in (IMAGE, pictured):
+        for i in range(300):  # borrowed and joined questions, too
+            asked = mix(entry, pools, MixingConfig(), random.Random(i)).conversation[0]["content"]
+            assert "<" not in asked
+    dialogue = Item("d", {"audio": "d.wav"}, [*tagged.conversation, *tagged.conversation], "t")
+    turns = mix(dialogue, pools, MixingConfig(), random.Random(1)).conversation
+    assert {turns[0]["content"], turns[2]["content"]} <= set(ALIASES["asr"])
 
 
 def test_dialogues_are_never_joined_with_another_question() -> None:

@@ -37,6 +37,8 @@ def command(
     from video_salmonn.training.stage import build_trainer
 
     trainer = build_trainer(loaded)
+    for note in trainer.maker.notes if trainer.accelerator.is_main_process else ():
+        stderr.print(note, style="bold", markup=False, soft_wrap=True)
     if dry_run:
         account = trainer.dry_run()
         if as_json:

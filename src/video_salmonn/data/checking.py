@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -105,16 +107,30 @@ def check_manifest(path: Path, *, decode: bool = False, workers: int = 2) -> Acc
     account.files = len(uses)
     there: dict[Path, _Use] = {}
     for file, use in uses.items():
-        if not file.is_file():
-            account.problems.append(Problem(use.line, use.name, "no such file"))
-        elif not file.stat().st_size:
-            account.problems.append(Problem(use.line, use.name, "holds zero bytes"))
+        reason = _unusable(file)
+        if reason:
+            account.problems.append(Problem(use.line, use.name, reason))
         else:
             there[file] = use
     if decode:
         _decode(there, account, workers)
     account.problems.sort(key=lambda problem: (problem.line, problem.file))
     return account
+
+
+def _unusable(file: Path) -> str:
+    """Why a file cannot be used, as far as looking at it tells; empty where it can."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return "no such file"
+    except (OSError, ValueError) as error:  # a loop of links, a folder that may not be entered, a name too long
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    if not stat.S_ISREG(status.st_mode):
+        return "is no file but a folder" if stat.S_ISDIR(status.st_mode) else "is no file but a pipe or device"
+    if not os.access(file, os.R_OK):
+        return "cannot be read (Permission denied)"
+    return "" if status.st_size else "holds zero bytes"
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -91,6 +91,8 @@ def _check(value: Any, fail: Any) -> Item:
         silenced = stream == "audio" and media.get(stream, "") is None
         if not silenced and not isinstance(media.get(stream, ""), (str, dict)):
             fail(f"media.{stream} must be a path or a recipe object")
+    if media.get("video") and media.get("image"):
+        fail("media names a video and a picture; an item shows one of them")
     start, end = media.get("start", 0), media.get("end")
     if not isinstance(start, (int, float)) or start < 0 or (end is not None and not end > start):
         fail(f"media times start={start!r}, end={end!r} are no interval")

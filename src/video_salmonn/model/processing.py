@@ -237,7 +237,7 @@ class VideoSalmonnProcessor(ProcessorMixin):
         limit = min(
             INSTRUCTION_TOKENS, int((self.config.instruction_qformer or {}).get("max_position_embeddings", 512))
         )
-        rows = [row[-limit:] for row in rows]
+        rows = [row if len(row) <= limit else [row[0], *row[1 - limit :]] for row in rows]  # [CLS] stays in front
         width = max(len(row) for row in rows)
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])

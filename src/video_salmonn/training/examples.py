@@ -14,7 +14,7 @@ from video_salmonn.data.embedded.keys import MediaKeys
 from video_salmonn.data.feature_batch import STEPS_PER_FRAME, ClipFeatures, augment_picture, augment_sound
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
-from video_salmonn.data.mixing import PLAIN, Mixed, MixingConfig, Pools, has_sight, has_sound, mix
+from video_salmonn.data.mixing import SPOKEN_CAPTION, Mixed, MixingConfig, Pools, mix, unmixed
 from video_salmonn.errors import ConfigError, EmptyMediaError, ManifestError, MediaError
 from video_salmonn.inference.media_store import MediaStore
 from video_salmonn.model.inputs import MediaFeatures
@@ -141,7 +141,13 @@ class LiveFeatures:
     def _get(self, item: Item, name: str, **options: Any) -> MediaFeatures:
         path = Path(item.extra["_root"]) / str(item.media[name])
         span = {k: item.media[k] for k in ("start", "end") if item.media.get(k) is not None}
-        return self.media.get(str(path), **options, **span).features
+        if "\0" in str(path):
+            raise MediaError(repr(str(path)), "is no file name", remedy="correct the manifest")
+        try:
+            return self.media.get(str(path), **options, **span).features
+        except OSError as error:  # whatever keeps a file from being opened costs its item, not the run
+            reason = f"cannot be read ({error.strerror or error})"
+            raise MediaError(str(path), reason, remedy="check the path and its permissions") from error
 
     def frames(self, item: Item) -> int:
         """0: known only once it is decoded."""
@@ -235,6 +241,14 @@ def varied(features: MediaFeatures, rng: random.Random) -> MediaFeatures:
     return replace(features, visual=augment_picture(clip, rng).visual)
 
 
+TRIES = 4
+"""Mixtures tried before an item stays as it is, where what it borrows cannot be used."""
+
+
+class _BorrowedError(MediaError):
+    """Media of another item, borrowed for a mixture, cannot be used."""
+
+
 class ExampleMaker:
     """Makes example number ``index`` of an epoch, always the same for the same seed.
 
@@ -261,12 +275,26 @@ class ExampleMaker:
         self.seed = seed
         self.augment = augment
         self.pools = Pools.of(self.items)
+        self.notes = self.pools.check(self.items, mixing)
+        """What mixing cannot do with these items."""
 
     def make(self, index: int, epoch: int) -> Example:
-        """One example. Raises MediaError where its media cannot be used."""
+        """One example. Raises MediaError where its own media cannot be used.
+
+        What is borrowed and cannot be used is replaced, so that a bad item costs one item.
+        """
         item = self.items[index]
         rng = random.Random(f"{self.seed}/{epoch}/{index}")
-        example = self._with_what_is_there(item, mix(item, self.pools, self.mixing, rng))
+        example: Example | None = None
+        for _ in range(TRIES):
+            mixed = mix(item, self.pools, self.mixing, rng)
+            try:
+                example = self._with_what_is_there(item, mixed)
+                break
+            except _BorrowedError:
+                continue
+        if example is None:
+            example = self._with_what_is_there(item, unmixed(item, self.pools, self.mixing, self.seed))
         if not self.augment or example.features is None:
             return example
         return replace(example, features=varied(example.features, rng))
@@ -274,8 +302,7 @@ class ExampleMaker:
     def plain(self, index: int) -> Example:
         """The item as it is, without mixing (validation)."""
         item = self.items[index]
-        sight, sound = (item if has_sight(item) else None), (item if has_sound(item) else None)
-        return self._with_what_is_there(item, Mixed(sight, sound, list(item.conversation), PLAIN))
+        return self._with_what_is_there(item, unmixed(item, self.pools, self.mixing, self.seed))
 
     def lengths(self) -> list[float]:
         """About how many tokens each item takes."""
@@ -288,14 +315,24 @@ class ExampleMaker:
             return self.assemble(item, mixed)
         except EmptyMediaError:
             own = "video" in item.media and item.media.get("audio") == item.media["video"]
-            if mixed.sound is not item or not own:
+            if mixed.sound is not item or not own or item.answer == SPOKEN_CAPTION:
                 raise
-            return self.assemble(item, Mixed(mixed.sight, None, list(item.conversation), "no sound track"))
+            alone = unmixed(item, self.pools, self.mixing, self.seed).conversation
+            return self.assemble(item, Mixed(mixed.sight, None, alone, "no sound track"))
+
+    def _features(self, kind: str, of: Item | None, item: Item) -> MediaFeatures | None:
+        if of is None:
+            return None
+        try:
+            return self.source.sight(of) if kind == "sight" else self.source.sound(of)
+        except MediaError as error:
+            if of is item:
+                raise
+            raise _BorrowedError(error.source, f"borrowed for {item.id}: {error.reason}") from error
 
     def assemble(self, item: Item, mixed: Mixed) -> Example:
         """Join the features that a mixed example is made of."""
-        sight = self.source.sight(mixed.sight) if mixed.sight is not None else None
-        sound = self.source.sound(mixed.sound) if mixed.sound is not None else None
+        sight, sound = self._features("sight", mixed.sight, item), self._features("sound", mixed.sound, item)
         features = sight
         if sound is not None:
             features = sound
@@ -327,11 +364,11 @@ class BatchPlan:
         self.lengths, self.group = (lengths, group) if group else (None, 0)
         self._orders: dict[int, list[int]] = {}
 
-    def __call__(self, step: int) -> tuple[int, list[int]]:
-        """(epoch, item indices) of a step counted from 0."""
+    def __call__(self, step: int) -> list[tuple[int, int]]:
+        """(epoch, item index) of each place in a step counted from 0; a step may reach into the next epoch."""
         first = step * self.batch
-        places = (divmod(position, self.count) for position in range(first, first + self.batch))
-        return first // self.count, [self._order(epoch)[place] for epoch, place in places]
+        places = [divmod(position, self.count) for position in range(first, first + self.batch)]
+        return [(epoch, self._order(epoch)[place]) for epoch, place in places]
 
     def _order(self, epoch: int) -> list[int]:
         if epoch not in self._orders:

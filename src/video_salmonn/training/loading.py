@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from video_salmonn.errors import ContextError, MediaError
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -88,22 +89,17 @@ class Loader:
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _plan(self, step: int) -> tuple[int, list[int]]:
-        epoch, indices = self._batches(step)
-        return epoch, indices[self.rank :: self.world]
+    def _plan(self, step: int) -> list[tuple[int, int]]:
+        return self._batches(step)[self.rank :: self.world]
 
     def _submit(self, step: int) -> list[Future[Example]]:
         assert self._threads is not None
-        epoch, indices = self._plan(step)
-        return [self._threads.submit(self.maker.make, index, epoch) for index in indices]
+        return [self._threads.submit(self.maker.make, index, epoch) for epoch, index in self._plan(step)]
 
     def _makes(self, step: int) -> tuple[list[int], list[Made]]:
         """Indices of a step, and what gives each example: begun before, or made on the spot."""
-        epoch, indices = self._plan(step)
+        plan = self._plan(step)
+        indices = [index for _, index in plan]
         if self._ahead is not None and self._ahead[0] == step:
             return indices, [future.result for future in self._ahead[1]]
-        return indices, [_making(self.maker, index, epoch) for index in indices]
-
-
-def _making(maker: ExampleMaker, index: int, epoch: int) -> Made:
-    return lambda: maker.make(index, epoch)
+        return indices, [partial(self.maker.make, index, epoch) for epoch, index in plan]

@@ -383,6 +383,7 @@ class Trainer:
                 "diversity_loss": float(diversity),
             },
             "broken": loaded.broken,
+            "notes": self.maker.notes,
             "disk_free": checkpointing.disk_free(self.out),
         }
 
