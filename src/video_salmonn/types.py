@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from video_salmonn.wording import counted
+
 if TYPE_CHECKING:
     import torch
 
@@ -35,7 +37,7 @@ class FrameBatch:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
             raise ValueError(f"frames must be uint8 (T, H, W, 3), got {self.frames.dtype} {self.frames.shape}")
         if self.times.shape != (self.frames.shape[0],):
-            raise ValueError(f"{self.frames.shape[0]} frames need as many times, got {self.times.shape}")
+            raise ValueError(f"{counted(self.frames.shape[0], 'frame', 'need')} as many times, got {self.times.shape}")
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])

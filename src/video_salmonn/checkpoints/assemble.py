@@ -18,6 +18,7 @@ from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import PRESETS, apply_profile, embedded, tiny
 from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.wording import counted
 
 Loaded = tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]
 ASSETS = Path(__file__).parent.parent / "assets" / "embedded"
@@ -130,7 +131,8 @@ def _check_loaded(report: dict[str, Any], trained: dict[str, torch.Tensor]) -> N
     unexpected = list(report["unexpected_keys"])
     if missing or unexpected:
         raise CheckpointError(
-            f"embedded model: {len(missing)} tensors missing {sorted(missing)[:3]}, {len(unexpected)} without a place "
+            f"embedded model: {counted(len(missing), 'tensor')} missing {sorted(missing)[:3]}, "
+            f"{len(unexpected)} without a place "
             f"{sorted(unexpected)[:3]}",
             remedy="the trained weights are of another version of this package: train or export them again",
         )

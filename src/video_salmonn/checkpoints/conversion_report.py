@@ -6,6 +6,7 @@ from typing import Any
 
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.version import __version__
+from video_salmonn.wording import counted
 
 RECORD = "CONVERSION.md"
 
@@ -13,7 +14,9 @@ RECORD = "CONVERSION.md"
 def choices(config: VideoSalmonnConfig) -> list[str]:
     """What the files do not tell, and how it was settled."""
     connector, lora = config.connector_config, config.lora or {}
-    levels = ", ".join(f"{level.frames} frames with {level.queries} queries" for level in connector.levels)
+    levels = ", ".join(
+        f"{counted(level.frames, 'frame')} with {counted(level.queries, 'query')}" for level in connector.levels
+    )
     shared = "one Q-Former for all levels" if connector.share_qformer else "a Q-Former for each level"
     return [
         f"windows of {levels}; {shared}",
@@ -38,7 +41,8 @@ def _origin(report: dict[str, Any]) -> str:
     if report["new"]:
         made = tensors["connector"] + tensors.get("lora", 0)
         return (
-            f"**To be trained:** {made} tensors of connector and adapter are new (random), and each of the other "
+            f"**To be trained:** {counted(made, 'tensor')} of connector and adapter are new (random), and each "
+            f"of the other "
             f"{tensors['total'] - made} comes"
         )
     return f"No tensor is random: each one of {tensors['total']} comes"

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from video_salmonn.errors import CheckpointError
+from video_salmonn.wording import counted
 
 _DTYPES: dict[int, type[np.generic]] = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 _VERSION = 6
@@ -48,7 +49,8 @@ class _Cursor:
         end = self.at + count
         if end > len(self.data):
             raise CheckpointError(
-                f"{self.name}: truncated: {count} bytes wanted at offset {self.at}, the file has {len(self.data)}",
+                f"{self.name}: truncated: {counted(count, 'byte')} wanted at offset {self.at}, the file has "
+                f"{len(self.data)}",
                 remedy="install the package again: video-salmonn setup",
             )
         piece = self.data[self.at : end]
@@ -89,7 +91,7 @@ def read_ctranslate2(data: bytes, name: str) -> CTranslate2Model:
             raise CheckpointError(f"{name}: {key} has array type {kind}, which this reader does not know")
         array = np.frombuffer(cursor.take(size), dtype=_DTYPES[kind])
         if array.size != int(np.prod(shape, dtype=np.int64)):
-            raise CheckpointError(f"{name}: {key} has {array.size} values for shape {shape}")
+            raise CheckpointError(f"{name}: {key} has {counted(array.size, 'value')} for shape {shape}")
         variables[key] = array.reshape(shape)
     for _ in range(cursor.number("I")):
         alias, target = cursor.text(), cursor.text()
@@ -97,7 +99,7 @@ def read_ctranslate2(data: bytes, name: str) -> CTranslate2Model:
             raise CheckpointError(f"{name}: alias {alias} points to {target}, which is not in the file")
         variables[alias] = variables[target]
     if cursor.at != len(data):
-        raise CheckpointError(f"{name}: {len(data) - cursor.at} bytes after the last table")
+        raise CheckpointError(f"{name}: {counted(len(data) - cursor.at, 'byte')} after the last table")
     return CTranslate2Model(specification, revision, variables)
 
 

@@ -14,6 +14,7 @@ import torch
 
 from video_salmonn.connector import ConnectorConfig, Level
 from video_salmonn.errors import CheckpointError
+from video_salmonn.wording import counted
 
 CONNECTOR_MODULES = {
     "speech_pre_qformer_proj": "speech_projection",
@@ -351,7 +352,7 @@ def check_complete(module: torch.nn.Module, placed: Placement, what: str) -> Non
     missing = sorted(set(wanted) - set(placed.state))
     if missing:
         raise CheckpointError(
-            f"{what}: {len(missing)} tensors are missing, first {missing[0]!r}",
+            f"{what}: {counted(len(missing), 'tensor', 'are')} missing, first {missing[0]!r}",
             remedy="the file is incomplete or of another layout; nothing may stay random",
         )
     for name, tensor in placed.state.items():

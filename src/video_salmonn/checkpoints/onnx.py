@@ -17,6 +17,7 @@ import torch
 
 from video_salmonn.encoders.yamnet import CLASSES, WIDTH, yamnet_layers
 from video_salmonn.errors import CheckpointError, MissingPartError
+from video_salmonn.wording import counted
 
 _REINSTALL = "install the package again: video-salmonn setup"
 
@@ -76,7 +77,7 @@ def yamnet_state_dict(path: Path) -> dict[str, torch.Tensor]:
     expected = yamnet_layers()
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     if len(convolutions) != len(expected):
-        raise CheckpointError(f"{path}: {len(convolutions)} convolutions, YAMNet has {len(expected)}")
+        raise CheckpointError(f"{path}: {counted(len(convolutions), 'convolution')}, YAMNet has {len(expected)}")
     weights: dict[str, torch.Tensor] = {}
     for index, (node, (width, channels, kernel, stride, groups)) in enumerate(zip(convolutions, expected)):
         options = {item.name: get_attribute_value(item) for item in node.attribute}

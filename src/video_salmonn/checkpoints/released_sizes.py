@@ -17,6 +17,7 @@ from video_salmonn.checkpoints.sources import Ref
 from video_salmonn.connector import ConnectorConfig, Level
 from video_salmonn.encoders.beats import BeatsConfig
 from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.wording import counted
 
 HEAD_WIDTH = 64
 """Width of an attention head in both Q-Formers (BERT-base: 768 / 12)."""
@@ -103,7 +104,8 @@ def connector_sizes(
     if "levels" not in settings and fine.queries * coarse.frames != coarse.queries * fine.frames:
         raise CheckpointError(
             f"{where}: {delta['low_query_tokens']} and {delta['video_query_tokens']} do not go with windows of "
-            f"{fine.frames} and {coarse.frames} frames, which need {coarse.frames} times as many queries in the second",
+            f"{fine.frames} and {counted(coarse.frames, 'frame')}, which need {coarse.frames} times as many "
+            f"queries in the second",
             remedy="give the trained windows under connector.levels in --settings",
         )
     values: dict[str, Any] = {

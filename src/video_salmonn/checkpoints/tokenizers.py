@@ -13,6 +13,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
 
 from video_salmonn.errors import CheckpointError, MissingPartError
+from video_salmonn.wording import counted
 
 PROBES = ("USER: <Img>", "</Img> What is said?\nASSISTANT:", "</Img> naïve 日本 1234\nASSISTANT:", "Two cats.")
 DECODER_MARK = "[DEC]"
@@ -40,7 +41,7 @@ def llm_tokenizer(folder: Path, vocabulary: int) -> tuple[PreTrainedTokenizerBas
         raise CheckpointError(f"{folder}: no usable tokenizer ({error})", remedy="download the whole folder") from error
     if len(tokenizer) > vocabulary:
         raise CheckpointError(
-            f"{folder}: its tokenizer has {len(tokenizer)} tokens, its embeddings {vocabulary} rows",
+            f"{folder}: its tokenizer has {counted(len(tokenizer), 'token')}, its embeddings {vocabulary} rows",
             remedy="the folder mixes two models; download it again",
         )
     if tokenizer.eos_token is not None:
@@ -84,7 +85,7 @@ def bert_tokenizer(folder: Path | None, vocabulary: int) -> PreTrainedTokenizerB
         tokenizer.add_special_tokens({"bos_token": DECODER_MARK})
     if len(tokenizer) != vocabulary:
         raise CheckpointError(
-            f"{folder}: has {len(tokenizer)} tokens, InstructBLIP's Q-Former {vocabulary} word embeddings",
+            f"{folder}: has {counted(len(tokenizer), 'token')}, InstructBLIP's Q-Former {vocabulary} word embeddings",
             remedy=BERT_REMEDY,
         )
     return tokenizer

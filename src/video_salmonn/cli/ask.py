@@ -10,6 +10,7 @@ import typer
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError
+from video_salmonn.wording import counted
 
 
 @reports_errors
@@ -81,7 +82,11 @@ def print_account(report: dict[str, Any]) -> None:
     """What was seen and heard, tokens and times, on stderr."""
     for media in report["media"]:
         seen, heard = media["seen"], media["heard"]
-        looked = f"{seen['from']:.1f}-{seen['to']:.1f} s, {seen['frames']} frames" if seen["status"] == "used" else ""
+        looked = (
+            f"{seen['from']:.1f}-{seen['to']:.1f} s, {counted(seen['frames'], 'frame')}"
+            if seen["status"] == "used"
+            else ""
+        )
         listened = f"{heard['from']:.1f}-{heard['to']:.1f} s" if heard["status"] == "used" else ""
         stderr.print(
             f"seen: {seen['status']} {looked}; heard: {heard['status']} {listened}", style="dim", soft_wrap=True
@@ -90,7 +95,7 @@ def print_account(report: dict[str, Any]) -> None:
         stderr.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
     seconds = report["seconds"]
     stderr.print(
-        f"{report['media_tokens']} media tokens, {report['new_tokens']} new; load {seconds['load']:.1f} s, "
+        f"{counted(report['media_tokens'], 'media token')}, {report['new_tokens']} new; load {seconds['load']:.1f} s, "
         f"media {seconds['decode'] + seconds['features'] + seconds['encode'] + seconds['connect']:.1f} s, "
         f"answer {seconds['prefill'] + seconds['generate']:.1f} s",
         style="dim",
@@ -117,7 +122,7 @@ def _answer_released(
     if as_json:
         emit_json(results)
     else:
-        stdout.print(f"{len(results)} answers in {out}", markup=False)
+        stdout.print(f"{counted(len(results), 'answer')} in {out}", markup=False)
     failed = [result for result in results if "error" in result]
     for result in failed:
         stderr.print(f"not answered: {result['error']['message']}", style="yellow", markup=False, soft_wrap=True)

@@ -11,6 +11,7 @@ import typer
 
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError
+from video_salmonn.wording import counted
 
 
 class Dtype(StrEnum):
@@ -81,7 +82,9 @@ def command(
     for note in report["notes"]:
         stdout.print(f"note: {note}", markup=False, soft_wrap=True)
     size = f"{report['bytes'] / 1e9:.2f} GB"
-    stdout.print(f"would write {size}" if dry_run else f"{out}: {size} in {report['shards']} shards", markup=False)
+    stdout.print(
+        f"would write {size}" if dry_run else f"{out}: {size} in {counted(report['shards'], 'shard')}", markup=False
+    )
 
 
 def _settings(path: Path | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError, ManifestError
+from video_salmonn.wording import counted
 
 command = typer.Typer(add_completion=False, no_args_is_help=True, help="Build, encode and check data sets.")
 
@@ -37,7 +38,7 @@ def build_embedded(
         emit_json(table | {"out": str(out)})
         return
     for split, tasks in table["tasks"].items():
-        stdout.print(f"{split}: {table['items'][split]} items")
+        stdout.print(f"{split}: {counted(table['items'][split], 'item')}")
         for task, count in tasks.items():
             stdout.print(f"  {count:6d} {task}")
 
@@ -112,7 +113,10 @@ def validate(
                     f"{label}: {manifest}, line {problem.line}: {file}{problem.reason}", markup=False, soft_wrap=True
                 )
         length = f", {account.decoded} decoded ({account.seconds / 3600:.2f} h)" if decode else ""
-        stdout.print(f"{account.items} items, {account.files} files{length}, {len(account.problems)} errors")
+        stdout.print(
+            f"{counted(account.items, 'item')}, {counted(account.files, 'file')}{length}, "
+            f"{counted(len(account.problems), 'error')}"
+        )
     if account.problems:
         raise typer.Exit(1)
 
@@ -193,6 +197,6 @@ def _tell_written(out: Path, count: int, left_out: dict[str, int], as_json: bool
     if as_json:
         emit_json({"out": str(out), "items": count, "left_out": left_out})
         return
-    stdout.print(f"{count} items in {out}", markup=False, soft_wrap=True)
+    stdout.print(f"{counted(count, 'item')} in {out}", markup=False, soft_wrap=True)
     for reason, number in left_out.items():
         stdout.print(f"left out: {number} ({reason})", markup=False)

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
+from video_salmonn.wording import counted
 
 PACKAGE = "video-salmonn"
 DEVELOPMENT = ("docs", "fuzz", "dev")
@@ -108,7 +109,9 @@ def check_torch() -> Check:
 
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     product = torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
-    name = torch.cuda.get_device_name() if device == "cuda" else f"{device}, {torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name() if device == "cuda" else f"{device}, {counted(torch.get_num_threads(), 'thread')}"
+    )
     return Check("torch works", bool((product == 64).all()), name)
 
 
@@ -132,7 +135,7 @@ def check_model() -> Check:
     visual = torch.zeros(1, 3, config.visual_tokens, config.visual_dim or 1)
     with torch.inference_mode():
         tokens = MultiResolutionCausalQFormer(config).eval()(visual).tokens
-    return Check("connector works", bool(torch.isfinite(tokens).all()), f"{tokens.shape[1]} tokens")
+    return Check("connector works", bool(torch.isfinite(tokens).all()), counted(tokens.shape[1], "token"))
 
 
 def run_checks() -> list[Check]:

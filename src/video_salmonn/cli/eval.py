@@ -13,6 +13,7 @@ from video_salmonn.cli import options as shared
 from video_salmonn.cli.held_out import held_out
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError
+from video_salmonn.wording import counted
 
 if TYPE_CHECKING:
     from video_salmonn.evaluation.runner import Progress
@@ -136,7 +137,7 @@ def check_save(
         table = Table("task", "items", "media", "state")
         for entry in found:
             items = f"{entry.items}" + (f" of {entry.expected}" if entry.expected else " (published count not known)")
-            state = "complete" if entry.ok else (entry.problem or f"{entry.lacking} items lack media")
+            state = "complete" if entry.ok else (entry.problem or f"{counted(entry.lacking, 'item', 'lack')} media")
             table.add_row(entry.task, items, str(entry.found), state)
         stdout.print(table)
         for entry in found:
@@ -171,7 +172,7 @@ def build_mini(
     if as_json:
         emit_json({name: marker[name] for name in ("name", "version", "seed", "items", "counts")})
     else:
-        stdout.print(f"{marker['items']} items in {out}", soft_wrap=True)
+        stdout.print(f"{counted(marker['items'], 'item')} in {out}", soft_wrap=True)
 
 
 @save.command("export-lmms")
@@ -328,7 +329,7 @@ def _print_score(found: dict[str, Any]) -> None:
     for condition, reason in found.get("skipped", {}).items():
         stdout.print(f"{condition} left out: {reason}", soft_wrap=True, markup=False)
     if found.get("unparsed"):
-        stdout.print(f"{found['unparsed']} answers could not be read; they count as wrong")
+        stdout.print(f"{counted(found['unparsed'], 'answer')} could not be read, which counts as wrong")
     for entry in found.get("failed", []):
         stdout.print(f"failed: {entry['id']}: {entry['error']}", soft_wrap=True, markup=False)
 

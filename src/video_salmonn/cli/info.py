@@ -10,6 +10,7 @@ import typer
 
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
 from video_salmonn.errors import CheckpointError
+from video_salmonn.wording import counted
 
 if TYPE_CHECKING:
     from video_salmonn.model.configuration import VideoSalmonnConfig
@@ -62,5 +63,6 @@ def command(
     stdout.print(stages)
     stdout.print(
         f"{account['media_tokens_per_second']:g} media tokens per second, {account['media_tokens']} for this clip; "
-        f"cache {account['kv_bytes_per_token']:,} bytes per token, {account['bytes']['kv_cache'] / 1e6:,.1f} MB"
+        f"cache {counted(account['kv_bytes_per_token'], 'byte', form=',')} per token, "
+        f"{account['bytes']['kv_cache'] / 1e6:,.1f} MB"
     )

@@ -10,6 +10,7 @@ import typer
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
 from video_salmonn.errors import ConfigError
+from video_salmonn.wording import counted
 
 CARDS = (24, 40, 48, 80)
 """Gigabytes of common cards (their makers' GB, 2**30 bytes)."""
@@ -106,7 +107,10 @@ def _print(account: dict[str, Any]) -> None:
         table.add_row("features kept", part, size(count))
     for part, count in account["activations"].items():
         table.add_row("while running", part, size(count))
-    tokens = f"{account['media_tokens']} media tokens, {account['new_tokens']} new, {account['beams']} beams"
+    tokens = (
+        f"{counted(account['media_tokens'], 'media token')}, {account['new_tokens']} new, "
+        f"{counted(account['beams'], 'beam')}"
+    )
     table.add_row(f"cache ({account['kv_cache_kind']})", tokens, size(account["kv_cache"]))
     if account["resting"]:
         table.add_row("resting", "encoders that do not run, elsewhere", size(-account["resting"]))

@@ -11,6 +11,7 @@ from rich.table import Table
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.media import MediaOptions, load_clip, probe
 from video_salmonn.types import MediaReport
+from video_salmonn.wording import counted
 
 
 @reports_errors
@@ -58,8 +59,8 @@ def _show(report: MediaReport, tokens: int, exact: bool) -> None:
     stdout.print(table)
     seen, heard = report.seen, report.heard
     how = "" if exact else "about "  # a header may be a frame off: --full counts what is decoded
-    stdout.print(f"duration {how}{report.duration:.2f} s, {how}{tokens} media tokens")
-    stdout.print(f"seen     {_fate(seen.status, seen.start, seen.end, seen.detail)}, {seen.frames} frames")
+    stdout.print(f"duration {how}{report.duration:.2f} s, {how}{counted(tokens, 'media token')}")
+    stdout.print(f"seen     {_fate(seen.status, seen.start, seen.end, seen.detail)}, {counted(seen.frames, 'frame')}")
     stdout.print(f"heard    {_fate(heard.status, heard.start, heard.end, heard.detail)}")
     for sentence in report.cuts:
         stdout.print(f"cut: {sentence}", markup=False, soft_wrap=True)
@@ -72,7 +73,7 @@ def _details(stream: dict[str, Any]) -> str:
         rate = stream.get("frame_rate")
         return f"{stream['width']}x{stream['height']}" + (f" {rate:.4g} fps" if rate else "")
     if "sample_rate" in stream:
-        return f"{stream['sample_rate']} Hz, {stream['channels']} channels"
+        return f"{stream['sample_rate']} Hz, {counted(stream['channels'], 'channel')}"
     return ""
 
 

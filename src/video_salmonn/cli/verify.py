@@ -10,6 +10,7 @@ import typer
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
 from video_salmonn.errors import MediaError
+from video_salmonn.wording import counted
 
 EXAMPLE = "4405327307"
 QUESTION = "Describe the video and audio in detail"
@@ -57,7 +58,7 @@ def command(
             table.add_row(check.file, check.output, f"{check.max_abs_diff:.2e}", verdict)
         stdout.print(table)
         failed = sum(not check.passed for check in checks)
-        stdout.print(f"{len(checks) - failed} of {len(checks)} outputs within {tolerance:g}")
+        stdout.print(f"{len(checks) - failed} of {counted(len(checks), 'output')} within {tolerance:g}")
     if not all(check.passed for check in checks):
         raise typer.Exit(1)
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.wording import counted
 
 MaskDirection = Literal["past", "future", "none"]
 DiversityForm = Literal["released", "paper"]
@@ -130,7 +131,8 @@ class ConnectorConfig:
             )
         if self.position_rows is not None and self.position_rows < self.positions_used:
             raise ConfigError(
-                f"connector.position_rows {self.position_rows} is less than the {self.positions_used} positions of the "
+                f"connector.position_rows {self.position_rows} is less than the "
+                f"{counted(self.positions_used, 'position')} of the "
                 f"widest window"
             )
 

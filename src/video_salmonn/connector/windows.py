@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from video_salmonn.connector.configuration import MaskDirection
+from video_salmonn.wording import counted
 
 
 def fold_windows(values: torch.Tensor, frames: int) -> torch.Tensor:
@@ -15,7 +16,7 @@ def fold_windows(values: torch.Tensor, frames: int) -> torch.Tensor:
     """
     batch, length, slots, width = values.shape
     if length % frames:
-        raise ValueError(f"{length} frames do not divide into windows of {frames}")
+        raise ValueError(f"{counted(length, 'frame', 'do')} not divide into windows of {frames}")
     return values.reshape(batch * (length // frames), frames * slots, width)
 
 

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from video_salmonn.types import Features
+from video_salmonn.wording import counted
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class Beats(nn.Module):
         """
         side, bands = self.config.input_patch_size, self.config.bands
         if fbank.shape[1] < side:
-            raise ValueError(f"fbank has {fbank.shape[1]} frames; at least {side} are needed for one patch")
+            raise ValueError(f"fbank has {counted(fbank.shape[1], 'frame')}; at least {side} are needed for one patch")
         patches = self.patch_embedding(fbank[:, None].to(self.patch_embedding.weight.dtype))
         x = self.post_extract_proj(self.layer_norm(patches.flatten(2).transpose(1, 2)))
         mask = None if frame_mask is None else self.token_mask(frame_mask, x.shape[1])

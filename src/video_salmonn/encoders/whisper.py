@@ -14,6 +14,7 @@ from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as HFWhisperEncoder
 
 from video_salmonn.types import Features
+from video_salmonn.wording import counted
 
 STEP_SECONDS = 0.02
 """One output step; two log-mel frames of 10 ms."""
@@ -46,7 +47,9 @@ class WhisperEncoder(nn.Module):
         """
         frames = log_mel.shape[-1]
         if not 0 < frames <= 2 * self.max_steps or frames % 2:
-            raise ValueError(f"log_mel has {frames} frames; an even number from 2 to {2 * self.max_steps} is needed")
+            raise ValueError(
+                f"log_mel has {counted(frames, 'frame')}; an even number from 2 to {2 * self.max_steps} is needed"
+            )
         encoder = self.model
         hidden = F.gelu(encoder.conv1(log_mel.to(encoder.conv1.weight.dtype)))
         hidden = F.gelu(encoder.conv2(hidden)).transpose(1, 2)

@@ -16,6 +16,7 @@ from typing import Any
 from video_salmonn.errors import EvaluationError
 from video_salmonn.evaluation.item import Prediction
 from video_salmonn.types import Likelihood
+from video_salmonn.wording import agree, counted
 
 
 def read_predictions(file: Path, *, task: str | None = None) -> list[Prediction]:
@@ -126,7 +127,8 @@ def check_ids(predictions: Sequence[Prediction], expected: Iterable[str], file: 
     lacking = [name for name in wanted if name not in have]
     if complete and lacking:
         raise EvaluationError(
-            f"{file}: {len(lacking)} of {len(wanted)} items have no prediction, among them {lacking[0]!r}",
+            f"{file}: {len(lacking)} of {counted(len(wanted), 'item')} {agree(len(lacking), 'have')} no "
+            f"prediction, among them {lacking[0]!r}",
             remedy="run again with --resume to finish them",
         )
 

@@ -21,6 +21,7 @@ from video_salmonn.evaluation.report_markdown import to_markdown
 from video_salmonn.evaluation.runner import predictions_file
 from video_salmonn.evaluation.save import task as task_of
 from video_salmonn.evaluation.save.published import PUBLISHED, PUBLISHED_LEVELS
+from video_salmonn.wording import counted
 
 Draw = Callable[[str, str], str]
 
@@ -84,8 +85,8 @@ def _summary(results: dict[str, Any]) -> str:
     unread = sum(entry.get("unparsed", 0) for entry in tasks.values())
     lines = [
         f"Model {model.get('name', 'unknown')} (weights {model.get('weights', 'unknown')}; {told}).",
-        f"{items} items of {len(tasks)} tasks of {results.get('benchmark')}.",
-        f"{failed} could not be asked, {unread} answers could not be read: both count as wrong."
+        f"{counted(items, 'item')} of {counted(len(tasks), 'task')} of {results.get('benchmark')}.",
+        f"{failed} could not be asked, {counted(unread, 'answer')} could not be read: both count as wrong."
         if failed or unread
         else "",
     ]
@@ -159,7 +160,7 @@ def _task(out: Path, name: str, entry: dict[str, Any], draw: Draw | None, *, sav
         blocks.append(Bars(main, bars))
     blocks += [f"{metric}: {m['note']}" for metric, m in entry["metrics"].items() if m.get("note")]
     blocks += [f"Baseline {c} left out: {reason}." for c, reason in entry.get("skipped", {}).items()]
-    told = [f"{entry['n']} items of {entry['of']} in the file"]
+    told = [f"{counted(entry['n'], 'item')} of {entry['of']} in the file"]
     if save and entry.get("expected") and entry["of"] != entry["expected"]:
         told.append(f"the published file has {entry['expected']}")
     told += [f"{entry[k]} {what}" for k, what in _COUNTS.items() if entry.get(k)]

@@ -14,6 +14,7 @@ from video_salmonn.evaluation.conditions import FULL, LEVELS, WHISPER
 from video_salmonn.evaluation.predictions import write_atomic
 from video_salmonn.evaluation.report_blocks import Block, Section, Table
 from video_salmonn.evaluation.report_markdown import to_markdown
+from video_salmonn.wording import counted
 
 _MEDIA = (FULL, "no_media", "shuffled", "frames_only", "sound_only", WHISPER)
 _LEVELS = (FULL, *LEVELS)
@@ -150,11 +151,11 @@ def _settings(results: dict[str, Any]) -> Table:
     versions = sorted({entry["prompt"]["version"] for entry in tasks.values() if entry.get("prompt")})
     rows.append(("versions of prompts and reading rules", ", ".join(map(str, versions)) or "not recorded"))
     longest = max((entry["max_new_tokens"] for entry in tasks.values()), default=0)
-    rows.append(("longest answer allowed", f"{longest} tokens"))
+    rows.append(("longest answer allowed", counted(longest, "token")))
     clock, cpu = (sum(sum(e.get(k, {}).values()) for e in tasks.values()) for k in ("seconds", "cpu_seconds"))
     told = f"{cpu / 60:.1f} minutes of processor time, {clock / 60:.1f} by the clock; loading and scoring not counted"
     if results.get("processes", 1) > 1:
-        told += f"; of the first of {results['processes']} processes"
+        told += f"; of the first of {counted(results['processes'], 'process')}"
     rows.append(("time of all conditions", told))
     rows += [(f"version of {key}", str(value)) for key, value in results.get("versions", {}).items()]
     return Table(("setting", "value"), rows)

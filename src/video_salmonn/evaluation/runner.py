@@ -35,6 +35,7 @@ from video_salmonn.evaluation.save.locate import MediaIndex
 from video_salmonn.evaluation.save.task import Task
 from video_salmonn.evaluation.shards import Shards
 from video_salmonn.types import Likelihood
+from video_salmonn.wording import agree, counted
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, items done, items in all)."""
@@ -71,12 +72,13 @@ def load(task: Task, data: Path, index: MediaIndex, *, limit: int | None, allow_
     remedy = f"`video-salmonn eval save check --data {data}` lists them and says where to get them"
     if not items:
         raise EvaluationError(
-            f"task {task.id}: no media at all: none of the {len(entries)} items can be asked", remedy=remedy
+            f"task {task.id}: no media at all: none of the {counted(len(entries), 'item')} can be asked", remedy=remedy
         )
     if lacking and not allow_missing:
         name, media = lacking[0]
         raise EvaluationError(
-            f"task {task.id}: {len(lacking)} of {len(entries)} items lack media, among them {name}: {media}",
+            f"task {task.id}: {len(lacking)} of {counted(len(entries), 'item')} {agree(len(lacking), 'lack')} "
+            f"media, among them {name}: {media}",
             remedy=f"{remedy}; or evaluate the others with --allow-missing (the result then says so)",
         )
     if limit is not None and limit < len(items):
@@ -206,7 +208,7 @@ def _ask(engine: Engine, batch: Sequence[tuple[Item, Request]]) -> list[Predicti
             return [prediction for pair in batch for prediction in _ask(engine, [pair])]
         return [_prediction(batch[0][0], "", error=str(error))]
     if len(found) != len(unique):
-        raise EvaluationError(f"the model gave {len(found)} answers to {len(unique)} questions")
+        raise EvaluationError(f"the model gave {counted(len(found), 'answer')} to {counted(len(unique), 'question')}")
     by_request = dict(zip(unique, found))
     answers = [by_request[request] for _, request in batch]
     return [
@@ -226,7 +228,7 @@ def _likelihoods(item: Item, request: Request, report: dict[str, Any]) -> tuple[
     found = tuple(Likelihood(**one) for one in report.get("likelihoods") or [])
     if tuple(one.text for one in found) != request.candidates:
         raise EvaluationError(
-            f"item {item.id!r}: the model told no likelihoods of its {len(request.candidates)} candidates",
+            f"item {item.id!r}: the model told no likelihoods of its {counted(len(request.candidates), 'candidate')}",
             remedy="run without --choices likelihood",
         )
     return found

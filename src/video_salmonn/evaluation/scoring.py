@@ -24,6 +24,7 @@ from video_salmonn.metrics.scored import Scored
 from video_salmonn.metrics.vqa import contained_accuracy, contains_answer, normalise_vqa, vqa_accuracy
 from video_salmonn.metrics.wer import wer
 from video_salmonn.metrics.yesno import read_yes_no, yes_no_accuracy
+from video_salmonn.wording import counted
 
 Rows = Sequence[Prediction]
 Result = tuple[dict[str, Scored], int]
@@ -203,7 +204,8 @@ def _by_likelihood(task: Task, rows: Rows, draws: Draws) -> dict[str, Scored]:
         return {}
     if lacking := [row.id for row in rows if not row.likelihoods and not row.error]:
         raise EvaluationError(
-            f"{len(lacking)} items have no likelihoods of their candidates and others do, among them {lacking[0]!r}",
+            f"{counted(len(lacking), 'item', 'have')} no likelihoods of their candidates and others do, among "
+            f"them {lacking[0]!r}",
             remedy="a file holds the answers of one run: run again into another folder",
         )
     right = [row.references[0] for row in rows]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Shards:
         state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
         if state.num_processes != started:
             raise ConfigError(
-                f"{started} processes were started, but they form a group of {state.num_processes}",
+                f"{counted(started, 'process', 'were')} started, but they form a group of {state.num_processes}",
                 remedy="start them with torchrun, or with accelerate launch and the right kind of device",
             )
         return cls(state.process_index, state.num_processes, state.local_process_index)

@@ -12,6 +12,8 @@ from functools import lru_cache
 import torch
 from torch.nn import functional as F
 
+from video_salmonn.wording import counted
+
 SAMPLE_RATE = 16_000
 WINDOW = 400
 """25 ms."""
@@ -66,7 +68,7 @@ def fbank(waveform: torch.Tensor, bins: int = BINS) -> torch.Tensor:
         ValueError: the waveform is shorter than one window of 25 ms.
     """
     if waveform.shape[-1] < WINDOW:
-        raise ValueError(f"{waveform.shape[-1]} samples are less than one window of {WINDOW}")
+        raise ValueError(f"{counted(waveform.shape[-1], 'sample', 'are')} less than one window of {WINDOW}")
     frames = waveform.float().unfold(-1, WINDOW, HOP)
     frames = frames - frames.mean(dim=-1, keepdim=True)
     previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)

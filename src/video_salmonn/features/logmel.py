@@ -11,6 +11,8 @@ from functools import lru_cache
 import torch
 from torch.nn import functional as F
 
+from video_salmonn.wording import counted
+
 SAMPLE_RATE = 16_000
 N_FFT = 400
 HOP = 160
@@ -52,7 +54,9 @@ def log_mel(waveform: torch.Tensor, bins: int = 80, *, pad_to: int | None = None
     if pad_to is not None:
         waveform = F.pad(waveform[:, :pad_to], (0, max(0, pad_to - waveform.shape[1])))
     if waveform.shape[-1] <= N_FFT // 2:  # the first window reflects half of itself
-        raise ValueError(f"{waveform.shape[-1]} samples are too few for log-mel, at least {N_FFT // 2 + 1} are needed")
+        raise ValueError(
+            f"{counted(waveform.shape[-1], 'sample', 'are')} too few for log-mel, at least {N_FFT // 2 + 1} are needed"
+        )
     window = torch.hann_window(N_FFT, device=waveform.device)
     spectrum = torch.stft(waveform, N_FFT, HOP, window=window, return_complex=True)
     spectrum = spectrum[..., :-1]

@@ -45,6 +45,7 @@ from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.placement import Placement, place
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor, pad_rows, question_of
 from video_salmonn.types import Answer, Likelihood
+from video_salmonn.wording import counted
 
 DEFAULT_NEW_TOKENS = 128
 STAGES = ("load", "decode", "features", "encode", "connect", "prefill", "generate", "total")
@@ -321,15 +322,17 @@ class VideoSalmonn:
         if sum(config.tokens_for(n) for n in frames) > room:
             if not frames:
                 raise ContextError(
-                    f"a question of {text_tokens} tokens and an answer of up to {new_tokens} do not fit the context of "
-                    f"{self.context} tokens",
+                    f"a question of {counted(text_tokens, 'token')} and an answer of up to {new_tokens} do not "
+                    f"fit the context of "
+                    f"{counted(self.context, 'token')}",
                     remedy="ask a shorter question or for a shorter answer",
                 )
             if mode == "error":
                 seconds = sum(frames) * config.frame_seconds
                 raise ContextError(
-                    f"media of {seconds:g} s, a question of {text_tokens} tokens and an answer of up to {new_tokens} "
-                    f"do not fit the context of {self.context} tokens",
+                    f"media of {seconds:g} s, a question of {counted(text_tokens, 'token')} and an answer of up "
+                    f"to {new_tokens} "
+                    f"do not fit the context of {counted(self.context, 'token')}",
                     remedy="ask about a stretch of it (start, end), or use long='segments' or long='coarse'",
                 )
             stretch = long_media.stretch_to_fit(config, frames, room)
@@ -348,7 +351,7 @@ class VideoSalmonn:
             embeds = torch.cat(tokens)
         rendered = self.processor.render(conversation, lengths)
         if rendered.replaced:
-            warnings.append(f"{rendered.replaced} tokens of the question stand for media and were left out")
+            warnings.append(f"{counted(rendered.replaced, 'token')} of the question stand for media and were left out")
         return _Prepared(rendered.input_ids, embeds, media, sum(lengths), warnings)
 
     @torch.inference_mode()
@@ -415,7 +418,8 @@ class VideoSalmonn:
         fits = room * config.levels[0].frames // config.levels[0].queries // window * window
         if fits < window:
             raise ContextError(
-                f"a question of {text_tokens} tokens and an answer of up to {new_tokens} leave no room for media in a "
+                f"a question of {counted(text_tokens, 'token')} and an answer of up to {new_tokens} leave no "
+                f"room for media in a "
                 f"context of {self.context}",
                 remedy="ask a shorter question or for a shorter answer",
             )
@@ -449,7 +453,7 @@ class VideoSalmonn:
             None,
             media,
             sum(row.media_tokens for row in rows),
-            [f"long media: asked about {len(parts)} stretches of up to {lengths[0]:g} s one by one"],
+            [f"long media: asked about {counted(len(parts), 'stretch')} of up to {lengths[0]:g} s one by one"],
         )
         return Answer(merged, self._report(merged, whole, count, timer))
 

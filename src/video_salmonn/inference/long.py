@@ -12,6 +12,7 @@ from typing import Literal
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.errors import ContextError
 from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.wording import counted
 
 Long = Literal["error", "segments", "coarse"]
 MAX_STRETCH = 64
@@ -40,7 +41,8 @@ def stretch_to_fit(config: ConnectorConfig, frames: list[int], room: int) -> int
         stretch *= 2
         if stretch > MAX_STRETCH:
             raise ContextError(
-                f"media of {sum(frames) * config.frame_seconds:.0f} s do not fit {room} tokens even with windows "
+                f"media of {sum(frames) * config.frame_seconds:.0f} s do not fit {counted(room, 'token')} even "
+                f"with windows "
                 f"{MAX_STRETCH} times as long",
                 remedy="ask about a stretch of it (start, end), or use long='segments'",
             )

@@ -27,6 +27,7 @@ from video_salmonn.inference.thumbnails import Thumbnail, thumbnails
 from video_salmonn.model.aliases import expand
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.types import Clip, MediaReport, Waveform
+from video_salmonn.wording import counted
 
 COLUMNS = 1100
 """Most columns of waveform and log-mel that are kept."""
@@ -312,12 +313,14 @@ def _fit(engine: VideoSalmonn, frames: int, question: str | None, new_tokens: in
         return stretch, [f"long media: windows are {stretch} times as long as usual, so details are coarser"]
     if question is None:
         return 1, [
-            f"{tokens} media tokens do not fit this model's context of {engine.context}: ask needs start and end, "
+            f"{counted(tokens, 'media token', 'do')} not fit this model's context of {engine.context}: ask "
+            f"needs start and end, "
             f"long=segments or long=coarse"
         ]
     raise ContextError(
-        f"{tokens} media tokens, a question of {text} tokens and an answer of up to {new_tokens} do not fit the "
-        f"context of {engine.context} tokens",
+        f"{counted(tokens, 'media token')}, a question of {counted(text, 'token')} and an answer of up to "
+        f"{new_tokens} do not fit the "
+        f"context of {counted(engine.context, 'token')}",
         remedy="inspect a stretch of it (start, end), or use long=coarse",
     )
 
@@ -429,10 +432,12 @@ def _notes(engine: VideoSalmonn, sight: Sight | None, question: str | None) -> t
         height, width = sight.size
         if len(sight.thumbnails) < len(sight.times):
             notes.append(
-                f"{len(sight.times)} frames were given to the model; at most {len(sight.thumbnails)} of them are shown."
+                f"{counted(len(sight.times), 'frame', 'were')} given to the model; at most "
+                f"{len(sight.thumbnails)} of them are shown."
             )
         notes.append(
-            f"Thumbnails keep the picture’s proportions; the vision encoder is given {width} × {height} pixels."
+            f"Thumbnails keep the picture’s proportions; the vision encoder is given {width} × "
+            f"{counted(height, 'pixel')}."
         )
     if sight is not None and engine.model.config.depends_on_question:
         notes.append(

@@ -19,6 +19,7 @@ from video_salmonn.inference import timeline_text as words
 from video_salmonn.inference.scene import COLOURS, Area, Line, Picture, Rect, Scene, Shape, Text, readable, shorten
 from video_salmonn.inference.timeline import Timeline
 from video_salmonn.inference.timeline_scene import WIDTH, cosine_scene, timeline_scene
+from video_salmonn.wording import counted
 
 MARGIN = 30.0
 PAGE = WIDTH + 2 * MARGIN
@@ -126,7 +127,7 @@ def _answers(page: Scene, timeline: Timeline, y: float) -> float:
         said = f"{verdict}: {answer}" if verdict else answer
         page.add(
             Text(MARGIN, y + _LINE, name, 12.5, "muted"),
-            Text(MARGIN + 250, y + _LINE, f"{tokens} tokens", 12.5, "muted", "end"),
+            Text(MARGIN + 250, y + _LINE, counted(tokens, "token"), 12.5, "muted", "end"),
             Text(MARGIN + 330, y + _LINE, f"log p {likely}", 12.5, "muted", "end"),
         )
         y = _paragraph(page, y, said, "alert" if verdict == "different" else "ink", 350)

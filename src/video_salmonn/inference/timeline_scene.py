@@ -18,6 +18,7 @@ from video_salmonn.inference.scene import (
     width_of,
 )
 from video_salmonn.inference.timeline import LevelView, Segment, Sight, Sound, Timeline
+from video_salmonn.wording import counted
 
 WIDTH = 1240.0
 LEFT = 176.0
@@ -121,7 +122,7 @@ def _frames(lanes: _Lanes, sight: Sight) -> None:
         pitch = float(np.median(np.diff(times))) * lanes.pixels
     held = sight.still_frames * lanes.timeline.frame_seconds
     rate = 1 / max(float(np.median(np.diff(times))), 1e-6) if len(times) > 1 else 0.0
-    details = ["one picture,", f"shown for {held:g} s"] if held else [f"{len(times)} frames"]
+    details = ["one picture,", f"shown for {held:g} s"] if held else [counted(len(times), "frame")]
     if rate:
         details.append(f"about {rate:.3g} a second")
     details.append(f"model’s view: {sight.size[1]}×{sight.size[0]} px")
@@ -292,7 +293,7 @@ def cosine_scene(timeline: Timeline) -> Scene:
     scene = Scene(WIDTH, rows * row, f"Cosine similarity between query outputs of {timeline.name}")
     for index, level in enumerate(timeline.levels):
         left, y = (index % 2) * (WIDTH / 2 + 6), (index // 2) * row
-        title = f"Level {index + 1}: {level.seconds:g} s windows, {level.queries} queries"
+        title = f"Level {index + 1}: {level.seconds:g} s windows, {counted(level.queries, 'query')}"
         scene.add(Text(left, y + 13, title, 13, bold=True))
         _windows_map(scene, level, left + 34, y + top, side)
         _queries_map(scene, level, left + 366, y + top, side * 0.8, low)
@@ -318,7 +319,7 @@ def _windows_map(scene: Scene, level: LevelView, left: float, top: float, side: 
         scene.add(Text(left + at, top + side + 14, clock(tick * step, long), 10, "muted", "middle"))
         scene.add(Text(left - 5, top + at + 4, clock(tick * step, long), 10, "muted", "end"))
     unit = "min:s" if long else "s"
-    grouped = f"; a cell is {level.grouped} × {level.grouped} windows" if level.grouped > 1 else ""
+    grouped = f"; a cell is {level.grouped} × {counted(level.grouped, 'window')}" if level.grouped > 1 else ""
     words = f"start of the window ({unit}){grouped}"
     scene.add(Text(left + side / 2, top + side + 31, words, 11, "muted", "middle"))
 

@@ -9,6 +9,7 @@ from video_salmonn.inference.engine import STAGES
 from video_salmonn.inference.scene import number
 from video_salmonn.inference.timeline import Timeline
 from video_salmonn.types import Heard, Seen
+from video_salmonn.wording import counted
 
 COSINE_NOTE = (
     "A cosine of 1: two outputs point the same way, that is, say the same. Window against window (query by query, "
@@ -40,7 +41,7 @@ def headline(timeline: Timeline) -> str:
         f"{seen.frames} frame{'s' if seen.frames != 1 else ''} seen" if seen.status == "used" else _fate("seen", seen)
     )
     sound = f"sound heard {_span(heard)}" if heard.status == "used" else _fate("heard", heard)
-    tokens = f"{timeline.tokens.given} media tokens"
+    tokens = counted(timeline.tokens.given, "media token")
     return " · ".join((_length(timeline), frames, sound, tokens, f"model {timeline.model}"))
 
 
@@ -90,7 +91,10 @@ def _stream_details(stream: dict[str, Any]) -> str:
         if stream.get("frame_rate"):
             parts.append(f"{stream['frame_rate']:.4g} frames/s")
     if "sample_rate" in stream:
-        parts += [f"{stream['sample_rate']} Hz", str(stream.get("layout") or f"{stream['channels']} channels")]
+        parts += [
+            f"{stream['sample_rate']} Hz",
+            str(stream.get("layout") or counted(stream["channels"], "channel")),
+        ]
     if stream.get("language") and stream["language"] != "und":
         parts.append(str(stream["language"]))
     if stream.get("decodable") is False and stream.get("kind") in ("video", "audio"):

@@ -20,6 +20,7 @@ from video_salmonn.media.reporting import build_report, check_usable
 from video_salmonn.media.source import MediaSource, open_source, source_name
 from video_salmonn.media.video import VideoTrack
 from video_salmonn.types import Clip, FrameBatch, Heard, MediaReport, Seen, Waveform
+from video_salmonn.wording import counted
 
 SEGMENT_SECONDS = 30.0
 """Length of a piece: one window of the Whisper encoder."""
@@ -137,7 +138,7 @@ class ClipStream:
         if self._main.video is not None and self._main.video.frames_cut_at is not None:
             raise LimitError(
                 self._main.name,
-                f"has more than the allowed {limits.max_frames} frames",
+                f"has more than the allowed {counted(limits.max_frames, 'frame')}",
                 remedy="Take fewer frames per second, or raise Limits.max_frames.",
             )
 

@@ -20,6 +20,7 @@ from av.container import InputContainer
 from video_salmonn.errors import LimitError, MediaError
 from video_salmonn.media.limits import Limits
 from video_salmonn.media.source import Opened
+from video_salmonn.wording import counted
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,av1,obu,ivf,asf,flv,ogg,"
@@ -95,7 +96,7 @@ class Container:
         assert opened.file is not None
         missing = _mp4_boxes(opened)[1]
         if missing:
-            self.notes.append(f"the file is cut off: {missing} bytes are missing at its end")
+            self.notes.append(f"the file is cut off: {counted(missing, 'byte', 'are')} missing at its end")
         self._av = _open(opened, limits)
         self.format = self._av.format.name
         self.video: Track | None = None

@@ -20,6 +20,7 @@ from urllib.parse import urljoin
 
 from video_salmonn.errors import LimitError, MediaError
 from video_salmonn.media.limits import MIB, Limits, check_url, display_url, resolve_public
+from video_salmonn.wording import counted
 
 _CHUNK = 256 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -129,7 +130,7 @@ def _answer(response: http.client.HTTPResponse, url: str, limits: Limits, deadli
             raise TimeoutError
         if announced is not None and received < announced:
             raise MediaError(
-                name, f"the connection ended after {received} of {announced} bytes", remedy="Fetch it again."
+                name, f"the connection ended after {received} of {counted(announced, 'byte')}", remedy="Fetch it again."
             )
         body.seek(0)
     except BaseException:

@@ -11,6 +11,7 @@ from video_salmonn.media.feeds import Feed
 from video_salmonn.media.options import MediaOptions
 from video_salmonn.media.sampling import TOLERANCE, parse_frame_times
 from video_salmonn.types import Heard, MediaReport, Seen, Status
+from video_salmonn.wording import counted
 
 _WHOLE_FILE = "Check the file with `video-salmonn probe`; re-encode it if a player opens it."
 
@@ -57,7 +58,7 @@ def _seen(feed: Feed, options: MediaOptions) -> Seen:
         status, detail = _why_nothing(feed, "video", options)
         return Seen(status, 0.0 if status == "used" else None, detail=detail)
     if feed.is_picture:
-        detail = "picture" if track.taken == 1 else f"picture and {track.taken - 1} crops of it"
+        detail = "picture" if track.taken == 1 else f"picture and {counted(track.taken - 1, 'crop')} of it"
         return Seen("used", 0.0, track.taken / parse_frame_times(options.frame_times)[1], track.taken, detail)
     end = min(track.end, track.frames_cut_at) if track.frames_cut_at is not None else track.end
     return Seen("used", 0.0, end, track.taken)
@@ -98,7 +99,10 @@ def _why_nothing(feed: Feed, kind: str, options: MediaOptions) -> tuple[Status, 
         if kind == "video" and not chosen["width"]:
             most = options.limits.max_pixels
             return "failed", f"its header gives no usable picture size, or one of more than {most} pixels"
-        return "failed", f"none of it could be decoded: {len(statistics.lost)} packets or frames ({statistics.error})"
+        return (
+            "failed",
+            f"none of it could be decoded: {counted(len(statistics.lost), 'damaged packet')} ({statistics.error})",
+        )
     if statistics is not None and statistics.decoded:
         short = not (options.start or options.end) and kind == "audio"
         reason = "its sound is shorter than one sample at 16 kHz" if short else f"no {what} in the stretch asked for"
@@ -143,7 +147,7 @@ def _warnings(feed: Feed, options: MediaOptions, prefix: str, complete: bool) ->
         found += _losses(kind, statistics)
     if video is not None and not feed.is_picture:
         if video.damaged:
-            found.append(f"picture damaged in {len(video.damaged)} frames at {_span(video.damaged)}")
+            found.append(f"picture damaged in {counted(len(video.damaged), 'frame')} at {_span(video.damaged)}")
         if video.first is not None and video.first > 0.1:
             found.append(f"the picture starts at {video.first:.2f} s; until then its first frame is shown")
         found += video.notes
@@ -156,7 +160,8 @@ def _warnings(feed: Feed, options: MediaOptions, prefix: str, complete: bool) ->
             missing = sum(end - start for start, end in audio.gaps)
             where = _span([audio.gaps[0][0], audio.gaps[-1][1]])
             found.append(
-                f"{missing:.2f} s of sound are missing in {len(audio.gaps)} gaps at {where}; filled with silence"
+                f"{missing:.2f} s of sound are missing in {counted(len(audio.gaps), 'gap')} at {where}; filled "
+                f"with silence"
             )
         if audio.dropped > 0.02:
             lost = f"{audio.dropped:.2f} s of sound "
@@ -170,7 +175,7 @@ def _warnings(feed: Feed, options: MediaOptions, prefix: str, complete: bool) ->
                 "mixed there with the opposed channels turned over"
             )
         if audio.not_finite:
-            found.append(f"{audio.not_finite} sound samples were NaN or infinite; replaced by silence")
+            found.append(f"{counted(audio.not_finite, 'sound sample', 'were')} NaN or infinite; replaced by silence")
         found += audio.notes
     found += _wrong_end(feed, options) if complete else []
     return [prefix + sentence for sentence in found]
@@ -182,7 +187,7 @@ def _losses(kind: str, statistics: Track) -> list[str]:
     times = [time for time in statistics.lost if time is not None]
     where = f" at {_span(times)}" if times else ""
     what = "picture" if kind == "video" else "sound"
-    return [f"{what}: {len(statistics.lost)} packets could not be decoded{where} ({statistics.error})"]
+    return [f"{what}: {counted(len(statistics.lost), 'packet')} could not be decoded{where} ({statistics.error})"]
 
 
 def _wrong_end(feed: Feed, options: MediaOptions) -> list[str]:

@@ -27,6 +27,7 @@ from PIL import Image
 from video_salmonn.errors import EmptyMediaError, LimitError, MediaError
 from video_salmonn.media.limits import MIB, Limits, display_url
 from video_salmonn.media.remote import download
+from video_salmonn.wording import agree, counted
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SNIFF = 4096
@@ -310,7 +311,12 @@ def _checked_samples(sound: ArraySound, name: str) -> ArraySound:
     if samples.dtype.kind == "f":
         bad = samples.size - int(np.isfinite(samples).sum())
         if bad:
-            raise MediaError(name, f"{bad} of {samples.size} samples are NaN or infinite", remedy="Clean it.", **where)
+            raise MediaError(
+                name,
+                f"{bad} of {counted(samples.size, 'sample')} {agree(bad, 'are')} NaN or infinite",
+                remedy="Clean it.",
+                **where,
+            )
         if np.abs(samples).max() > 1e4:
             raise MediaError(
                 name, "float samples far outside [-1, 1]", remedy="Scale to [-1, 1], or pass integers.", **where

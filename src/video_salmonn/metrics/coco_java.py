@@ -24,6 +24,7 @@ import numpy as np
 
 from video_salmonn.errors import EvaluationError, MissingPartError
 from video_salmonn.metrics.scored import require
+from video_salmonn.wording import counted
 
 CORENLP_JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 CORENLP_VARIABLE = "VIDEO_SALMONN_CORENLP"
@@ -80,7 +81,7 @@ def ptb_tokenize(texts: Sequence[str]) -> list[str]:
     lines = done.stdout.decode("utf-8", "replace").split("\n")[:-1]
     if done.returncode != 0 or len(lines) != len(texts):
         raise EvaluationError(
-            f"the PTB tokenizer ended with {done.returncode} and {len(lines)} of {len(texts)} lines: "
+            f"the PTB tokenizer ended with {done.returncode} and {len(lines)} of {counted(len(texts), 'line')}: "
             f"{done.stderr.decode('utf-8', 'replace')[-300:]}"
         )
     drop = set(module.PUNCTUATIONS)

@@ -36,6 +36,7 @@ from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.connect import Connected, connect
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
 from video_salmonn.model.tower import MediaTower
+from video_salmonn.wording import counted
 
 
 @dataclass
@@ -244,7 +245,8 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         count = int(places.sum())
         if count != media_embeds.shape[0]:
             raise ConfigError(
-                f"the prompt has {count} media placeholders, the media make {media_embeds.shape[0]} tokens",
+                f"the prompt has {counted(count, 'media placeholder')}, the media make "
+                f"{counted(media_embeds.shape[0], 'token')}",
                 remedy="build prompt and media with the same VideoSalmonnProcessor",
             )
         places, media_embeds = places.to(embeds.device), media_embeds.to(embeds)  # a spread model's own devices

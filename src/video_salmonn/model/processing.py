@@ -22,6 +22,7 @@ from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.cost import media_tokens
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.types import Clip
+from video_salmonn.wording import counted
 
 Conversation = str | Sequence[Mapping[str, Any]]
 INSTRUCTION_TOKENS = 512
@@ -412,7 +413,7 @@ def _as_media(media: Sequence[Any] | None, rows: int) -> list[list[Any]]:
     if not isinstance(media, (list, tuple)) or (rows == 1 and (len(media) != 1 or not isinstance(media[0], list))):
         media = [media if isinstance(media, list) else [media]]
     if len(media) != rows:
-        raise ValueError(f"{rows} conversations need as many lists of media, got {len(media)}")
+        raise ValueError(f"{counted(rows, 'conversation', 'need')} as many lists of media, got {len(media)}")
     return [list(own) if isinstance(own, list) else [own] for own in media]
 
 

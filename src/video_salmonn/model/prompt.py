@@ -15,6 +15,7 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.wording import counted
 
 Kind = Literal["template", "user", "answer", "media", "end"]
 IGNORED = -100
@@ -91,10 +92,10 @@ def parse(conversation: str | Sequence[Mapping[str, Any]], media: int) -> list[T
     if first is None:
         raise ConfigError("the conversation asks nothing", remedy="give at least one user message")
     if places > media:
-        raise ConfigError(f"the conversation has places for {places} media items, {media} were given")
+        raise ConfigError(f"the conversation has places for {counted(places, 'media item')}, {media} were given")
     if places < media:
         if places:
-            raise ConfigError(f"{media} media items were given, the conversation has places for {places}")
+            raise ConfigError(f"{counted(media, 'media item', 'were')} given, the conversation has places for {places}")
         turns[first] = Turn("user", (*[None] * media, *turns[first].parts))
     last = next(turn for turn in reversed(turns) if turn.role == "user")
     if not any(part and part.strip() for part in last.parts):

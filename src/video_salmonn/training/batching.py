@@ -14,6 +14,7 @@ from video_salmonn.model import prompt
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.processing import VideoSalmonnProcessor, pad_rows, question_of
 from video_salmonn.training.examples import Example
+from video_salmonn.wording import counted
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) ->
     rendered = processor.render(example.conversation, lengths, open_answer=False)
     answers = sum(label != prompt.IGNORED for label in rendered.labels)
     if len(rendered.input_ids) > context:
-        raise ContextError(f"{example.id}: {len(rendered.input_ids)} tokens are more than the context of {context}")
+        raise ContextError(
+            f"{example.id}: {counted(len(rendered.input_ids), 'token', 'are')} more than the context of {context}"
+        )
     if not answers:
         raise ContextError(f"{example.id}: nothing to learn: the answer is empty")
     return Prepared(example, rendered, answers)

@@ -7,6 +7,7 @@ from typing import Any
 
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.training.logbook import METRICS, read_metrics
+from video_salmonn.wording import counted
 
 Line = dict[str, Any]
 
@@ -54,7 +55,7 @@ def plot(run: Path, out: Path) -> dict[str, int]:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(loc="best", frameon=False)
-    figure.suptitle(f"{run.name}: {training[-1]['step']} steps, loss {training[-1]['loss']:.3f}")
+    figure.suptitle(f"{run.name}: {counted(training[-1]['step'], 'step')}, loss {training[-1]['loss']:.3f}")
     try:
         figure.savefig(out, dpi=120)
     except (OSError, ValueError) as error:

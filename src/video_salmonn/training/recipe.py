@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from video_salmonn.data.mixing import MixingConfig
 from video_salmonn.errors import ConfigError
+from video_salmonn.wording import counted
 
 
 @dataclass
@@ -143,7 +144,7 @@ class Recipe:
             (
                 self.batch_size % processes == 0,
                 "batch_size",
-                f"({self.batch_size}) must be divisible by the {processes} processes",
+                f"({self.batch_size}) must be divisible by the {counted(processes, 'process')}",
             ),
             (self.precision in ("no", "bf16", "fp16", "auto"), "precision", "must be no, bf16, fp16 or auto"),
             (self.frozen_precision in ("no", "bf16", "auto"), "frozen_precision", "must be no, bf16 or auto"),

@@ -29,6 +29,7 @@ from video_salmonn.metrics.scored import Scored
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training.examples import Example, ExampleMaker, StoredFeatures, read_items
+from video_salmonn.wording import counted
 
 Report = Callable[[str], None]
 ANSWERS = "answers.jsonl"
@@ -165,7 +166,7 @@ def measure(
                 known |= {(condition, item.id): answer for item, answer in zip(missing, answers)}
             scored: Scored = group.score(wanted, [known[condition, item.id] for item in wanted])
             figures[condition] = scored.to_dict()
-            report(f"{group.name} {condition}: {scored.value:.3f} ({len(wanted)} items)")
+            report(f"{group.name} {condition}: {scored.value:.3f} ({counted(len(wanted), 'item')})")
         if not only_full:
             same = group.score(part, [known["full", item.id] for item in part])
             figures["same_items"] = same.to_dict()

@@ -21,6 +21,7 @@ from video_salmonn.evaluation.mini import picture_tasks, sound_tasks, speech_tas
 from video_salmonn.evaluation.mini.builder import Builder
 from video_salmonn.evaluation.mini.marker import FILE, NAME
 from video_salmonn.evaluation.save import TASK_IDS, task
+from video_salmonn.wording import counted
 
 VERSION = 1
 TASKS: dict[str, Callable[[Builder], int]] = {
@@ -121,4 +122,6 @@ def _check(name: str, data: Path, count: int) -> None:
     entries, located, _ = task(name).load(data)
     if len(entries) != count or located.missing or located.ambiguous:
         lacking = [*located.missing, *located.ambiguous][:1]
-        raise EvaluationError(f"SAVE-mini, task {name}: {len(entries)} entries of {count} built, lacking {lacking}")
+        raise EvaluationError(
+            f"SAVE-mini, task {name}: {counted(len(entries), 'entry')} of {count} built, lacking {lacking}"
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from video_salmonn.errors import EvaluationError
+from video_salmonn.wording import counted
 
 _VIDEO = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg"})
 _IMAGE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -45,7 +46,7 @@ class Record:
         if not any(entry.strip() for entry in value):
             self.fail(f"field {name!r} holds no text")
         if count is not None and len(value) != count:
-            self.fail(f"field {name!r} must have {count} entries and has {len(value)}")
+            self.fail(f"field {name!r} must have {counted(count, 'entry')} and has {len(value)}")
         return tuple(value)
 
     def span(self, name: str) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from video_salmonn.errors import EvaluationError
 from video_salmonn.evaluation.mini.marker import read_marker
 from video_salmonn.evaluation.save.locate import MediaIndex
 from video_salmonn.evaluation.save.task import Task
+from video_salmonn.wording import counted
 
 _SHOWN = 5
 
@@ -98,7 +99,7 @@ def _check(data: Path, task: Task, index: MediaIndex, expected: int | None, know
     out.lacking = len(located.missing) + len(located.ambiguous)
     out.stand_ins = len(located.notes)
     if expected is not None and out.items != expected:
-        out.problem = f"holds {out.items} items where the published file has {expected}"
+        out.problem = f"holds {counted(out.items, 'item')} where the published file has {expected}"
         out.remedy = f"annotations: {task.annotations}."
     else:
         facts = task.facts(entries)

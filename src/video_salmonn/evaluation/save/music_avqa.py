@@ -9,6 +9,7 @@ from pathlib import Path
 from video_salmonn.evaluation.item import Entry, MediaNames
 from video_salmonn.evaluation.save.annotations import Record, read_records, safe_name
 from video_salmonn.evaluation.save.task import Prompt, Task
+from video_salmonn.wording import counted
 
 _SLOT = re.compile(r"<[^<>]*>")
 
@@ -49,7 +50,7 @@ def _question(record: Record) -> str:
     template, values = record.text("question_content"), _listed(record, "templ_values")
     slots = len(_SLOT.findall(template))
     if slots > len(values):
-        record.fail(f"the question has {slots} slots and only {len(values)} values")
+        record.fail(f"the question has {counted(slots, 'slot')} and only {counted(len(values), 'value')}")
     rest = iter(values)
     return _SLOT.sub(lambda _: next(rest), template)
 
