@@ -116,7 +116,7 @@ def test_placing_a_whole_released_file(released, with_low):
 def test_nothing_may_be_missing(released, index):
     tensors = {n: torch.empty(s, device="meta") for i, (n, s, _) in enumerate(RELEASED) if i != index}
     placed = names.place_connector(tensors, released.config.connector_config, ("low", "base"))
-    with pytest.raises(CheckpointError, match="1 tensors are missing"):
+    with pytest.raises(CheckpointError, match="1 tensor is missing"):
         names.check_complete(released.connector, placed, "file")
 
 

@@ -19,6 +19,7 @@ from video_salmonn.inference.engine import VideoSalmonn
 from video_salmonn.inference.items import Item
 from video_salmonn.inference.options import whole
 from video_salmonn.types import Answer
+from video_salmonn.wording import counted
 
 EMBEDDED_WHISPER = "whisper-base"
 _NEUTRAL = {
@@ -78,7 +79,7 @@ class OwnModel:
     def _decoding(self) -> str:
         """How answers are generated, with whatever of the model's own settings changes them."""
         own = self.engine.model.generation_config
-        words = ["greedy" if self.num_beams == 1 else f"beam search, {self.num_beams} beams"]
+        words = ["greedy" if self.num_beams == 1 else f"beam search, {counted(self.num_beams, 'beam')}"]
         for name, neutral in _NEUTRAL.items():
             value = getattr(own, name, None)
             if value not in (None, neutral) and (self.num_beams > 1 or name not in _OF_BEAMS):

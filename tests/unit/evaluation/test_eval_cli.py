@@ -57,7 +57,7 @@ def test_score_refuses_incomplete_and_foreign_files(call, rule, data, tmp_path):
     code, text = call("score", "--task", "gqa", "--predictions", file, "--json")
     assert code == 0 and json.loads(text)["metrics"]["accuracy"] == {"value": 1.0, "low": None, "high": None}
     code, text = call("score", "--task", "gqa", "--predictions", file, "--data", data, "--json")
-    assert code == 2 and "1 of 2 items have no prediction" in json.loads(text)["error"]["message"]
+    assert code == 2 and "1 of 2 items has no prediction" in json.loads(text)["error"]["message"]
     code, text = call("score", "--task", "nope", "--predictions", file, "--json")
     assert code == 2 and json.loads(text)["error"]["remedy"]
 

@@ -168,7 +168,7 @@ def test_broken_media_fail_alone_count_as_wrong_and_are_listed(data, tmp_path):
 
 
 def test_lost_answers_are_an_error(data, tmp_path):
-    with pytest.raises(EvaluationError, match="1 answers to 2 questions"):
+    with pytest.raises(EvaluationError, match="1 answer to 2 questions"):
         run(data, tmp_path / "out", "gqa", RuleEngine(lose=True), batch_size=2)
 
 
@@ -197,7 +197,7 @@ def test_foreign_predictions_in_the_folder_are_refused(data, tmp_path):
 
 def test_missing_media_stop_the_run_unless_allowed(data, tmp_path):
     (data / "NExTVideo/1015/5328004991.mp4").unlink()
-    with pytest.raises(EvaluationError, match="1 of 2 items lack media, among them nextqa-00001") as caught:
+    with pytest.raises(EvaluationError, match="1 of 2 items lacks media, among them nextqa-00001") as caught:
         run(data, tmp_path / "out", "nextqa")
     assert "eval save check" in caught.value.remedy
     entry = run(data, tmp_path / "out", "nextqa", allow_missing=True)["tasks"]["nextqa"]

@@ -146,7 +146,7 @@ def test_ids_are_compared_with_the_task(tmp_path):
     check_ids(rows, ["b", "a"], tmp_path)
     with pytest.raises(EvaluationError, match=r"1 id.s. are not of this task, among them 'b'"):
         check_ids(rows, ["a"], tmp_path)
-    with pytest.raises(EvaluationError, match="1 of 3 items have no prediction, among them 'c'"):
+    with pytest.raises(EvaluationError, match="1 of 3 items has no prediction, among them 'c'"):
         check_ids(rows, ["a", "b", "c"], tmp_path)
     check_ids(rows, ["a", "b", "c"], tmp_path, complete=False)
 

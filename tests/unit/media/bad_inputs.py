@@ -627,7 +627,7 @@ def sound_nan(folder, made):
 @case(
     "infinity in the sound of a file",
     None,
-    "heard used.*1 sound samples were NaN or infinite",
+    "heard used.*1 sound sample was NaN or infinite",
     "used; those samples are silence, and counted",
 )
 def sound_inf(folder, made):
