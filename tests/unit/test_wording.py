@@ -15,7 +15,7 @@ NOUNS = (
     r"frames|items|tokens|files|answers|questions|steps|seconds|windows|queries|beams|processes|errors|bytes|channels|"
     r"outputs|packets|gaps|samples|entries|lines|candidates|tasks|pictures|crops|stretches|conversations|threads|shards"
 )
-ALWAYS_MANY = re.compile(r"MODEL_ID|index \+ 1|max_|LETTERS|CLASSES|resamples|stride|WIDTH|of_many|frame_rate")
+ALWAYS_MANY = re.compile(r"MODEL_ID|label|index \+ 1|max_|LETTERS|CLASSES|resamples|stride|WIDTH|of_many|frame_rate")
 
 
 @pytest.mark.parametrize(

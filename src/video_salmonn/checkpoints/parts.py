@@ -19,6 +19,7 @@ from pathlib import Path
 
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.files import settle_modes
+from video_salmonn.wording import counted
 
 SETUP = "video-salmonn setup"
 _RECORD = "part.json"
@@ -104,7 +105,7 @@ def check(file: PartFile) -> Path:
     """
     path = locate(file)
     if path.stat().st_size != file.size:
-        raise CheckpointError(f"{path}: {path.stat().st_size} bytes, {file.size} expected", remedy=SETUP)
+        raise CheckpointError(f"{path}: {counted(path.stat().st_size, 'byte')}, {file.size} expected", remedy=SETUP)
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -11,6 +11,7 @@ import typer
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError
 from video_salmonn.files import write_json, write_text
+from video_salmonn.wording import counted
 
 
 @reports_errors
@@ -87,13 +88,13 @@ def held_out(
         results["beside"] |= whisper_figures(data, wanted, out, report=_line)
     results["settings"] = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
     if data.missing:
-        stderr.print(f"{data.missing} items have no features and were left out", soft_wrap=True)
+        stderr.print(f"left out: {counted(data.missing, 'item')} without features", soft_wrap=True)
     write_json(out / "results.json", results)
     facts = {
         "model": f"`{model}`" + (f" with the weights in `{weights}`" if weights is not None else ""),
         "weights": f"`{results['settings']['weights'][:16]}`, greedy answers",
         "data": f"the {split} split of `video-salmonn data build-embedded`, features stored in float16"
-        + (f"; {data.missing} items without features left out" if data.missing else ""),
+        + (f"; {counted(data.missing, 'item')} without features left out" if data.missing else ""),
         "computed in": dtype,
         "command": f"`video-salmonn eval held-out --manifests {manifests} --features {features} --model {model}"
         f"{' --whisper' if whisper else ''}{f' --compared {compared}' if compared else ''} --out OUT --docs FILE`",

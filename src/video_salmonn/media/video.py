@@ -21,6 +21,7 @@ from video_salmonn.errors import LimitError
 from video_salmonn.media.limits import Limits
 from video_salmonn.media.options import Scaling
 from video_salmonn.media.sampling import ReleasedSampler, UniformSampler
+from video_salmonn.wording import agree, counted
 
 MAX_GAP = 600.0
 """A jump of the clock by more seconds than this needs a witness: the other stream, or the header's duration. Without
@@ -211,11 +212,12 @@ class VideoTrack:
         samples = self._take(self._sampler.finish(self.end)) if self.end > 0 else []
         empty = getattr(self._sampler, "empty_seconds", 0)
         if empty:
-            what = "1 second without a single picture was" if empty == 1 else f"{empty} seconds without a picture were"
+            what = f"{counted(empty, 'second')} without a single picture {agree(empty, 'were')}"
             self.notes.append(f"{what} left out")
         if self.converter.resized:
             width, height = (self.converter.size or (0, 0))[::-1]
-            self.notes.append(f"the picture changes size; {self.converter.resized} frames scaled to {width}x{height}")
+            scaled = counted(self.converter.resized, "frame")
+            self.notes.append(f"the picture changes size; {scaled} scaled to {width}x{height}")
         self.notes += list(self.converter.notes)
         return samples
 

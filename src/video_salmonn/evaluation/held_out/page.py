@@ -7,6 +7,7 @@ from typing import Any
 
 from video_salmonn.evaluation.held_out.answers import CONDITIONS
 from video_salmonn.evaluation.held_out.groups import GROUPS, SYNONYMS
+from video_salmonn.wording import counted
 
 _ABSENT = "·"
 
@@ -23,7 +24,7 @@ def figure(scored: Mapping[str, Any] | None, *, items: int | None = None) -> str
         text += f" ({100 * scored['low']:.1f} to {100 * scored['high']:.1f})"
     else:
         text += " (no interval)"
-    return text + (f", {items} items" if items is not None else "")
+    return text + (f", {counted(items, 'item')}" if items is not None else "")
 
 
 def _row(*cells: str) -> str:
