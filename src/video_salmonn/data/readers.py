@@ -15,7 +15,7 @@ from typing import Any
 from video_salmonn.data.manifest import Item
 from video_salmonn.errors import ConfigError, ManifestError, MissingPartError
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac")
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 PLACEHOLDERS = ("<image>", "<video>", "<audio>", "<speech>", "<sound>")

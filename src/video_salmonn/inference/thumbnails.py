@@ -61,10 +61,11 @@ def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _natural(frames: FrameBatch, source: Any, options: MediaOptions) -> tuple[int, int]:
     """Height and width of the picture before the model's resizing; those it was given where that cannot be told."""
     given = frames.frames.shape[1], frames.frames.shape[2]
-    if options.frame_size is None or options.spotlight or not _again(source):
+    resized = options.frame_size or (options.picture_size if given == options.picture_size else None)
+    if resized is None or options.spotlight or not _again(source):
         return given
     start = options.start or 0.0
-    first = replace(options, use_audio=False, use_video=True, frame_size=None, end=start + _FIRST)
+    first = replace(options, use_audio=False, use_video=True, frame_size=None, picture_size=None, end=start + _FIRST)
     try:
         with media.iter_clip(source, options=first) as pieces:
             piece = next(iter(pieces), None)

@@ -97,7 +97,7 @@ class Container:
         missing = _mp4_boxes(opened)[1]
         if missing:
             self.notes.append(f"the file is cut off: {counted(missing, 'byte', 'are')} missing at its end")
-        self._av = _open(opened, limits)
+        self._av = open_container(opened, limits)
         self.format = self._av.format.name
         self.video: Track | None = None
         self.audio: Track | None = None
@@ -168,7 +168,7 @@ class Container:
         self._av.close()
         assert self._guard is not None
         self._guard.seek(0)
-        self._av = _open(self._opened, self._limits)
+        self._av = open_container(self._opened, self._limits)
         for track in (self.video, self.audio):
             if track is not None:
                 if track.index >= len(self._av.streams):
@@ -303,7 +303,14 @@ class Container:
         return max(0.0, (start + self._av.duration) / av.time_base - self.zero)
 
 
-def _open(opened: Opened, limits: Limits) -> InputContainer:
+def open_container(opened: Opened, limits: Limits) -> InputContainer:
+    """Open a source with FFmpeg, which may open nothing else.
+
+    Raises:
+        MediaError: it is of no format that is read.
+        LimitError: it points to other files.
+    """
+
     def refuse(url: str, flags: int, options: dict[str, str]) -> Any:
         raise PermissionError(f"the file asks to open {url!r}")
 

@@ -253,7 +253,7 @@ class PictureFeed(Feed):
         options = self.options
         with pictures.open_picture(self._opened, options.limits) as image:
             if self.is_picture:
-                frames, notes = pictures.still(image, self.name, options.spotlight, options.frame_size, options.scaling)
+                frames, notes = pictures.still(image, self.name, options)
                 self.notes += notes
                 yield self.video.show(frames, parse_frame_times(options.frame_times)[1])
                 return

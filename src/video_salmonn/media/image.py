@@ -1,7 +1,7 @@
 """Picture files: one upright RGB picture, the frames of an animated one, or the crops of the image spotlight.
 
 Pillow rather than FFmpeg reads them: it knows the camera's orientation mark, CMYK and palettes, animated WebP, and
-tells the size before it decodes anything.
+tells the size before it decodes anything. Only HEIF is put together here (:mod:`~video_salmonn.media.heif`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
+try:
+    from PIL import AvifImagePlugin
+except ImportError:  # Pillow before 11.3
+    AvifImagePlugin = None  # type: ignore[assignment]
+
 from video_salmonn.errors import EmptyMediaError, LimitError, MediaError
 from video_salmonn.media.limits import Limits
-from video_salmonn.media.options import Scaling
+from video_salmonn.media.options import MediaOptions
 from video_salmonn.media.sampling import spotlight_boxes
-from video_salmonn.media.source import Opened
+from video_salmonn.media.source import Opened, heif_kind
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+_FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+if AvifImagePlugin is not None and AvifImagePlugin.SUPPORTED:
+    _FORMATS += ("AVIF",)
 _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -48,10 +55,10 @@ def open_picture(opened: Opened, limits: Limits) -> Iterator[Image.Image]:
             image = opened.array
         else:
             try:
-                with _LOCK, warnings.catch_warnings():
-                    # Pillow's own ceiling is process-wide; ours is checked below, before anything is decoded.
-                    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                    image = stack.enter_context(Image.open(opened.file, formats=_FORMATS))  # type: ignore[arg-type]
+                if _by_ffmpeg(opened):
+                    image = opened.array = opened.array or _heif(opened, limits)
+                else:
+                    image = stack.enter_context(_by_pillow(opened))
             except Image.DecompressionBombError as error:
                 claimed = re.search(r"\d+", str(error))
                 raise LimitError(
@@ -61,7 +68,7 @@ def open_picture(opened: Opened, limits: Limits) -> Iterator[Image.Image]:
                 ) from None
             except UnidentifiedImageError:
                 raise MediaError(opened.name, "is not a readable picture", remedy=_REMEDY) from None
-            except LimitError:
+            except MediaError:
                 raise
             except _BROKEN as error:
                 raise MediaError(opened.name, f"is not a readable picture ({error})", remedy=_REMEDY) from error
@@ -76,9 +83,32 @@ def open_picture(opened: Opened, limits: Limits) -> Iterator[Image.Image]:
         yield image
 
 
+def _by_pillow(opened: Opened) -> Image.Image:
+    with _LOCK, warnings.catch_warnings():
+        # Pillow's own ceiling is process-wide; ours is checked by the caller, before anything is decoded.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(opened.file, formats=_FORMATS)  # type: ignore[arg-type]
+
+
+def _by_ffmpeg(opened: Opened) -> bool:
+    """Whether this is a picture that Pillow cannot read."""
+    assert opened.file is not None
+    kind = heif_kind(opened.file.read(4096))
+    opened.file.seek(0)
+    return kind == "heif" or (kind == "avif" and "AVIF" not in _FORMATS)
+
+
+def _heif(opened: Opened, limits: Limits) -> Image.Image:
+    from video_salmonn.media import heif  # here, so that other pictures need no PyAV
+
+    image = heif.read(opened, limits)
+    image.format = "HEIF"
+    return image
+
+
 def is_animated(image: Image.Image) -> bool:
     """Whether the file holds several frames that follow each other in time."""
-    return image.format in ("GIF", "WEBP", "PNG") and bool(getattr(image, "is_animated", False))
+    return image.format in ("GIF", "WEBP", "PNG", "AVIF") and bool(getattr(image, "is_animated", False))
 
 
 def describe(image: Image.Image) -> dict[str, Any]:
@@ -89,6 +119,8 @@ def describe(image: Image.Image) -> dict[str, Any]:
         "codec": (image.format or "array").lower(),
         "decodable": True,
         "chosen": False,
+        "default": True,
+        "language": None,
         "width": image.width,
         "height": image.height,
         "pixel_format": image.mode,
@@ -102,12 +134,15 @@ def upright_rgb(image: Image.Image, name: str) -> tuple[Image.Image, list[str]]:
         MediaError: the picture data are damaged.
     """
     notes: list[str] = []
+    if image.format == "TIFF" and (pages := getattr(image, "n_frames", 1)) > 1:
+        notes.append(f"the file holds {pages} pages; the first is shown")
     try:
         turned = ImageOps.exif_transpose(image)
     except LimitError:
         raise
     except _BROKEN:  # a damaged Exif block must not cost the picture
-        turned, notes = image, ["the picture's Exif data are damaged; its orientation mark was not read"]
+        turned = image
+        notes.append("the picture's Exif data are damaged; its orientation mark was not read")
     try:
         if turned.mode.startswith("I;16") or turned.mode in ("I", "F"):
             values = np.asarray(turned, dtype=np.float64)
@@ -126,21 +161,20 @@ def upright_rgb(image: Image.Image, name: str) -> tuple[Image.Image, list[str]]:
         raise MediaError(name, f"the picture is damaged ({error})", remedy=_REMEDY) from error
 
 
-def still(
-    image: Image.Image, name: str, spotlight: int, size: tuple[int, int] | None, scaling: Scaling
-) -> tuple[np.ndarray, list[str]]:
+def still(image: Image.Image, name: str, options: MediaOptions) -> tuple[np.ndarray, list[str]]:
     """One picture as ``uint8 (T, H, W, 3)``: ``T`` is 1, or ``1 + (n-1)^2`` with spotlight ``n``; and notes."""
+    spotlight, size = options.spotlight, options.frame_size
     if size is not None and image.format == "JPEG" and not spotlight:
         image.draft("RGB", (size[1] * 2, size[0] * 2))  # decodes at a fraction of the size, still at least twice ours
     rgb, notes = upright_rgb(image, name)
-    height, width = size or (rgb.height, rgb.width)
+    height, width = size or options.picture_size or (rgb.height, rgb.width)
     boxes = spotlight_boxes(rgb.width, rgb.height, spotlight) if spotlight else [(0, 0, rgb.width, rgb.height)]
     frames = np.empty((len(boxes), height, width, 3), np.uint8)
     for index, box in enumerate(boxes):
         if box[2:] == rgb.size and rgb.size == (width, height) and box[:2] == (0, 0):
             frames[index] = np.asarray(rgb)
         else:
-            frames[index] = np.asarray(rgb.crop(box).resize((width, height), _FILTERS[scaling]))
+            frames[index] = np.asarray(rgb.crop(box).resize((width, height), _FILTERS[options.scaling]))
     return frames, notes
 
 

@@ -29,6 +29,8 @@ class MediaOptions:
             frames per second as a number.
         spotlight: for pictures, ``n`` of the paper's image spotlight (the whole and ``(n-1)^2`` crops); 0 is off.
         frame_size: ``(H, W)`` that every frame is scaled to; None keeps the size of the first frame.
+        picture_size: ``(H, W)`` that single pictures are scaled to where ``frame_size`` is None, by Pillow's filter
+            from the whole picture as the released code does; videos keep their size.
         scaling: filter of the scaler.
         sound_mode: ``"mix"`` of all channels, or ``"released"``: first channel only, at least 3 s.
         on_corrupt: ``"keep"`` uses what can be decoded and reports what was lost; ``"raise"`` refuses.
@@ -45,6 +47,7 @@ class MediaOptions:
     frame_times: str | float = "uniform"
     spotlight: int = 0
     frame_size: tuple[int, int] | None = None
+    picture_size: tuple[int, int] | None = None
     scaling: Scaling = "bicubic"
     sound_mode: SoundMode = "mix"
     on_corrupt: Literal["keep", "raise"] = "keep"
@@ -73,8 +76,10 @@ class MediaOptions:
             raise ConfigError(f"end ({self.end:g} s) is not after start ({self.start or 0:g} s)", remedy="Correct end.")
         if self.spotlight not in (0, *range(2, 17)):
             raise ConfigError(f"spotlight must be 0 or 2 to 16, not {self.spotlight!r}", remedy="The paper uses 4.")
-        if self.frame_size is not None and not all(isinstance(n, int) and 0 < n <= 8192 for n in self.frame_size):
-            raise ConfigError(f"frame_size must be (H, W) of 1 to 8192, not {self.frame_size!r}", remedy="Correct it.")
+        for name in ("frame_size", "picture_size"):
+            size = getattr(self, name)
+            if size is not None and not (len(size) == 2 and all(isinstance(n, int) and 0 < n <= 8192 for n in size)):
+                raise ConfigError(f"{name} must be (H, W) of 1 to 8192, not {size!r}", remedy="Correct it.")
         if self.on_corrupt not in ("keep", "raise"):
             raise ConfigError(f"on_corrupt {self.on_corrupt!r} is unknown", remedy="Use keep or raise.")
         if self.scaling not in ("bicubic", "bilinear", "area"):

@@ -31,6 +31,8 @@ from video_salmonn.wording import agree, counted
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SNIFF = 4096
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"miaf")
+"""Brands of still pictures; sequences (``hevc``, ``msf1``) are read as videos."""
 _OPEN_REMEDY = "Pass a video, sound or picture file."
 
 
@@ -231,7 +233,18 @@ def is_picture(head: bytes) -> bool:
         return True
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return True
-    return head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
+    return (head[:2] == b"BM" and head[6:10] == b"\0\0\0\0") or bool(heif_kind(head))
+
+
+def heif_kind(head: bytes) -> str:
+    """``avif`` or ``heif`` for a file that begins with ``head`` and is a picture in that container, else ""."""
+    if head[4:8] != b"ftyp":
+        return ""
+    size = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = [head[8:12], *(head[at : at + 4] for at in range(16, size - 3, 4))]
+    if brands[0] in (b"avif", b"avis") or (brands[0] in _HEIF and b"avif" in brands):
+        return "avif"
+    return "heif" if brands[0] in _HEIF else ""
 
 
 def _looks_like_text(head: bytes) -> str:

@@ -4,7 +4,7 @@ Decisions:
 
 * Scaling, colour conversion and chroma upsampling are one step of FFmpeg's scaler, done for wanted frames only. The
   scaler widens its filter when it makes pictures smaller, so small details average out instead of flickering.
-* Transparent pictures are laid on white, rotated ones are turned upright.
+* Transparent pictures are laid on white; turned and mirrored ones are shown as the display matrix says.
 * High dynamic range is not tone-mapped; the report says so.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import VideoReformatter
 
 from video_salmonn.errors import LimitError
@@ -29,6 +30,33 @@ one it is an error of the file's time stamps, not a long still picture or a long
 _MAX_BACK = 1.0
 _DEFAULT_FRAME = 0.04
 _HDR = {16: "PQ", 18: "HLG"}
+
+
+Orientation = tuple[bool, bool, bool]
+"""Whether rows and columns change places, and whether the result is then mirrored left-right and top-bottom."""
+_UPRIGHT: Orientation = (False, False, False)
+
+
+def orientation(matrix: bytes) -> Orientation | None:
+    """What FFmpeg's display matrix (nine int32) asks for: any of the eight quarter turns and mirror images, else None.
+
+    A pixel at ``(x, y)`` goes to ``(a x + c y, b x + d y)``.
+    """
+    if len(matrix) < 36:
+        return None
+    a, b, _, c, d = np.frombuffer(matrix, np.int32, 5).tolist()
+    small = max(abs(value) for value in (a, b, c, d)) // 256  # what rounding leaves
+    straight, crossed = min(abs(a), abs(d)) > small, min(abs(b), abs(c)) > small
+    if straight == crossed or (max(abs(b), abs(c)) if straight else max(abs(a), abs(d))) > small:
+        return None
+    return (False, a < 0, d < 0) if straight else (True, c < 0, b < 0)
+
+
+def oriented(array: np.ndarray, orient: Orientation) -> np.ndarray:
+    """``(H, W, 3)`` turned and mirrored."""
+    swapped, across, down = orient
+    turned = array.transpose(1, 0, 2) if swapped else array
+    return np.ascontiguousarray(turned[:: -1 if down else 1, :: -1 if across else 1])
 
 
 class FrameConverter:
@@ -56,36 +84,40 @@ class FrameConverter:
             frame = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(picture), "rgba" if picture.shape[2] == 4 else "rgb24"
             )
-            turns = 0
+            orient = _UPRIGHT
         else:
             frame = picture
-            turns = self._turns(frame)
-        upright = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+            orient = self._orientation(frame)
+        swapped = orient[0]
+        upright = (frame.width, frame.height) if swapped else (frame.height, frame.width)
         if self.size is None:
             self.size = upright
         elif not self._fixed and upright != self.size:
             self.resized += 1
-        height, width = (self.size[1], self.size[0]) if turns % 2 else self.size
+        height, width = (self.size[1], self.size[0]) if swapped else self.size
         if isinstance(picture, np.ndarray) and picture.shape == (height, width, 3):
             array = picture
         else:
             array = self._scale(frame, width, height)
-        if turns:
-            array = np.ascontiguousarray(np.rot90(array, turns))
+        if orient != _UPRIGHT:
+            array = oriented(array, orient)
         self._last = (picture, array)
         return array
 
-    def _turns(self, frame: Any) -> int:
-        """Quarter turns, counter-clockwise, that make the picture upright."""
+    def _orientation(self, frame: Any) -> Orientation:
+        """How the picture becomes upright; notes what is peculiar about the frame."""
         if frame.color_trc in _HDR:
             self.notes[f"high dynamic range ({_HDR[frame.color_trc]}) is shown without tone mapping"] = None
         if frame.interlaced_frame:
             self.notes["interlaced picture: both fields of a frame are shown together"] = None
-        angle = frame.rotation
-        if angle % 90:
-            self.notes[f"rotation by {angle} degrees is not a quarter turn and was not applied"] = None
-            return 0
-        return (angle // 90) % 4
+        matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+        if matrix is None:
+            return _UPRIGHT
+        orient = orientation(bytes(matrix))
+        if orient is None:
+            self.notes[f"rotation by {frame.rotation} degrees is not a quarter turn and was not applied"] = None
+            return _UPRIGHT
+        return orient
 
     def _scale(self, frame: Any, width: int, height: int) -> np.ndarray:
         see_through = frame.format.name == "pal8" or any(c.is_alpha for c in frame.format.components)

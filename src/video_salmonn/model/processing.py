@@ -107,8 +107,9 @@ class VideoSalmonnProcessor(ProcessorMixin):
             "frame_times": media["frame_times"],
             "spotlight": media["spotlight"],
             "sound_mode": "released" if media["first_channel"] else "mix",
-            # The released filter is torch's own; everything else is resized in the decoder's scaler.
+            # The released filter for videos is torch's own; everything else is resized while it is decoded.
             "frame_size": None if media["resize"] == "released" else (size, size),
+            "picture_size": (size, size),
             "use_video": self.config.vision is not None,
             "use_audio": self.connector.has_sound,
         }
@@ -167,11 +168,11 @@ class VideoSalmonnProcessor(ProcessorMixin):
             prepare_frames(
                 torch.from_numpy(batch.frames),
                 size,
-                how=media["resize"],
+                how="picture" if self._picture(clip) else media["resize"],
                 mean=tuple(media["image_mean"]),
                 std=tuple(media["image_std"]),
             )
-            for batch in frames
+            for clip, batch in zip(clips, frames)
             if batch is not None and len(batch)
         ]
         mels, events, samples = [], [], []

@@ -126,19 +126,19 @@ def _encoded(stream, samples: np.ndarray, rate: int, layout: str, at: float) -> 
     return found + [(samples.shape[1] / rate, p) for p in stream.encode(None)]
 
 
-def rotate_header(path: Path, quarter_turns: int) -> None:
-    """Patch the display matrix of the video track of an MP4 file (quarter turns, clockwise)."""
+def rotate_header(path: Path, quarter_turns: int, mirror: bool = False) -> None:
+    """Patch the display matrix of the video track of an MP4 file: mirrored left-right, then turned clockwise."""
+    a, b, c, d = {0: (1, 0, 0, 1), 1: (0, 1, -1, 0), 2: (-1, 0, 0, -1), 3: (0, -1, 1, 0)}[quarter_turns % 4]
+    if mirror:
+        a, b = -a, -b
+    matrix_header(path, a, b, c, d)
+
+
+def matrix_header(path: Path, a: float, b: float, c: float, d: float) -> None:
+    """Patch the display matrix of the video track of an MP4 file: ``(x, y)`` is shown at ``(a x + c y, b x + d y)``."""
+    fixed = [round(value * 0x10000) & 0xFFFFFFFF for value in (a, b, 0, c, d, 0, 0, 0)] + [0x40000000]
+    matrix = b"".join(value.to_bytes(4, "big") for value in fixed)
     data = bytearray(path.read_bytes())
-    one, minus = (0x10000).to_bytes(4, "big"), (-0x10000 & 0xFFFFFFFF).to_bytes(4, "big")
-    zero, unit = bytes(4), (0x40000000).to_bytes(4, "big")
-    turn = {
-        0: (one, zero, zero, one),
-        1: (zero, one, minus, zero),
-        2: (minus, zero, zero, minus),
-        3: (zero, minus, one, zero),
-    }
-    a, b, c, d = turn[quarter_turns % 4]
-    matrix = a + b + zero + c + d + zero + zero + zero + unit
     position = 0
     while (position := data.find(b"tkhd", position + 1)) > 0:
         width = int.from_bytes(data[position + 80 : position + 84], "big")

@@ -15,7 +15,7 @@ from video_salmonn.data.manifest import Item
 from video_salmonn.errors import ManifestError
 
 MEDIA = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus"}
-MEDIA |= {".jpg", ".jpeg", ".png", ".gif", ".webp"}
+MEDIA |= {".jpg", ".jpeg", ".png", ".gif", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 
 
 @dataclass

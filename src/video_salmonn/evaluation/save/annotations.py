@@ -13,7 +13,7 @@ from video_salmonn.errors import EvaluationError
 from video_salmonn.wording import counted
 
 _VIDEO = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg"})
-_IMAGE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+_IMAGE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"})
 _SOUND = frozenset({".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a"})
 MEDIA_SUFFIXES = _VIDEO | _IMAGE | _SOUND
 
