@@ -126,7 +126,7 @@ def test_spoken_captions_with_nothing_to_swap_with_are_refused_and_pairs_are_tol
         with pytest.raises(ConfigError, match=r"cap0: .*always be Yes"):
             Pools.of(alone).check(alone, config)
     lonely = [PAIR, IMAGE, SOUND]
-    assert "1 of 1 items" in Pools.of(lonely).check(lonely, config)[0]
+    assert "1 of 1 item" in Pools.of(lonely).check(lonely, config)[0]
     assert Pools.of(lonely).check(lonely, MixingConfig(matching=0)) == []
     assert Pools.of(lonely).check(lonely, MixingConfig(enabled=False)) == []
     fine = [PAIR, TWIN, IMAGE, SOUND, caption(0), caption(1)]

@@ -19,7 +19,7 @@ from typing import Any
 from video_salmonn.data.manifest import Item
 from video_salmonn.errors import ConfigError, MediaError
 from video_salmonn.model.aliases import expand
-from video_salmonn.wording import counted
+from video_salmonn.wording import agree, counted
 
 SPOKEN_CAPTION = "audio_text_matching"
 """An answer that stands for a spoken-caption matching question (released): Yes, or No with another sound."""
@@ -145,9 +145,8 @@ class Pools:
         notes = []
         if config.enabled and config.matching and lonely:
             notes.append(
-                f"mixing.matching: {lonely} of {counted(pairs, 'item')} with picture and sound have no other of "
-                f"their source or "
-                "task to be swapped with; they are never asked whether the two belong together"
+                f"mixing.matching: {lonely} of {counted(pairs, 'item')} with picture and sound {agree(lonely, 'have')} "
+                "no other of their source or task to be swapped with; they are never asked whether the two belong together"
             )
         if config.swap in (0.0, 1.0) and (captions or (pairs and config.enabled and config.matching)):
             always = "No" if config.swap else "Yes"

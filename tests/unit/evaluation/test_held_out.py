@@ -233,7 +233,7 @@ def test_the_command_measures_refuses_other_weights_and_names_groups_that_do_not
     assert code == 0 and found["groups"]["sounds"]["items"] == 3 and found["missing"] == 1
     assert found["beside"]["sounds"] and len(found["settings"]["weights"]) == 64
     text = page_file.read_text()
-    assert found["settings"]["weights"][:16] in text and "2 items" in text and "1 items without features" in text
+    assert found["settings"]["weights"][:16] in text and "2 items" in text and "1 item without features" in text
     code, found = call("--groups", "sounds", "--weights", other)
     assert code == 2 and "weights" in found["error"]["message"] and page_file.read_text() == text
     code, found = call("--groups", "sounds,speach")
