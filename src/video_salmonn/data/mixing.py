@@ -146,7 +146,8 @@ class Pools:
         if config.enabled and config.matching and lonely:
             notes.append(
                 f"mixing.matching: {lonely} of {counted(pairs, 'item')} with picture and sound {agree(lonely, 'have')} "
-                "no other of their source or task to be swapped with; they are never asked whether the two belong together"
+                "no other of their source or task to be swapped with; they are never asked whether the two belong "
+                "together"
             )
         if config.swap in (0.0, 1.0) and (captions or (pairs and config.enabled and config.matching)):
             always = "No" if config.swap else "Yes"
