@@ -44,12 +44,14 @@ def digest_file(path: Path) -> str:
     """SHA-256 of a file; remembered while size and time of change stay the same."""
     status = path.stat()
     key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
-    if key not in _digests:
-        if len(_digests) >= MOST_DIGESTS:
-            _digests.clear()
+    found = _digests.get(key)
+    if found is None:
         with path.open("rb") as stream:
-            _digests[key] = digest_stream(stream)
-    return _digests[key]
+            found = digest_stream(stream)
+        if len(_digests) >= MOST_DIGESTS:
+            _digests.clear()  # other threads may look for their own meanwhile
+        _digests[key] = found
+    return found
 
 
 def fingerprint(module: torch.nn.Module, *settings: Any, leave_out: tuple[str, ...] = ()) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from video_salmonn.cli import options as shared
+from video_salmonn.cli.checks import check_media, check_question
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.cli.progress import working
 from video_salmonn.errors import ConfigError
 from video_salmonn.wording import counted
 
@@ -53,9 +56,13 @@ def command(
         return
     if media is None or question is None:
         raise ConfigError("MEDIA and QUESTION are needed", remedy='video-salmonn ask clip.mp4 "What is said?"')
+    check_question(question)
+    check_media(media, sound, options)
     engine = shared.load_engine(model, device, dtype, profile, **memory)
     if as_json:
-        emit_json(engine.ask(media, question, sound=sound, **options).report)
+        with working("looking, listening and answering"):
+            report = engine.ask(media, question, sound=sound, **options).report
+        emit_json(report)
         return
     _print_answer(engine, media, question, sound, options)
 
@@ -64,18 +71,26 @@ def _print_answer(engine: Any, media: str, question: str, sound: str | None, opt
     """Stream the answer where it can be streamed, then say what it rests on."""
     beams = options.get("num_beams") or engine.model.generation_config.num_beams or 1
     if options["long"] == "segments" or beams > 1:
-        answer = engine.ask(media, question, sound=sound, **options)
-        stdout.print(answer.text, markup=False, soft_wrap=True)
+        with working("looking, listening and answering"):
+            answer = engine.ask(media, question, sound=sound, **options)
+        stdout.print(answer.text, soft_wrap=True)
     else:
         pieces = engine.stream(media, question, sound=sound, **options)
-        while True:
-            try:
-                stdout.print(next(pieces), end="", markup=False, soft_wrap=True)
-            except StopIteration as done:
-                answer = done.value
-                break
+        with working("looking and listening"):  # until the first words
+            piece, answer = _next(pieces)
+        while piece is not None:
+            stdout.print(piece, end="", soft_wrap=True)
+            piece, answer = _next(pieces)
         stdout.print()
     print_account(answer.report)
+
+
+def _next(pieces: Iterator[str]) -> tuple[str | None, Any]:
+    """The next piece of a streamed answer; at its end None, and the whole answer."""
+    try:
+        return next(pieces), None
+    except StopIteration as done:
+        return None, done.value
 
 
 def print_account(report: dict[str, Any]) -> None:
@@ -114,9 +129,12 @@ def _answer_released(
     options: dict[str, Any],
     as_json: bool,
 ) -> None:
-    from video_salmonn.inference.released_json import answer_file, read_items
+    from video_salmonn.inference.options import checked
+    from video_salmonn.inference.released_json import answer_file, check_out, read_items
 
-    read_items(path)  # refuse a bad file before a model is loaded
+    checked(options)  # all of this before a model is loaded
+    read_items(path)
+    check_out(out)
     engine = shared.load_engine(model, device, dtype, profile, **memory)
     results = answer_file(engine, path, out, **options)
     if as_json:

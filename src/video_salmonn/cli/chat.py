@@ -9,7 +9,9 @@ import typer
 
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.ask import print_account
+from video_salmonn.cli.checks import check_media
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.cli.progress import working
 from video_salmonn.errors import VideoSalmonnError
 
 HELP = "commands: /reset forgets the conversation, /account shows what the last answer rests on, /quit ends"
@@ -29,31 +31,35 @@ def command(
     long: str = shared.LONG,
     device: str = shared.DEVICE,
     dtype: str = shared.DTYPE,
-    as_json: bool = typer.Option(False, "--json", help="One JSON list of reports at the end; questions from stdin."),
+    as_json: bool = typer.Option(
+        False, "--json", help="One JSON list at the end: for each question of stdin its report, or its error."
+    ),
     *,
     memory: dict[str, Any],
 ) -> None:
     """Ask several questions about one file, one line each; the file is decoded and encoded once."""
+    options = {
+        "no_audio": no_audio,
+        "no_video": no_video,
+        "start": start,
+        "end": end,
+        "max_new_tokens": max_new_tokens,
+        "long": long,
+    }
+    check_media(media, sound, options)
     engine = shared.load_engine(model, device, dtype, **memory)
-    session = engine.chat(
-        media,
-        sound=sound,
-        no_audio=no_audio,
-        no_video=no_video,
-        start=start,
-        end=end,
-        max_new_tokens=max_new_tokens,
-        long=long,
-    )
-    engine.encode(session.media, **session.options)  # a bad file is refused before the first question
+    session = engine.chat(media, sound=sound, **options)
+    with working("looking and listening"):
+        session.encode()  # a bad file is refused before the first question
     talks = sys.stdin.isatty() and not as_json
     if talks:
         stderr.print(HELP, style="dim")
     reports: list[dict] = []
+    failed = 0
     while True:
         if talks:
             stderr.print("> ", end="", style="bold")
-        line = sys.stdin.readline()
+        line = sys.stdin.readline()  # what is not UTF-8 in it makes a question that is refused
         question = line.strip()
         if not line or question == "/quit":
             break
@@ -63,18 +69,23 @@ def command(
             session.reset()
             continue
         if question == "/account":
-            if reports:
-                print_account(reports[-1])
+            account = next((report for report in reversed(reports) if "error" not in report), None)
+            if account is not None:
+                print_account(account)
             continue
         try:
-            answer = session.ask(question)
-        except VideoSalmonnError as error:
-            if not talks:
-                raise
-            stderr.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+            with working("answering"):
+                answer = session.ask(question)
+        except VideoSalmonnError as error:  # the conversation continues without this question
+            failed += 1
+            reports.append({"question": question, "error": error.to_dict()})
+            if not as_json:
+                stderr.print(f"error: {error}", style="red", soft_wrap=True)
             continue
         reports.append(answer.report)
         if not as_json:
-            stdout.print(answer.text, markup=False, soft_wrap=True)
+            stdout.print(answer.text, soft_wrap=True)
     if as_json:
         emit_json(reports)
+    if failed and not talks:
+        raise typer.Exit(1)

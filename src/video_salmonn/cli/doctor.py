@@ -12,6 +12,7 @@ from importlib import metadata
 import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from rich.text import Text
 
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
 from video_salmonn.wording import counted
@@ -168,9 +169,10 @@ def command(as_json: bool = typer.Option(False, "--json", help="Print one JSON o
         emit_json({"ok": ok, "checks": [asdict(check) for check in checks]})
     else:
         for check in checks:
-            hint = f"  -> {check.remedy}".replace("[", r"\[") if check.remedy else ""
+            hint = f"  -> {check.remedy}" if check.remedy else ""
             colour, word = ("green", "ok") if check.ok else ("yellow", "absent") if check.optional else ("red", "fails")
-            stdout.print(f"[{colour}]{word:<7}[/] {check.name:<16} {check.detail}{hint}", soft_wrap=True)
+            rest = f" {check.name:<16} {check.detail}{hint}"
+            stdout.print(Text.assemble((f"{word:<7}", colour), rest), soft_wrap=True)
         stdout.print("ready" if ok else "not ready: see the lines that fail")
     if not ok:
         raise typer.Exit(1)

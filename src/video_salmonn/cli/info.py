@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
-from video_salmonn.errors import CheckpointError
+from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.wording import counted
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def command(
     """Print parameters, media tokens, FLOPs and bytes of a model, computed from its configuration alone."""
     from video_salmonn.model.cost import info
 
+    if not math.isfinite(clip):
+        raise ConfigError(f"--clip is {clip}", remedy="give a length in seconds")
     account = info(read_config(model), clip)
     if as_json:
         emit_json(account)

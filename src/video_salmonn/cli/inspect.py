@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from video_salmonn.cli import options as shared
+from video_salmonn.cli.checks import check_media, check_question
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.cli.progress import working
 from video_salmonn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,24 +46,29 @@ def command(
     memory: dict[str, Any],
 ) -> None:
     """Draw frames, sound, windows and media tokens on one time axis, and say what an answer rested on."""
+    options = {
+        "no_audio": no_audio,
+        "no_video": no_video,
+        "start": start,
+        "end": end,
+        "max_new_tokens": max_new_tokens,
+        "long": long,
+    }
+    if long not in ("error", "coarse"):
+        raise ConfigError(f"long is {long!r}", remedy="inspect knows error and coarse")
+    if math.isnan(scale):
+        raise ConfigError("--scale is not a number", remedy="give 0.5 to 4")
+    if question is not None:
+        check_question(question)
+    check_media(media, sound, options)
     kind = _kind_of(out, [name for name in (media, sound) if name is not None])
     from video_salmonn.evaluation.predictions import write_atomic
     from video_salmonn.inference.timeline import inspect_media
 
     engine = shared.load_engine(model, device, dtype, profile, **memory)
-    timeline = inspect_media(
-        engine,
-        media,
-        sound=sound,
-        question=question,
-        max_new_tokens=max_new_tokens,
-        long=long,
-        no_audio=no_audio,
-        no_video=no_video,
-        start=start,
-        end=end,
-    )
-    data = _drawn(timeline, kind, scale)
+    with working("looking, listening and drawing"):
+        timeline = inspect_media(engine, media, sound=sound, question=question, **options)
+        data = _drawn(timeline, kind, scale)
     try:
         write_atomic(out, data)
     except OSError as error:
@@ -81,7 +89,11 @@ def _kind_of(out: Path, sources: list[str]) -> str:
     folder = out.parent
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise ConfigError(f"--out {out}: {folder} is no folder one can write to", remedy="make it, or choose another")
-    if any(Path(source).exists() and out.exists() and out.samefile(source) for source in sources):
+    try:
+        same = any("://" not in source and out.exists() and out.samefile(source) for source in sources)
+    except OSError:  # a source that cannot even be looked at was refused before
+        same = False
+    if same:
         raise ConfigError(f"--out {out} is the media file itself", remedy="give another name")
     return "html" if suffix in _PAGE else "png"
 

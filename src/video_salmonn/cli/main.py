@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+
+from video_salmonn.cli.output import ClickException, json_mode, prepare_streams, report_error
 
 COMMANDS: dict[str, str] = {
     "ask": "Answer a question about a video, a sound or a picture.",
@@ -33,6 +37,23 @@ COMMANDS: dict[str, str] = {
 class LazyGroup(TyperGroup):
     """A group that imports a command's module on first use."""
 
+    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run a command. Errors of usage are JSON too where ``--json`` is among the arguments."""
+        prepare_streams()
+        given = list(sys.argv[1:] if args is None else args)
+        if not standalone_mode or "--json" not in given:
+            return super().main(args, *rest, standalone_mode=standalone_mode, **extra)
+        with json_mode():
+            try:
+                code = super().main(given, *rest, standalone_mode=False, **extra)
+            except ClickException as error:
+                report_error("UsageError", error.format_message(), f"see: {_help_of(error)}", as_json=True)
+                code = error.exit_code
+            except typer.Abort:
+                report_error("Aborted", "interrupted", "", as_json=True)
+                code = 1
+        sys.exit(code if isinstance(code, int) else 0)
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Names in the table's order."""
         return list(COMMANDS)
@@ -55,6 +76,11 @@ class LazyGroup(TyperGroup):
         """List commands from the table, without importing any of them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _help_of(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context is not None else 'video-salmonn'} --help"
 
 
 app = typer.Typer(

@@ -71,11 +71,13 @@ def with_memory(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def choose_device(wanted: str) -> str:
-    """``auto`` becomes the best device of this machine; anything else stays."""
+    """``auto`` becomes the best device of this machine; anything else must be here. Raises ConfigError where not."""
     import torch
 
+    from video_salmonn.model.placement import checked_device
+
     if wanted != "auto":
-        return wanted
+        return str(checked_device(wanted))
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -90,19 +92,28 @@ def load_engine(
     device_map: str | None = None,
     **options: Any,
 ) -> VideoSalmonn:
-    """Load a model for a command. The libraries' own progress bars and notices stay off."""
-    from transformers.utils import logging
+    """Load a model for a command. The libraries' own progress bars and notices stay off.
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    from video_salmonn.inference.engine import VideoSalmonn
-    from video_salmonn.model.placement import parse_device_map
+    Raises:
+        CheckpointError, MissingPartError, ConfigError: before anything heavy is imported where that can be told.
+    """
+    from video_salmonn.cli.checks import check_model
+    from video_salmonn.cli.progress import working
 
-    return VideoSalmonn.load(
-        model,
-        device=choose_device(device),
-        dtype=dtype,
-        profile=profile,
-        device_map=parse_device_map(device_map),
-        **options,
-    )
+    check_model(model, dtype, profile)
+    with working(f"loading the model {model}"):
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        from video_salmonn.inference.engine import VideoSalmonn
+        from video_salmonn.model.placement import parse_device_map
+
+        return VideoSalmonn.load(
+            model,
+            device=choose_device(device),
+            dtype=dtype,
+            profile=profile,
+            device_map=parse_device_map(device_map),
+            **options,
+        )

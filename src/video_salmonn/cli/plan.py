@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 import typer
+from rich.text import Text
 
 from video_salmonn.cli import options as shared
-from video_salmonn.cli.output import emit_json, reports_errors, stdout
+from video_salmonn.cli.output import emit_json, reports_errors, stdout, styled
 from video_salmonn.errors import ConfigError
 from video_salmonn.wording import counted
 
@@ -119,7 +120,8 @@ def _print(account: dict[str, Any]) -> None:
     stdout.print(table)
     stdout.print(f"loading takes {size(account['loading'])} {unit} of main memory")
     for place in account["here"]:
-        verdict = "[green]fits[/]" if place["fits"] else "[red]does not fit[/]"
-        stdout.print(f"{place['device']} ({place['name']}, {size(place['free'])} {unit} free): {verdict}")
+        verdict = styled("fits", "green") if place["fits"] else styled("does not fit", "red")
+        line = f"{place['device']} ({place['name']}, {size(place['free'])} {unit} free): "
+        stdout.print(Text.assemble(line, verdict), soft_wrap=True)
     cards = ", ".join(f"{card} GB {'yes' if fits else 'no'}" for card, fits in account["cards"].items())
     stdout.print(f"an empty card of: {cards}")

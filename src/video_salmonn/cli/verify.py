@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from video_salmonn.cli import options as shared
-from video_salmonn.cli.output import emit_json, reports_errors, stdout
+from video_salmonn.cli.output import emit_json, reports_errors, stdout, styled
 from video_salmonn.errors import MediaError
 from video_salmonn.wording import counted
 
@@ -54,7 +54,7 @@ def command(
 
         table = Table("file", "output", "max |ours - golden|", "")
         for check in checks:
-            verdict = "[green]ok[/]" if check.passed else "[red]differs[/]"
+            verdict = styled("ok", "green") if check.passed else styled("differs", "red")
             table.add_row(check.file, check.output, f"{check.max_abs_diff:.2e}", verdict)
         stdout.print(table)
         failed = sum(not check.passed for check in checks)
@@ -76,6 +76,6 @@ def _ask_released(model: Path, folder: Path, device: str, as_json: bool) -> None
         emit_json([{"file": str(video), "output": "answer", "expected": EXPECTED, "passed": passed} | report])
     else:
         stdout.print(report["answer"], markup=False, soft_wrap=True)
-        stdout.print("[green]as in the README[/]" if passed else f"[red]differs[/]: no {EXPECTED!r} in it")
+        stdout.print(styled("as in the README", "green") if passed else f"differs: no {EXPECTED!r} in it")
     if not passed:
         raise typer.Exit(1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from video_salmonn.inference.items import is_pair
+from video_salmonn.inference.media_store import EncodedMedia, KeptMedia
 from video_salmonn.types import Answer
 
 if TYPE_CHECKING:
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
 class ChatSession:
     """Questions and answers so far, and the media they are about.
 
+    Media are read at the first question only: URLs are not fetched again, and a file may be gone by the second. Several
+    threads may ask; their questions join the conversation one after another.
+
     Args:
         engine: answers.
         media: the media of the whole conversation; they stand before the first question.
@@ -22,17 +28,34 @@ class ChatSession:
 
     def __init__(self, engine: VideoSalmonn, media: Sequence[Any], options: dict[str, Any] | None = None) -> None:
         self.engine = engine
-        self.media = list(media)
+        self.media = [_kept(item) for item in media]
         self.options = dict(options or {})
         self.messages: list[dict[str, Any]] = []
+        self._lock = threading.RLock()
+
+    def encode(self) -> list[EncodedMedia]:
+        """Read and encode the media now rather than at the first question.
+
+        Raises:
+            MediaError, ConfigError: as :meth:`VideoSalmonn.ask`.
+        """
+        return self.engine.encode(self.media, **self.options)
 
     def ask(self, question: str, **options: Any) -> Answer:
         """Ask the next question; the answer becomes part of the conversation."""
-        messages = [*self.messages, {"role": "user", "content": question}]
-        answer = self.engine.ask(self.media, messages, **{**self.options, **options})
-        self.messages = [*messages, {"role": "assistant", "content": answer.text}]
+        with self._lock:
+            messages = [*self.messages, {"role": "user", "content": question}]
+            answer = self.engine.ask(self.media, messages, **{**self.options, **options})
+            self.messages = [*messages, {"role": "assistant", "content": answer.text}]
         return answer
 
     def reset(self) -> None:
         """Forget what was said; the media stay."""
-        self.messages = []
+        with self._lock:
+            self.messages = []
+
+
+def _kept(item: Any) -> Any:
+    if isinstance(item, (KeptMedia, EncodedMedia)):
+        return item
+    return KeptMedia(*item) if is_pair(item) else KeptMedia(item)

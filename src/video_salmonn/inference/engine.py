@@ -33,21 +33,30 @@ from video_salmonn.inference.items import (
     parse_numbers,
 )
 from video_salmonn.inference.likelihood import answer_ids, log_likelihoods
-from video_salmonn.inference.media_store import EncodedMedia, MediaStore, Timer
-from video_salmonn.inference.options import MEDIA_OPTIONS, Options, checked, generation_options
+from video_salmonn.inference.media_store import EncodedMedia, KeptMedia, MediaStore, Timer
+from video_salmonn.inference.options import (
+    MEDIA_OPTIONS,
+    Options,
+    checked,
+    generation_options,
+    passed_on,
+    without_effect,
+)
 from video_salmonn.inference.streaming import stream
-from video_salmonn.model import adapters
+from video_salmonn.model import adapters, prompt
 from video_salmonn.model import quantise as packing
 from video_salmonn.model.arithmetic import slow_numbers
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.memory import memory_plan
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.placement import Placement, place
+from video_salmonn.model.placement import Placement, checked_device, place
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor, pad_rows, question_of
 from video_salmonn.types import Answer, Likelihood
 from video_salmonn.wording import counted
 
 DEFAULT_NEW_TOKENS = 128
+_LOADING = threading.Lock()
+"""Loading switches the initialisation of the whole process off and on: one model at a time."""
 STAGES = ("load", "decode", "features", "encode", "connect", "prefill", "generate", "total")
 
 
@@ -109,8 +118,13 @@ class VideoSalmonn:
             fingerprint = f"{name}#{uuid4()}" if self.cache.folder is None else fingerprint_of(model.tower)
         self._resting: tempfile.TemporaryDirectory[str] | None = None  # weights on the disk live as long as this
         self._lock = threading.RLock()  # adapters are switched inside the model: one answer at a time
-        self.media = MediaStore(model, processor, self.cache, fingerprint)
+        self.media = MediaStore(model, processor, self.cache, fingerprint, self._lock)
         self.connected = ConnectedTokens(model)
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held while the model runs; hold it to run parts of the model by hand while other threads ask."""
+        return self._lock
 
     @classmethod
     def load(
@@ -145,8 +159,9 @@ class VideoSalmonn:
         """
         start = perf_counter()
         numbers, packed = parse_numbers(dtype, quantise)
-        placement = Placement(torch.device(device), packed, quantiser, device_map, offload_encoders, kv_cache)
-        model, processor = load_model(name_or_dir, numbers, profile)
+        placement = Placement(checked_device(device), packed, quantiser, device_map, offload_encoders, kv_cache)
+        with _LOADING:
+            model, processor = load_model(name_or_dir, numbers, profile)
         if dtype in packing.BACKENDS and model.dtype == torch.float32:
             model = model.to(torch.bfloat16)
         fingerprint = None if cache is None or cache.folder is None else fingerprint_of(model.tower)
@@ -175,7 +190,8 @@ class VideoSalmonn:
         """Answer a question about media.
 
         Args:
-            media: a file, URL, bytes, array or clip; a list of them; or None for a question about nothing.
+            media: a file, URL, bytes, array or clip; a list of them; or None for a question about nothing. Of a decoded
+                clip, ``start``, ``end``, ``no_audio`` and ``no_video`` are applied; other decoding options are refused.
             question: text, an alias such as ``<asr>``, or a list of messages.
             sound: a sound file that takes the place of the media's own sound.
             **options: ``no_audio``, ``no_video``, ``max_new_tokens``, ``long`` (``error`` | ``segments`` | ``coarse``),
@@ -255,7 +271,8 @@ class VideoSalmonn:
         if not answers:
             raise ConfigError("likelihoods of no answers were asked for", remedy="give at least one")
         conversation, options = expanded(item.conversation), item.options
-        ids = [answer_ids(self.processor, conversation, len(item.media), answer) for answer in answers]
+        texts = [prompt.readable(answer, "an answer") for answer in answers]
+        ids = [answer_ids(self.processor, conversation, len(item.media), answer) for answer in texts]
         room = max(int(options.get("max_new_tokens", 0)), *map(len, ids))
         encoded = self.encode(item.media, **options)
         mode = options.get("long", "error")
@@ -273,23 +290,46 @@ class VideoSalmonn:
     # ---------------------------------------------------------------------------------------------- the work
 
     def encode(self, media: Sequence[Any], timer: Timer | None = None, **options: Any) -> list[EncodedMedia]:
-        """Encode media items (or take them from the cache)."""
+        """Encode media items (or take them from the cache).
+
+        Args:
+            media: sources, ``(source, sound)`` pairs, decoded clips; items that were encoded before go through.
+            timer: collects seconds of ``decode``, ``features`` and ``encode``.
+            **options: as for :meth:`ask`.
+
+        Raises:
+            MediaError: an item cannot be used.
+            ConfigError: an option is impossible, or cannot be applied to an item that is decoded or encoded already.
+        """
         options = checked(options)
+        timer = timer or Timer()
         wanted: dict[str, Any] = {k: v for k, v in options.items() if k in MEDIA_OPTIONS and v is not None}
         if options.get("no_audio"):
             wanted["use_audio"] = False
         if options.get("no_video"):
             wanted["use_video"] = False
+        self.processor.media_options(**wanted)  # impossible values are refused before anything is decoded
         encoded = []
         for item in media:
-            source, sound = item if isinstance(item, tuple) and len(item) == 2 and is_pair(item) else (item, None)
-            encoded.append(self.media.get(source, sound, timer=timer, **wanted))
+            if isinstance(item, KeptMedia):
+                encoded.append(item.get(self.media, timer, wanted))
+            elif isinstance(item, EncodedMedia):
+                if wanted:
+                    raise ConfigError(
+                        f"{item.report.source}: {', '.join(sorted(wanted))} cannot be applied to encoded media",
+                        remedy="encode it with these options",
+                    )
+                encoded.append(replace(item, reused=True))
+            else:
+                source, sound = item if is_pair(item) else (item, None)
+                encoded.append(self.media.get(source, sound, timer=timer, **wanted))
         return encoded
 
     def _run(self, items: list[Item], streamer: Any = None) -> list[Answer]:
         """Answer items that share their options."""
         start, timer = perf_counter(), Timer()
         options = dict(items[0].options)
+        self._check_levels(options)
         mode = options.get("long", "error")
         if mode == "segments" and len(items) > 1:
             return [self._run([item])[0] for item in items]
@@ -352,7 +392,14 @@ class VideoSalmonn:
         rendered = self.processor.render(conversation, lengths)
         if rendered.replaced:
             warnings.append(f"{counted(rendered.replaced, 'token')} of the question stand for media and were left out")
+        warnings += without_effect(options, bool(self.model.generation_config.do_sample))
         return _Prepared(rendered.input_ids, embeds, media, sum(lengths), warnings)
+
+    def _check_levels(self, options: Options) -> None:
+        levels = options.get("zero_levels", ())
+        count = len(self.model.connector.config.levels)
+        if isinstance(levels, (str, int)) or any(level not in range(count) for level in levels):
+            raise ConfigError(f"zero_levels is {levels!r}: the connector has levels 0 to {count - 1}")
 
     @torch.inference_mode()
     def _generate(
@@ -368,7 +415,7 @@ class VideoSalmonn:
         embeds = [row.media_embeds for row in rows if row.media_embeds is not None]
         first = FirstToken()
         start = perf_counter()
-        with _seeded(options.get("seed"), device):
+        with _seeded(options.get("seed"), device), _refused_options(options):
             output = self.model.generate(
                 input_ids=padded["input_ids"].to(device),
                 attention_mask=padded["attention_mask"].to(device),
@@ -495,6 +542,24 @@ def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _refused_options(options: Options) -> Iterator[None]:
+    """A block in which what transformers says against the caller's options is one clear error."""
+    given = {name: value for name, value in options.items() if name in passed_on() and value not in (1, False)}
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, ImportError, RuntimeError) as error:
+        if not given:
+            raise
+        named = ", ".join(f"{name}={value!r}" for name, value in sorted(given.items()))
+        raise ConfigError(
+            f"no answer can be generated with {named}: {str(error).strip().splitlines()[0:1]}",
+            remedy="correct these options, or leave them out",
+        ) from error
 
 
 @dataclass(frozen=True)

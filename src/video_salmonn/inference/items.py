@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any
 
 import torch
 
 from video_salmonn.errors import ConfigError
-from video_salmonn.inference.options import Options, checked
+from video_salmonn.inference.options import DTYPES, Options, checked
+from video_salmonn.model import prompt
 from video_salmonn.model.aliases import expand
 from video_salmonn.model.processing import Conversation
 from video_salmonn.model.quantise import BACKENDS
@@ -34,26 +36,28 @@ def as_media(media: Any, sound: Any = None) -> list[Any]:
     """One source, a list of them, or None, as a list; a separate sound joins the only item.
 
     Raises:
-        ConfigError: a separate sound with several media items.
+        ConfigError: a separate sound with several media items, or with one that has a separate sound already.
     """
     items = list(media) if isinstance(media, list) else [] if media is None else [media]
     if sound is None:
         return items
     if len(items) > 1:
         raise ConfigError("a separate sound can go with one media item only", remedy="give (file, sound) pairs")
+    if items and is_pair(items[0]):
+        raise ConfigError("the media item has a separate sound already", remedy="give one sound")
     return [(items[0], sound)] if items else [sound]
 
 
 def is_pair(item: Any) -> bool:
     """Whether it is a (source, sound) pair, as opposed to an (array, rate) tuple."""
-    return isinstance(item, tuple) and len(item) == 2 and not isinstance(item[1], (int, float))
+    return isinstance(item, tuple) and len(item) == 2 and not isinstance(item[1], Real)
 
 
 def item_of(item: Item | Mapping[str, Any]) -> Item:
-    """An :class:`Item` of either form, with its options checked.
+    """An :class:`Item` of either form, with its question and options checked.
 
     Raises:
-        ConfigError: no question, or an impossible option.
+        ConfigError: no question, one that asks nothing or has no place for the media, or an impossible option.
     """
     if not isinstance(item, Item):
         options = dict(item)
@@ -61,7 +65,9 @@ def item_of(item: Item | Mapping[str, Any]) -> Item:
             raise ConfigError(f"an item has no question, only {sorted(options)}", remedy="give question and media")
         media, sound = options.pop("media", None), options.pop("sound", None)
         item = Item(options.pop("question"), as_media(media, sound), options)
-    return replace(item, options=checked(item.options))
+    options = checked(item.options)
+    prompt.parse(item.conversation, len(item.media))
+    return replace(item, options=options)
 
 
 def expanded(conversation: Conversation) -> Conversation:
@@ -78,11 +84,11 @@ def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     """A torch dtype from its name. Raises ConfigError for an unknown one."""
     if not isinstance(dtype, str):
         return dtype
-    known = {"float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
-    known |= {"float16": torch.float16, "fp16": torch.float16}
-    if dtype not in known:
-        raise ConfigError(f"dtype {dtype!r} is unknown", remedy=f"one of {', '.join([*known, *BACKENDS])}")
-    return known[dtype]
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype {dtype!r} is unknown", remedy=f"one of {', '.join([*DTYPES, *BACKENDS])}")
+    long = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}.get(dtype, dtype)
+    made: torch.dtype = getattr(torch, long)
+    return made
 
 
 def parse_numbers(dtype: torch.dtype | str | None, quantise: str | None) -> tuple[torch.dtype | None, str | None]:

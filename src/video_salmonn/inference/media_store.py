@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import numpy as np
 import torch
 
 from video_salmonn.cache import Cache, Entry
+from video_salmonn.errors import LimitError, MediaError
 from video_salmonn.files import digest, digest_file, digest_stream
+from video_salmonn.media import Limits, source_name
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -57,14 +60,17 @@ class EncodedMedia:
 
 
 def content_key(source: Any) -> str | None:
-    """A digest of what a source holds; None where it cannot be told without fetching it (URLs, odd objects)."""
+    """A digest of what a source holds; None where it cannot be told without fetching it (URLs, clips, odd objects)."""
     if source is None:
         return "none"
     if isinstance(source, bytes):
         return digest_stream(io.BytesIO(source))
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        return digest_file(path) if path.is_file() else None
+        try:
+            path = Path(source)
+            return digest_file(path) if path.is_file() else None
+        except (OSError, ValueError):  # whoever opens it says what is wrong with it
+            return None
     arrays = source if isinstance(source, tuple) else (source,)
     parts = []
     for value in arrays:
@@ -78,6 +84,64 @@ def content_key(source: Any) -> str | None:
     return digest(parts)
 
 
+class KeptMedia:
+    """A media item that is read once for as long as a conversation about it lasts, wherever it comes from.
+
+    A URL is fetched and a file decoded at the first question only; what a pipe sent is kept, in case a later question
+    asks for another stretch of it.
+
+    Args:
+        source, sound: as for :meth:`MediaStore.get`.
+    """
+
+    def __init__(self, source: Any, sound: Any = None) -> None:
+        self.source, self.sound = source, sound
+        self._made: dict[str, EncodedMedia] = {}
+        self._lock = threading.RLock()
+
+    def get(self, store: MediaStore, timer: Timer, options: dict[str, Any]) -> EncodedMedia:
+        """As :meth:`MediaStore.get`; asked for the same options again, nothing is read, decoded or encoded."""
+        key = digest(sorted((name, repr(value)) for name, value in options.items()))
+        with self._lock:
+            found = self._made.get(key)
+            if found is not None:
+                return replace(found, reused=True)
+            limits = options.get("limits") or Limits()
+            with timer.stage("decode"):
+                name = _name_of(self.source)
+                self.source, self.sound = (_seekable(one, limits) for one in (self.source, self.sound))
+            made = store.get(self.source, self.sound, timer=timer, **options)
+            if name is not None:
+                made = replace(made, report=replace(made.report, source=name))
+            self._made[key] = replace(made, clip=None)
+            return made
+
+
+def _name_of(source: Any) -> str | None:
+    """How reports call a file object, before it is copied."""
+    return source_name(source) if hasattr(source, "read") else None
+
+
+def _seekable(source: Any, limits: Limits) -> Any:
+    """A source that can be read twice: what cannot seek is copied to a temporary file."""
+    if not hasattr(source, "read") or (callable(getattr(source, "seekable", None)) and source.seekable()):
+        return source
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the conversation
+    received = 0
+    while chunk := source.read(1 << 20):
+        if not isinstance(chunk, bytes):
+            raise MediaError(source_name(source), "does not yield bytes", remedy="Open it in binary mode ('rb').")
+        received += len(chunk)
+        if received > limits.max_download_bytes:
+            most = limits.max_download_bytes / (1 << 20)
+            raise LimitError(
+                source_name(source), f"sends more than the allowed {most:g} MiB", remedy="Save it to a file first."
+            )
+        copy.write(chunk)
+    copy.seek(0)
+    return copy
+
+
 class MediaStore:
     """Decodes, prepares and encodes media items for one model, with one cache.
 
@@ -89,6 +153,8 @@ class MediaStore:
         processor: that belongs to it.
         cache: where features are kept.
         fingerprint: tells this model's encoders from others' in a cache shared on disk.
+        lock: held by whoever runs the model. Parts of a spread or offloaded model come and go when they are called, so
+            its encoders may not run while another thread runs anything of it.
     """
 
     def __init__(
@@ -97,6 +163,7 @@ class MediaStore:
         processor: VideoSalmonnProcessor,
         cache: Cache,
         fingerprint: str,
+        lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
@@ -105,6 +172,8 @@ class MediaStore:
         """Items that went through the encoders."""
         self._busy: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
+        self._encoding = threading.RLock()
+        self._lock = lock
         self._model_key = digest(fingerprint, VideoSalmonnProcessor.settings_of(model.config), str(model.dtype))
 
     def get(self, source: Any, sound: Any = None, *, timer: Timer | None = None, **options: Any) -> EncodedMedia:
@@ -112,7 +181,7 @@ class MediaStore:
 
         Args:
             source: as for :func:`video_salmonn.media.load_clip`; or a decoded :class:`Clip`, which is not cached.
-            sound: a separate sound file, or None.
+            sound: a separate sound file or clip, or None.
             timer: collects seconds of ``decode``, ``features`` and ``encode``.
             **options: fields of :class:`MediaOptions`.
 
@@ -120,8 +189,6 @@ class MediaStore:
             MediaError: the item cannot be used.
         """
         timer = timer or Timer()
-        if isinstance(source, Clip):
-            return self.encode(source, timer)
         with timer.stage("decode"):
             contents = (content_key(source), content_key(sound))
         if None in contents:
@@ -161,9 +228,10 @@ class MediaStore:
         """Run the encoders on a decoded clip."""
         with timer.stage("features"):
             inputs = self.processor.media_inputs([clip]).to(self.model.device, self.model.dtype)
-        with timer.stage("encode"), torch.inference_mode():
+        moves = self.model.main_device is not None and self._lock is not None
+        with self._lock if moves else self._encoding, timer.stage("encode"), torch.inference_mode():
             features = self.model.encode_media(inputs)[0]
-        self.encoded += 1
+            self.encoded += 1
         return EncodedMedia(features, clip.report, False, clip)
 
 

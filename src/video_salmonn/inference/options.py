@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
-
-from transformers import GenerationConfig
 
 from video_salmonn.errors import ConfigError
 
@@ -19,25 +19,43 @@ TAKEN = frozenset(
     ("return_dict_in_generate", "num_return_sequences", "pad_token_id", "max_length", "use_model_defaults")
 )
 """Options of ``generate`` that the engine sets, or whose result an answer has no room for."""
-PASSED_ON = frozenset(name for name in vars(GenerationConfig()) if not name.startswith("_")) - TAKEN
 OBJECTS = frozenset(("stopping_criteria", "prefix_allowed_tokens_fn"))
 LONG = ("error", "segments", "coarse")
+MOST_SEED = 2**64 - 1
+"""PyTorch's generators take 64 bits."""
+MOST_BEAMS = 1024
+SAMPLING = {"temperature": 1.0, "top_p": 1.0, "typical_p": 1.0, "min_p": 0.0, "top_k": 0}
+"""Options that only sampling reads, and the value at which they do nothing."""
+DTYPES = ("float32", "fp32", "bfloat16", "bf16", "float16", "fp16")
+PACKED = ("int8", "int4")
 
 
-def whole(value: Any, name: str, least: int = 1) -> int:
-    """A whole number of at least ``least``. Raises ConfigError otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    return value
+@functools.cache
+def passed_on() -> frozenset[str]:
+    """Options that go on to transformers' ``generate``."""
+    from transformers import GenerationConfig  # takes seconds: not before it is needed
+
+    return frozenset(name for name in vars(GenerationConfig()) if not name.startswith("_")) - TAKEN
+
+
+def whole(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
+    """A whole number of at least ``least`` and at most ``most``. Raises ConfigError otherwise."""
+    good = isinstance(value, Integral) and not isinstance(value, bool)
+    if not good or value < least or (most is not None and value > most):
+        limit = "" if most is None else f" and at most {most}"
+        raise ConfigError(
+            f"{name} must be a whole number of at least {least}{limit}, got {value!r}", remedy=f"correct {name}"
+        )
+    return int(value)
 
 
 def number(value: Any, name: str, *, low: float, high: float = math.inf, open_low: bool = False) -> float:
     """A finite number in a range. Raises ConfigError otherwise."""
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not good or value > high or value < low or (open_low and value == low):
         bound = f"more than {low:g}" if open_low else f"at least {low:g}"
         limit = "" if math.isinf(high) else f" and at most {high:g}"
-        raise ConfigError(f"{name} must be a number of {bound}{limit}, got {value!r}")
+        raise ConfigError(f"{name} must be a number of {bound}{limit}, got {value!r}", remedy=f"correct {name}")
     return float(value)
 
 
@@ -48,19 +66,28 @@ def checked(options: Options) -> dict[str, Any]:
         ConfigError: an option nobody knows, or a value that is impossible; names the option.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    known = {*MEDIA_OPTIONS, *OWN_OPTIONS, *PASSED_ON, *OBJECTS}
-    unknown = sorted(set(given) - known)
+    foreign = set(given) - {*MEDIA_OPTIONS, *OWN_OPTIONS, "num_beams", *OBJECTS}
+    unknown = sorted(foreign - passed_on()) if foreign else []
     if unknown:
         raise ConfigError(
             f"unknown option{'s' if len(unknown) > 1 else ''}: {', '.join(unknown)}",
             remedy=f"options: {', '.join(sorted({*MEDIA_OPTIONS, *OWN_OPTIONS}))}, and those of transformers' generate",
         )
-    for name in ("max_new_tokens", "num_beams"):
+    for name, least, most in (
+        ("max_new_tokens", 1, None),
+        ("num_beams", 1, MOST_BEAMS),
+        ("top_k", 0, None),
+        ("seed", 0, MOST_SEED),
+        ("min_new_tokens", 0, None),
+        ("no_repeat_ngram_size", 0, None),
+    ):
         if name in given:
-            whole(given[name], name)
-    for name in ("top_k", "seed", "min_new_tokens", "no_repeat_ngram_size"):
-        if name in given:
-            whole(given[name], name, 0)
+            given[name] = whole(given[name], name, least, most)
+    if given.get("temperature") == 0:
+        raise ConfigError(
+            "temperature must be a number of more than 0, got 0",
+            remedy="for the likeliest words leave temperature out and sampling off (do_sample=False)",
+        )
     for name in ("temperature", "repetition_penalty"):
         if name in given:
             number(given[name], name, low=0, open_low=True)
@@ -79,4 +106,18 @@ def checked(options: Options) -> dict[str, Any]:
 
 def generation_options(options: Options) -> dict[str, Any]:
     """Options that go on to transformers' ``generate``."""
-    return {name: value for name, value in options.items() if name in PASSED_ON | OBJECTS and name not in OWN_OPTIONS}
+    passed = passed_on() | OBJECTS
+    return {name: value for name, value in options.items() if name in passed and name not in OWN_OPTIONS}
+
+
+def without_effect(options: Options, sampled: bool) -> list[str]:
+    """Sentences on options that change nothing as the answer is decoded.
+
+    Args:
+        options: checked ones.
+        sampled: whether the model samples where the options leave that open.
+    """
+    if options.get("do_sample", sampled):
+        return []
+    idle = [name for name, neutral in SAMPLING.items() if options.get(name, neutral) != neutral]
+    return [f"{', '.join(idle)} had no effect: without do_sample=True nothing is drawn"] if idle else []

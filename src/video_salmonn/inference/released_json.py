@@ -99,6 +99,15 @@ def answer_file(engine: VideoSalmonn, path: Path, out: Path, **options: Any) -> 
     return results
 
 
+def check_out(out: Path) -> None:
+    """Raise ManifestError unless a result file can be written there."""
+    if out.is_dir():
+        raise ManifestError(f"{out}: is a folder", remedy="give the name of a file as --out")
+    folder = next((parent for parent in out.absolute().parents if parent.exists()), None)
+    if folder is None or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ManifestError(f"{out}: cannot be written there ({folder})", remedy="give another --out")
+
+
 def _write(results: list[dict[str, Any]], out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

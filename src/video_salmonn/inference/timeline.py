@@ -24,6 +24,7 @@ from video_salmonn.inference.engine import DEFAULT_NEW_TOKENS, STAGES, VideoSalm
 from video_salmonn.inference.media_store import Timer
 from video_salmonn.inference.options import MEDIA_OPTIONS, whole
 from video_salmonn.inference.thumbnails import Thumbnail, thumbnails
+from video_salmonn.model import prompt
 from video_salmonn.model.aliases import expand
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.types import Clip, MediaReport, Waveform
@@ -228,8 +229,8 @@ def inspect_media(
     """
     if long not in ("error", "coarse"):
         raise ConfigError(f"long is {long!r}", remedy="inspect knows error and coarse")
-    if question is not None and not question.strip():
-        raise ConfigError("the question is empty", remedy="leave it out, or ask something")
+    if question is not None:
+        prompt.parse(question, 1)
     unknown = sorted(set(options) - set(MEDIA_OPTIONS))
     if unknown:
         raise ConfigError(f"unknown options: {', '.join(unknown)}", remedy=f"known: {', '.join(MEDIA_OPTIONS)}")
@@ -242,6 +243,21 @@ def inspect_media(
     wanted |= {"use_audio": False} if no_audio else {}
     wanted |= {"use_video": False} if no_video else {}
 
+    engine.processor.media_options(**wanted)  # impossible values are refused before anything is decoded
+    with engine.lock:  # its own passes through the model, one after another
+        return _inspected(engine, source, sound, question, int(new_tokens), long, wanted)
+
+
+def _inspected(
+    engine: VideoSalmonn,
+    source: Any,
+    sound: Any,
+    question: str | None,
+    new_tokens: int,
+    long: str,
+    wanted: dict[str, Any],
+) -> Timeline:
+    """The work of :func:`inspect_media`, with options that were checked."""
     model, processor, timer = engine.model, engine.processor, Timer()
     config = model.connector.config
     if not config.synchronise:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from video_salmonn.media.limits import Limits
     from video_salmonn.media.options import MediaOptions
     from video_salmonn.media.probing import duration, probe
-    from video_salmonn.media.source import ArraySound, ArrayVideo, MediaSource
+    from video_salmonn.media.source import ArraySound, ArrayVideo, MediaSource, source_name
     from video_salmonn.media.worker import load_many
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "load_many",
     "probe",
     "segments",
+    "source_name",
 ]
 
 _LAZY = {
@@ -50,6 +51,7 @@ _LAZY = {
     "load_many": "worker",
     "probe": "probing",
     "segments": "audio",
+    "source_name": "source",
 }
 
 

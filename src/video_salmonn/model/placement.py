@@ -88,6 +88,35 @@ class Placement:
         return said
 
 
+def checked_device(wanted: str | torch.device) -> torch.device:
+    """A device, if it is here.
+
+    Raises:
+        ConfigError: no such kind of device, or none of it on this machine.
+    """
+    try:
+        device = torch.device(wanted)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"device {str(wanted)!r} is unknown", remedy="use cpu, cuda, cuda:N or mps") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if not count:
+            built = "" if torch.backends.cuda.is_built() else " (this PyTorch is built without CUDA)"
+            raise ConfigError(f"device {device}: no GPU that PyTorch can use here{built}", remedy="use device cpu")
+        if (device.index or 0) >= count:
+            found = ", ".join(f"cuda:{n}" for n in range(count))
+            raise ConfigError(f"device {device}: no such GPU here", remedy=f"use one of: {found}, cpu")
+    elif device.type != "cpu":
+        try:
+            if device.type == "meta":
+                raise RuntimeError("it holds no numbers")
+            torch.ones(1, device=device)
+        except Exception as error:  # each backend has errors of its own
+            reason = str(error).split("\n")[0]
+            raise ConfigError(f"device {device} cannot be used here ({reason})", remedy="use device cpu") from error
+    return device
+
+
 def parse_device_map(text: str | None) -> str | dict[str, Any] | None:
     """A device map as the command line has it: ``auto``, JSON, or a JSON file.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,20 +12,28 @@ from transformers.processing_utils import MultiModalData
 
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.encoders.chunking import Segments, cut
-from video_salmonn.errors import ConfigError
+from video_salmonn.errors import ConfigError, MediaError
 from video_salmonn.features.fbank import beats_fbank
 from video_salmonn.features.frames import prepare_frames
 from video_salmonn.features.logmel import log_mel
 from video_salmonn.features.patches import yamnet_patches
 from video_salmonn.media import Limits, MediaOptions
+from video_salmonn.media.decoded import check_applicable, with_options
 from video_salmonn.model import prompt
+from video_salmonn.model.arguments import (
+    KINDS,
+    Conversation,
+    MediaItem,
+    as_batch,
+    as_items,
+    chat_options,
+    decoding_options,
+)
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.cost import media_tokens
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.types import Clip
-from video_salmonn.wording import counted
 
-Conversation = str | Sequence[Mapping[str, Any]]
 INSTRUCTION_TOKENS = 512
 """Longest instruction InstructBLIP's Q-Former reads; the left is cut, as released."""
 
@@ -117,14 +126,41 @@ class VideoSalmonnProcessor(ProcessorMixin):
         return MediaOptions(**{**values, "limits": limits, **overrides})
 
     def load(self, source: Any, sound: Any = None, **overrides: Any) -> Clip:
-        """Decode one media item as this model wants it. Arguments as :func:`video_salmonn.media.load_clip`.
+        """Decode one media item as this model wants it.
+
+        Args:
+            source: as for :func:`video_salmonn.media.load_clip`, or a clip that is decoded already: of that, ``start``,
+                ``end`` and the switches of picture and sound are applied.
+            sound: takes the place of the source's own sound; as ``source``.
+            **overrides: fields of :class:`MediaOptions`.
 
         Raises:
+            ConfigError: an option is impossible, or cannot be applied to a decoded clip.
+            MediaError: the item cannot be used, or not be read.
             MissingPartError: PyAV is not installed; clips and features that were made before need no decoder.
         """
-        from video_salmonn.media import load_clip  # here, so that cached features need no decoder
+        options = self.media_options(**overrides)
+        if not isinstance(source, Clip) and not isinstance(sound, Clip):
+            return self._decoded(source, sound, options)
+        if isinstance(source, Clip):
+            check_applicable([name for name in overrides if overrides[name] is not None], source.report.source)
+        else:  # a file with decoded sound
+            whole = replace(options, use_video=True, use_audio=True, start=None, end=None)
+            source = self._decoded(source, None, whole)
+        if sound is not None and not isinstance(sound, Clip):
+            whole = replace(options, use_video=False, use_audio=True, start=None, end=None)
+            sound = self._decoded(sound, None, whole)
+        return with_options(source, options, sound)
 
-        return load_clip(source, sound=sound, options=self.media_options(**overrides))
+    def _decoded(self, source: Any, sound: Any, options: MediaOptions) -> Clip:
+        from video_salmonn.media import load_clip, source_name  # here, so that cached features need no decoder
+
+        try:
+            return load_clip(source, sound=sound, options=options)
+        except OSError as error:  # a disk or a network drive that fails while it is read
+            raise MediaError(
+                source_name(source), f"cannot be read ({error.strerror or error})", remedy="Copy the file again."
+            ) from error
 
     def _picture(self, clip: Clip) -> bool:
         return any(s.get("kind") == "picture" and s.get("chosen") for s in clip.report.streams)
@@ -218,24 +254,41 @@ class VideoSalmonnProcessor(ProcessorMixin):
     # -------------------------------------------------------------------------------------------------- text
 
     def render(
-        self, conversation: Conversation, media_lengths: Sequence[int], *, open_answer: bool = True
+        self,
+        conversation: Conversation,
+        media_lengths: Sequence[int],
+        *,
+        open_answer: bool = True,
+        unfinished: bool = False,
     ) -> prompt.Rendered:
-        """One conversation to token ids and labels; see :mod:`video_salmonn.model.prompt`."""
+        """One conversation to token ids and labels; see :mod:`video_salmonn.model.prompt`.
+
+        Args:
+            conversation: a question or messages.
+            media_lengths: tokens of each media item.
+            open_answer: leave the prompt open for an answer.
+            unfinished: the last message is the beginning of an answer: nothing closes it.
+        """
         turns = prompt.parse(conversation, len(media_lengths))
-        pieces = self._pieces(turns, open_answer)
+        pieces = self._pieces(turns, open_answer, unfinished)
         begin = self.config.prompt != "chat"
         return prompt.tokenise(pieces, self.tokenizer, media_lengths, self.config.media_token_id, begin=begin)
 
-    def _pieces(self, turns: Sequence[prompt.Turn], open_answer: bool) -> list[prompt.Piece]:
-        config = self.config
-        return prompt.build_pieces(config.prompt, turns, self.tokenizer, open_answer=open_answer, system=config.system)
+    def _pieces(self, turns: Sequence[prompt.Turn], open_answer: bool, unfinished: bool = False) -> list[prompt.Piece]:
+        config, tokenizer = self.config, self.tokenizer
+        pieces = prompt.build_pieces(config.prompt, turns, tokenizer, open_answer=open_answer, system=config.system)
+        if unfinished:
+            last = max((i for i, piece in enumerate(pieces) if piece.kind == "answer"), default=len(pieces) - 1)
+            pieces = pieces[: last + 1]
+        return pieces
 
     def instruction(self, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Questions for InstructBLIP's Q-Former, (ids, mask) each ``(M, n)``; None for models without it."""
         if not self.config.depends_on_question:
             return None
         tokenizer = self.qformer_tokenizer
-        rows = [tokenizer(q, split_special_tokens=True)["input_ids"] for q in questions]
+        with prompt.TOKENISING:
+            rows = [tokenizer(q, split_special_tokens=True)["input_ids"] for q in questions]
         limit = min(
             INSTRUCTION_TOKENS, int((self.config.instruction_qformer or {}).get("max_position_embeddings", 512))
         )
@@ -248,30 +301,57 @@ class VideoSalmonnProcessor(ProcessorMixin):
     def __call__(
         self,
         conversations: Conversation | Sequence[Conversation] | None = None,
-        media: Sequence[Any] | None = None,
+        media: Any = None,
         *,
         with_labels: bool = False,
         text: Conversation | Sequence[Conversation] | None = None,
+        images: Any = None,
+        videos: Any = None,
+        audio: Any = None,
+        sampling_rate: int | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """Build a batch.
 
         Args:
-            conversations: one question or message list, or a batch of them (``text`` is an alias).
+            conversations: one question or message list, or a batch of them (``text`` is an alias). Media parts of
+                messages may bring their own sources.
             media: for each conversation its media: a list of clips, files, ``(picture, sound)`` pairs; or one of them.
             with_labels: training form: answers are kept, labels made, padding goes right. Else the prompt is left open
                 for an answer and padding goes left.
             text: alias of ``conversations``.
-            **kwargs: options for decoding.
+            images, videos, audio: transformers' own keywords in place of ``media``: one source, one for each
+                conversation, or a list for each. They fill the parts of their type; without parts they go before the
+                first question, in this order. A video brings its own sound; ``audio`` is only listened to.
+            sampling_rate: of sound given as bare arrays.
+            **kwargs: options for decoding, ``no_audio``, ``no_video``, ``return_tensors="pt"``.
 
         Returns:
             ``input_ids``, ``attention_mask``, ``labels`` (training), and the tensors of :class:`MediaInputs`.
+
+        Raises:
+            ConfigError: an unknown keyword, or media that no conversation has a place for.
+            MediaError: an item cannot be used, or is not what it was given as.
         """
-        kwargs.pop("return_tensors", None)
-        given = conversations if conversations is not None else text
-        batch = _as_batch(given)
-        items = _as_media(media, len(batch))
-        clips = [self._clip(item, **kwargs) for row in items for item in row]
+        if conversations is not None and text is not None:
+            raise ConfigError("conversations and text are the same argument", remedy="give one of them")
+        options = decoding_options(kwargs)
+        batch = as_batch(conversations if conversations is not None else text)
+        items = as_items(batch, media, {"images": images, "videos": videos, "audio": audio}, sampling_rate)
+        return self._built(batch, items, options, with_labels)
+
+    def _built(
+        self,
+        batch: Sequence[Conversation],
+        items: Sequence[Sequence[MediaItem]],
+        options: dict[str, Any],
+        with_labels: bool,
+        unfinished: bool = False,
+    ) -> BatchFeature:
+        """A batch of checked arguments."""
+        for conversation, own in zip(batch, items):
+            prompt.parse(conversation, len(own))  # refused before anything is decoded
+        clips = [self._clip(item, options) for row in items for item in row]
         features: dict[str, Any] = {}
         lengths: list[int] = []
         if clips:
@@ -284,7 +364,9 @@ class VideoSalmonnProcessor(ProcessorMixin):
                 features["instruction_ids"], features["instruction_mask"] = pair
         rendered, at = [], 0
         for conversation, own in zip(batch, items):
-            rendered.append(self.render(conversation, lengths[at : at + len(own)], open_answer=not with_labels))
+            own_lengths = lengths[at : at + len(own)]
+            open_answer = not (with_labels or unfinished)
+            rendered.append(self.render(conversation, own_lengths, open_answer=open_answer, unfinished=unfinished))
             at += len(own)
         features |= pad_rows(rendered, self.pad_id, left=not with_labels)
         if not with_labels:
@@ -299,30 +381,47 @@ class VideoSalmonnProcessor(ProcessorMixin):
         tokenize: bool = False,
         return_dict: bool = False,
         add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
         **kwargs: Any,
     ) -> Any:
         """transformers' form: messages whose media parts bring their own sources, as pipelines and servers send them.
 
         Args:
             conversation: messages, or a list of them. A media part is ``{"type": "video" | "audio" | "image"}`` with
-                its source under that name, ``url`` or ``path``.
-            chat_template: not used: the model's own prompt form is.
+                its source under that name, ``url``, ``path`` or ``base64``.
+            chat_template: must be None: the model's own prompt form is used.
             tokenize: make ids; else the prompt's text, with ``<media>`` where media go.
             return_dict: all tensors, as :meth:`__call__` makes them; else ``input_ids``.
             add_generation_prompt: leave the prompt open for an answer; False keeps the last answer, for training.
-            **kwargs: ignored, but for decoding options in ``processor_kwargs``.
+            continue_final_message: the last message is the beginning of an answer that the model is to continue.
+            **kwargs: keywords of :meth:`__call__`, here or in ``processor_kwargs``.
+
+        Raises:
+            as :meth:`__call__`; ConfigError also for what this model's prompt does not do (tools, documents …).
         """
+        if chat_template is not None:
+            raise ConfigError("a chat_template of the caller's is not used: the model has its own prompt form")
+        rest = chat_options(kwargs)
+        keywords = {name: rest.pop(name, None) for name in KINDS}
+        sampling_rate = rest.pop("sampling_rate", None)
+        options = decoding_options(rest)
         messages = list(conversation)
-        batch = [messages] if messages and isinstance(messages[0], Mapping) else [list(row) for row in messages]
-        media = [[source for message in row for source in _sources(message)] for row in batch]
+        single = bool(messages) and isinstance(messages[0], Mapping)
+        batch = as_batch(messages)
+        if continue_final_message:
+            if any(isinstance(row, str) or row[-1].get("role") != "assistant" for row in batch):
+                raise ConfigError("continue_final_message needs an assistant's message at the end")
+            add_generation_prompt = False
+        items = as_items(batch, None, keywords, sampling_rate)
         if not tokenize:
             texts = []
-            for row, own in zip(batch, media):
-                pieces = self._pieces(prompt.parse(row, len(own)), add_generation_prompt)
+            for row, own in zip(batch, items):
+                turns = prompt.parse(row, len(own))
+                pieces = self._pieces(turns, add_generation_prompt, continue_final_message)
                 texts.append("".join("<media>" if piece.kind == "media" else piece.text for piece in pieces))
-            return texts[0] if batch and batch[0] is messages else texts
-        options = {k: v for k, v in (kwargs.get("processor_kwargs") or {}).items() if k in ("start", "end")}
-        made = self(batch, media, with_labels=not add_generation_prompt, **options)
+            return texts[0] if single else texts
+        with_labels = not (add_generation_prompt or continue_final_message)
+        made = self._built(batch, items, options, with_labels, continue_final_message)
         return made if return_dict else made["input_ids"]
 
     @property
@@ -331,12 +430,17 @@ class VideoSalmonnProcessor(ProcessorMixin):
         pad = self.tokenizer.pad_token_id
         return self.tokenizer.eos_token_id if pad is None else pad
 
-    def _clip(self, item: Any, **options: Any) -> Clip:
-        if isinstance(item, Clip):
-            return item
-        if isinstance(item, (tuple, list)) and len(item) == 2:
-            return self.load(item[0], sound=item[1], **options)
-        return self.load(item, **options)
+    def _clip(self, item: MediaItem, options: dict[str, Any]) -> Clip:
+        """Decode an item and see that it is what it was given as."""
+        if item.kind == "audio":
+            options = {**options, "use_video": False}
+        clip = self.load(item.source, item.sound, **options)
+        seen, name = clip.report.seen, clip.report.source
+        if item.kind == "image" and not self._picture(clip) and seen.status != "off":
+            raise MediaError(name, "is not a picture", remedy="Give it as a video (videos, or a part of that type).")
+        if item.kind == "video" and seen.status in ("absent", "failed"):
+            raise MediaError(name, f"has no picture: {seen.detail or seen.status}", remedy="Give it as audio.")
+        return clip
 
     @property
     def model_input_names(self) -> list[str]:
@@ -356,19 +460,6 @@ def question_of(conversation: Conversation) -> str:
             texts = (part if isinstance(part, str) else part.get("text", "") for part in content)
             return " ".join(text for text in texts if text)
     return ""
-
-
-def _sources(message: Mapping[str, Any]) -> list[Any]:
-    """Sources of a message's media parts, in order."""
-    content = message.get("content", "")
-    found = []
-    for part in [] if isinstance(content, str) else content:
-        if isinstance(part, Mapping) and part.get("type") in prompt.MEDIA_TYPES:
-            source = next((part[name] for name in (part["type"], "url", "path") if part.get(name) is not None), None)
-            if source is None:
-                raise ConfigError(f"a {part['type']} part brings no source", remedy="put it under url or path")
-            found.append(source)
-    return found
 
 
 def pad_rows(rows: Sequence[prompt.Rendered], pad_id: int, *, left: bool) -> dict[str, torch.Tensor]:
@@ -395,27 +486,6 @@ def _stack_segments(parts: list[torch.Tensor], dim: int) -> torch.Tensor:
         shape[dim] = longest - part.shape[dim]
         padded.append(torch.cat([part, part.new_zeros(shape)], dim=dim) if shape[dim] else part)
     return torch.cat(padded)
-
-
-def _as_batch(conversations: Conversation | Sequence[Conversation] | None) -> list[Conversation]:
-    if conversations is None:
-        raise ValueError("conversations (a question, a list of messages, or a batch of them) is needed")
-    if isinstance(conversations, str):
-        return [conversations]
-    rows = list(conversations)
-    if rows and isinstance(rows[0], Mapping):
-        return [rows]  # type: ignore[list-item]
-    return rows  # type: ignore[return-value]
-
-
-def _as_media(media: Sequence[Any] | None, rows: int) -> list[list[Any]]:
-    if media is None:
-        return [[] for _ in range(rows)]
-    if not isinstance(media, (list, tuple)) or (rows == 1 and (len(media) != 1 or not isinstance(media[0], list))):
-        media = [media if isinstance(media, list) else [media]]
-    if len(media) != rows:
-        raise ValueError(f"{counted(rows, 'conversation', 'need')} as many lists of media, got {len(media)}")
-    return [list(own) if isinstance(own, list) else [own] for own in media]
 
 
 AutoProcessor.register(VideoSalmonnConfig, VideoSalmonnProcessor, exist_ok=True)

@@ -8,17 +8,21 @@ its border, and no user text can become a control token.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any, Literal
 
 from video_salmonn.errors import ConfigError
 from video_salmonn.wording import counted
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 Kind = Literal["template", "user", "answer", "media", "end"]
 IGNORED = -100
+TOKENISING = threading.RLock()
+"""Tokenizers keep the settings of a call in themselves, so only one thread may use one at a time."""
 MEDIA_TYPES = ("media", "video", "audio", "image")
 
 
@@ -58,6 +62,24 @@ class Rendered:
     replaced: int = 0
 
 
+def readable(text: Any, what: str = "the question") -> str:
+    """Text that can be tokenised.
+
+    Raises:
+        ConfigError: it is no text, or holds half of a surrogate pair, which is no character.
+    """
+    if not isinstance(text, str):
+        raise ConfigError(f"{what} is {type(text).__name__}, not text", remedy="give a string")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{what} is not valid Unicode: character {error.start + 1} is a lone surrogate ({text[error.start]!a})",
+            remedy="pass text that was decoded from valid UTF-8",
+        ) from None
+    return text
+
+
 def parse(conversation: str | Sequence[Mapping[str, Any]], media: int) -> list[Turn]:
     """Normalise a question or a list of messages; media not placed by the caller go before the first question.
 
@@ -71,17 +93,25 @@ def parse(conversation: str | Sequence[Mapping[str, Any]], media: int) -> list[T
     """
     if isinstance(conversation, str):
         conversation = [{"role": "user", "content": conversation}]
+    elif not isinstance(conversation, Sequence):
+        raise ConfigError(f"the question is {type(conversation).__name__}", remedy="give text or a list of messages")
     turns: list[Turn] = []
     for message in conversation:
+        if not isinstance(message, Mapping):
+            raise ConfigError(f"a message is {type(message).__name__}", remedy='give {"role": …, "content": …}')
         role, content = message.get("role"), message.get("content", "")
+        if not isinstance(content, (str, Sequence)):
+            raise ConfigError(f"the content of a message is {type(content).__name__}", remedy="give text or a list")
         if role not in ("system", "user", "assistant"):
             raise ConfigError(f"unknown role {role!r} in the conversation", remedy="use system, user or assistant")
         parts: list[str | None] = []
         for part in [content] if isinstance(content, str) else content:
             if isinstance(part, str):
-                parts.append(part)
+                parts.append(readable(part))
+            elif not isinstance(part, Mapping):
+                raise ConfigError(f"a content part is {type(part).__name__}", remedy='give text or {"type": …}')
             elif part.get("type") == "text":
-                parts.append(str(part["text"]))
+                parts.append(readable(part.get("text")))
             elif part.get("type") in MEDIA_TYPES:
                 parts.append(None)
             else:
@@ -244,7 +274,8 @@ def tokenise(
             new = [media_token_id] * next(lengths)
         else:
             by_person = piece.kind in ("user", "answer")
-            new = tokenizer(piece.text, add_special_tokens=False, split_special_tokens=by_person)["input_ids"]
+            with TOKENISING:
+                new = tokenizer(piece.text, add_special_tokens=False, split_special_tokens=by_person)["input_ids"]
             if by_person:
                 kept = [token for token in new if token != media_token_id]
                 replaced += len(new) - len(kept)

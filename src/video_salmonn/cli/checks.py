@@ -1,0 +1,72 @@
+"""What a command checks before it loads a model: the file, the question, the options. It takes a fraction of a second.
+
+Nothing here imports PyTorch or transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.inference.options import DTYPES, PACKED, checked
+from video_salmonn.media import Limits, MediaOptions, probe
+from video_salmonn.media.limits import check_url
+from video_salmonn.media.source import open_source
+from video_salmonn.model import prompt
+
+NAMES = ("embedded", "tiny")
+"""Models that need no directory."""
+PROFILES = ("released",)
+
+
+def check_model(name: str, dtype: str | None = None, profile: str | None = None) -> None:
+    """Raise unless there can be such a model in such numbers."""
+    if name not in NAMES and not (Path(name) / "config.json").is_file():
+        raise CheckpointError(
+            f"{name}: no model here (config.json is missing)",
+            remedy=f"give a model directory (video-salmonn convert makes one of the official files), or one of: "
+            f"{', '.join(NAMES)}",
+        )
+    if dtype is not None and dtype not in (*DTYPES, *PACKED):
+        raise ConfigError(f"dtype {dtype!r} is unknown", remedy=f"one of {', '.join((*DTYPES, *PACKED))}")
+    if profile is not None and profile not in PROFILES:
+        raise ConfigError(f"profile {profile!r} is unknown", remedy=f"the only profile is: {', '.join(PROFILES)}")
+
+
+def check_question(question: str) -> None:
+    """Raise unless the question asks something in valid Unicode."""
+    prompt.parse(question, 0)
+
+
+def check_media(media: str, sound: str | None, options: Mapping[str, Any]) -> None:
+    """Raise unless the file can be opened and what is asked for may be in it; URLs are judged, not fetched.
+
+    Raises:
+        MediaError: it cannot be used. ConfigError: an option is impossible.
+    """
+    given = checked(options)
+    looked = MediaOptions(
+        use_video=not given.get("no_video"),
+        use_audio=not given.get("no_audio"),
+        start=given.get("start"),
+        end=given.get("end"),
+        frame_size=(32, 32),  # only whether there are frames matters
+    )
+    local = []
+    for source in (media, sound):
+        if source is None:
+            continue
+        if not source:
+            raise ConfigError("the name of the media file is empty", remedy="give a file or an https URL")
+        if "://" in source:
+            check_url(source, Limits())
+        else:
+            local.append(source)
+    if local == [one for one in (media, sound) if one is not None]:
+        probe(media, sound=sound, options=looked)
+    else:  # what else is in the clip is known once the URL was fetched
+        for source in local:
+            with open_source(source, Limits()):
+                pass
