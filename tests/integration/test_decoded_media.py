@@ -1,4 +1,4 @@
-"""Options on clips that are decoded already: applied as on the file, or refused by name. Nothing is left out silently."""
+"""Options on clips that are decoded already: applied as on the file, or refused by name, never left out silently."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_what_a_decoded_clip_cannot_follow_is_refused_by_name(engine, clip, name
 def test_encoded_media_go_through_and_take_no_media_option(engine):
     encoded = engine.encode([NASA], end=3.0)
     assert engine.ask(encoded[0], QUESTION, **SHORT).text == engine.ask(NASA, QUESTION, end=3.0, **SHORT).text
-    with pytest.raises(ConfigError, match="use_audio.* encoded"):
+    with pytest.raises(ConfigError, match=r"use_audio.* encoded"):
         engine.ask(encoded[0], QUESTION, no_audio=True)
 
 

@@ -46,7 +46,7 @@ def command(
     memory: dict[str, Any],
 ) -> None:
     """Draw frames, sound, windows and media tokens on one time axis, and say what an answer rested on."""
-    options = {
+    options: dict[str, Any] = {
         "no_audio": no_audio,
         "no_video": no_video,
         "start": start,

@@ -37,15 +37,15 @@ COMMANDS: dict[str, str] = {
 class LazyGroup(TyperGroup):
     """A group that imports a command's module on first use."""
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run a command. Errors of usage are JSON too where ``--json`` is among the arguments."""
         prepare_streams()
         given = list(sys.argv[1:] if args is None else args)
         if not standalone_mode or "--json" not in given:
-            return super().main(args, *rest, standalone_mode=standalone_mode, **extra)
+            return super().main(args, standalone_mode=standalone_mode, **extra)
         with json_mode():
             try:
-                code = super().main(given, *rest, standalone_mode=False, **extra)
+                code = super().main(given, standalone_mode=False, **extra)
             except ClickException as error:
                 report_error("UsageError", error.format_message(), f"see: {_help_of(error)}", as_json=True)
                 code = error.exit_code

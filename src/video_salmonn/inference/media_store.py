@@ -172,7 +172,7 @@ class MediaStore:
         """Items that went through the encoders."""
         self._busy: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
-        self._encoding = threading.RLock()
+        self._encoding: AbstractContextManager[Any] = threading.RLock()
         self._lock = lock
         self._model_key = digest(fingerprint, VideoSalmonnProcessor.settings_of(model.config), str(model.dtype))
 
@@ -228,8 +228,8 @@ class MediaStore:
         """Run the encoders on a decoded clip."""
         with timer.stage("features"):
             inputs = self.processor.media_inputs([clip]).to(self.model.device, self.model.dtype)
-        moves = self.model.main_device is not None and self._lock is not None
-        with self._lock if moves else self._encoding, timer.stage("encode"), torch.inference_mode():
+        lock = self._lock if self.model.main_device is not None and self._lock is not None else self._encoding
+        with lock, timer.stage("encode"), torch.inference_mode():
             features = self.model.encode_media(inputs)[0]
             self.encoded += 1
         return EncodedMedia(features, clip.report, False, clip)

@@ -7,6 +7,7 @@ single video file brings its own sound, which the released code could not do.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

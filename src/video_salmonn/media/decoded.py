@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from video_salmonn.errors import ConfigError, EmptyMediaError
-from video_salmonn.media.options import MediaOptions
 from video_salmonn.media.downmix import SILENCE
+from video_salmonn.media.options import MediaOptions
 from video_salmonn.media.sampling import TOLERANCE, half_frame
 from video_salmonn.types import Clip, FrameBatch, Heard, MediaReport, Seen, Waveform
 
