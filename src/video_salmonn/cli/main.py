@@ -37,7 +37,9 @@ COMMANDS: dict[str, str] = {
 class LazyGroup(TyperGroup):
     """A group that imports a command's module on first use."""
 
-    def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(  # type: ignore[override]  # the others are passed on as they are
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
         """Run a command. Errors of usage are JSON too where ``--json`` is among the arguments."""
         prepare_streams()
         given = list(sys.argv[1:] if args is None else args)
