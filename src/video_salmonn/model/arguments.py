@@ -19,6 +19,7 @@ import torch
 from video_salmonn.errors import ConfigError
 from video_salmonn.media import ArraySound, MediaOptions
 from video_salmonn.model.prompt import MEDIA_TYPES
+from video_salmonn.wording import counted
 
 Conversation = str | Sequence[Mapping[str, Any]]
 KINDS = {"images": "image", "videos": "video", "audio": "audio"}
@@ -149,7 +150,7 @@ def _rows(value: Any, rows: int, name: str) -> list[list[Any]]:
         return [[one for one in own if one is not None]]
     if len(outer) != rows:
         raise ConfigError(
-            f"{rows} conversations need as many entries of {name}, got {len(outer)}",
+            f"{counted(rows, 'conversation', 'need')} as many entries of {name}, got {len(outer)}",
             remedy=f"give a list with one entry (a source, or a list of them) for each: {name}=[[a], [b, c], []]",
         )
     nested = [own if isinstance(own, list) and not _one_array(own) else [own] for own in outer]
