@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+import wave as wav
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training_runs import ROOT, entries, recipe, run, write
@@ -47,6 +49,42 @@ def test_micro_batches_do_not_change_the_losses(tmp_path: Path, cache: Path) -> 
     one = run(recipe(tmp_path / "a", cache, "micro_batch=8", "diversity_weight=0"))[1]
     many = run(recipe(tmp_path / "b", cache, "micro_batch=2", "diversity_weight=0"))[1]
     assert [line["loss"] for line in many] == pytest.approx([line["loss"] for line in one], abs=1e-5)
+
+
+@pytest.mark.parametrize("form", ["released", "paper"])
+@pytest.mark.parametrize("attend_padding", [False, True])
+def test_the_diversity_loss_of_items_of_unlike_length_does_not_depend_on_micro_batches(
+    tmp_path: Path, cache: Path, form: str, attend_padding: bool
+) -> None:
+    rows = entries(8)
+    for number, row in enumerate(rows):  # 0.5 to 15 s of sound, with and without pictures, and one of text alone
+        row["media"] = {"audio": str(tone(tmp_path / f"{number}.wav", (0.5, 15, 1, 7, 3, 11, 0.7, 5)[number]))}
+        if number % 3 == 0:
+            row["media"]["image"] = str(ROOT / "tests/fixtures/save-mini/flickr30k/coco_129648.jpg")
+    rows[7]["media"] = {}
+    manifest = write(tmp_path / "m.jsonl", rows)
+    more = (
+        f"data.train=[{manifest}]",
+        f"diversity_form={form}",
+        f"connector.attend_padding={str(attend_padding).lower()}",
+    )
+    runs = []
+    for size in (8, 3, 1):
+        fixed = ("diversity_weight=1", "max_steps=2", "save_every=0", f"micro_batch={size}")
+        runs.append(run(recipe(tmp_path / str(size), cache, *more, *fixed))[1])
+    for lines in runs[1:]:
+        for name in ("diversity_loss", "loss", "grad_norm"):
+            assert [line[name] for line in lines] == pytest.approx([line[name] for line in runs[0]], rel=2e-4), name
+
+
+def tone(path: Path, seconds: float) -> Path:
+    wave = np.sin(np.arange(int(16000 * seconds)) * (0.05 + seconds / 100))
+    with wav.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes((wave * 9000).astype("<i2").tobytes())
+    return path
 
 
 def test_a_broken_file_is_counted_and_named_or_fatal(tmp_path: Path, cache: Path) -> None:

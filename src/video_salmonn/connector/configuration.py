@@ -182,6 +182,12 @@ class ConnectorConfig:
             frames = -(-frames // multiple) * multiple
         return -(-frames * level.queries // (level.frames * stretch))
 
+    def windows_for(self, frames: int) -> tuple[int, ...]:
+        """Windows of each level over ``frames`` real frames; where padding is attended, those of padding too."""
+        if self.attend_padding:
+            frames = -(-frames // self.window_multiple) * self.window_multiple
+        return tuple(-(-frames // level.frames) for level in self.levels)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form."""
         return asdict(self) | {"levels": [asdict(level) for level in self.levels]}

@@ -41,6 +41,46 @@ def mean_cosine(rows: torch.Tensor, mask: torch.Tensor | None = None) -> torch.T
     return (per_group * weights).sum() / weights.sum().clamp(min=1)
 
 
+def acting_levels(count: int) -> tuple[int, ...]:
+    """The levels, of so many, that the loss acts on: all but the finest, or the only one."""
+    return tuple(range(1, count)) if count > 1 else (0,)
+
+
+def diversity_terms(
+    output: ConnectorOutput,
+    form: DiversityForm = "released",
+    *,
+    levels: tuple[int, ...] | None = None,
+    skip_padding: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the loss is made of, so that it can be put together over several passes and processes.
+
+    The loss is ``(sums / counts).sum()``; over several passes both are added up first. Windows then weigh alike however
+    the items were divided.
+
+    Args:
+        output, form, levels, skip_padding: as for :func:`diversity_loss`.
+
+    Returns:
+        (sums, counts), each ``(levels acted on,)``, float. ``released``: summed mean cosines of windows, and how many
+        these are; ``paper``: summed cosines of pairs, and how many items there are.
+    """
+    chosen = levels if levels is not None else acting_levels(len(output.levels))
+    sums, counts = [], []
+    for index in chosen:
+        batch, _, queries, _ = output.levels[index].shape
+        rows = output.levels[index].flatten(0, 1)
+        mask = output.window_masks[index].flatten() if skip_padding else rows.new_ones(len(rows), dtype=torch.bool)
+        if queries < 2:
+            sums.append(rows.new_zeros((), dtype=torch.float32))
+        else:
+            cosines = pairwise_cosine(rows).sum((1, 2)).float()
+            pairs = queries * (queries - 1) if form == "released" else 1
+            sums.append((cosines / pairs * mask).sum())
+        counts.append(mask.sum().float() if form == "released" else mask.new_tensor(batch, dtype=torch.float32))
+    return torch.stack(sums), torch.stack(counts)
+
+
 def diversity_loss(
     output: ConnectorOutput,
     form: DiversityForm = "released",
@@ -52,24 +92,13 @@ def diversity_loss(
 
     Args:
         output: what the connector returned.
-        form: ``released`` (mean) or ``paper`` (sum over windows and pairs, averaged over the batch's items so that λ
-            does not depend on the batch size).
+        form: ``released`` (mean over windows) or ``paper`` (sum over windows and pairs, averaged over the batch's items
+            so that λ does not depend on the batch size).
         levels: indices of the levels it acts on; None for all but the finest (the only one, if there is one).
         skip_padding: leave out windows without a real frame (the release counts them in: pass False).
 
     Returns:
         scalar, float.
     """
-    count = len(output.levels)
-    chosen = levels if levels is not None else tuple(range(1, count)) if count > 1 else (0,)
-    total = output.fused.new_zeros(())
-    for index in chosen:
-        batch, _, queries, _ = output.levels[index].shape
-        rows = output.levels[index].flatten(0, 1)
-        mask = output.window_masks[index].flatten() if skip_padding else None
-        if form == "released":
-            total = total + mean_cosine(rows, mask)
-        elif queries > 1:
-            per_window = pairwise_cosine(rows).sum((1, 2))
-            total = total + (per_window if mask is None else per_window * mask.to(per_window.dtype)).sum() / batch
-    return total
+    sums, counts = diversity_terms(output, form, levels=levels, skip_padding=skip_padding)
+    return (sums / counts.clamp(min=1)).sum()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from video_salmonn.connector import ConnectorOutput, MultiResolutionCausalQFormer, diversity_loss
+from video_salmonn.connector import ConnectorOutput, MultiResolutionCausalQFormer, diversity_terms
 from video_salmonn.connector.configuration import DiversityForm
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.tower import MediaTower
@@ -26,11 +26,16 @@ class Connected:
     tokens: list[torch.Tensor]
     groups: list[tuple[int, ConnectorOutput]]
 
-    def mean_diversity(self, form: str, count_padding: bool) -> torch.Tensor:
-        """The diversity loss over all items, scalar."""
+    def diversity_terms(self, form: str, count_padding: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sums and counts of the diversity loss over all items (:func:`~video_salmonn.connector.diversity_terms`)."""
         chosen: DiversityForm = "paper" if form == "paper" else "released"
-        losses = [(n, diversity_loss(out, chosen, skip_padding=not count_padding)) for n, out in self.groups]
-        return torch.stack([n * loss for n, loss in losses]).sum() / sum(n for n, _ in losses)
+        terms = [diversity_terms(out, chosen, skip_padding=not count_padding) for _, out in self.groups]
+        return torch.stack([sums for sums, _ in terms]).sum(0), torch.stack([counts for _, counts in terms]).sum(0)
+
+    def mean_diversity(self, form: str, count_padding: bool) -> torch.Tensor:
+        """The diversity loss over all items, scalar; in the released form every window weighs alike."""
+        sums, counts = self.diversity_terms(form, count_padding)
+        return (sums / counts.clamp(min=1)).sum()
 
 
 def _stack(parts: list[torch.Tensor | None], length: int) -> torch.Tensor | None:

@@ -48,11 +48,13 @@ class VideoSalmonnOutput(CausalLMOutputWithPast):
         logits: ``(B, L, vocabulary)``.
         cache (before transformers 5.24 past_key_values): the language model's.
         language_loss, diversity_loss: the parts of the loss, before λ.
+        diversity_terms: (sums, counts) of the diversity loss by level, to put it together over several passes.
         media_tokens: the connector's tokens ``(L_m, D_llm)`` of each item, where it ran on ``media_features``.
     """
 
     language_loss: torch.Tensor | None = None
     diversity_loss: torch.Tensor | None = None
+    diversity_terms: tuple[torch.Tensor, torch.Tensor] | None = None
     media_tokens: list[torch.Tensor] | None = None
 
 
@@ -343,9 +345,10 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             **{CACHE: cache},
             **kwargs,
         )
-        loss, diversity = output.loss, None
+        loss, diversity, terms = output.loss, None, None
         if connected is not None and (labels is not None or media_features is not None):
-            diversity = connected.mean_diversity(self.config.diversity_form, self.connector.config.attend_padding)
+            terms = connected.diversity_terms(self.config.diversity_form, self.connector.config.attend_padding)
+            diversity = (terms[0] / terms[1].clamp(min=1)).sum()
             if self.config.diversity_weight and loss is not None and labels is not None:
                 share = _share_of_step(labels, kwargs.get("num_items_in_batch"))
                 loss = loss + self.config.diversity_weight * share * diversity.to(loss.dtype)
@@ -354,6 +357,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             logits=output.logits,
             language_loss=output.loss,
             diversity_loss=diversity,
+            diversity_terms=terms,
             media_tokens=connected.tokens if connected is not None and media_features is not None else None,
             **{CACHE: cache_of(output)},
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from video_salmonn.connector import ConnectorConfig, acting_levels
 from video_salmonn.errors import ContextError
 from video_salmonn.inference.long import frames_of
 from video_salmonn.model import prompt
@@ -99,6 +100,13 @@ def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) ->
     if not answers:
         raise ContextError(f"{example.id}: nothing to learn: the answer is empty")
     return Prepared(example, rendered, answers)
+
+
+def diversity_counts(rows: Sequence[Prepared], config: ConnectorConfig, form: str) -> list[int]:
+    """What the sums of the diversity loss are divided by, a level: windows, or items in the paper's form."""
+    frames = [frames_of(row.example.features, config) for row in rows if row.example.features is not None]
+    windows = [config.windows_for(n) if form == "released" else [1] * len(config.levels) for n in frames]
+    return [sum(one[level] for one in windows) for level in acting_levels(len(config.levels))]
 
 
 def features_on(features: MediaFeatures, device: torch.device, dtype: torch.dtype) -> MediaFeatures:

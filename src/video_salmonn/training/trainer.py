@@ -25,13 +25,14 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch.nn import functional as F
 
+from video_salmonn.connector import acting_levels
 from video_salmonn.errors import TrainingError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.prompt import IGNORED
 from video_salmonn.training import checkpointing, resuming, sharding
 from video_salmonn.training.auxiliary import WordAuxiliary
-from video_salmonn.training.batching import Batch, Prepared, collate
+from video_salmonn.training.batching import Batch, Prepared, collate, diversity_counts
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.loading import Loader
 from video_salmonn.training.logbook import Logbook
@@ -87,6 +88,7 @@ class Trainer:
         self.words: WordAuxiliary | None = None
         if recipe.word_weight:
             self.words = WordAuxiliary(model, processor, maker, self.accelerator.device)
+        self.levels = len(acting_levels(len(model.connector.config.levels)))
         self.context = int(model.config.text_config.max_position_embeddings)
         self.sharded = recipe.strategy == "fsdp2" and self.accelerator.num_processes > 1
         # Ranks of unlike modalities would have gradients for unlike parameters, and their exchanges would not meet.
@@ -119,13 +121,14 @@ class Trainer:
     # ------------------------------------------------------------------------------------------------- steps
 
     def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(weighted sum of token cross entropies, diversity loss, summed word loss) of a batch, with gradient."""
+        """(weighted sum of token cross entropies, diversity sums by level, summed word loss), with gradient."""
         with self.accelerator.autocast():
             output = self.model(**batch.inputs, use_cache=False)
         logits, labels = output.logits[:, :-1].float(), batch.targets
         tokens = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
         summed = (tokens.view_as(labels).sum(dim=1) * batch.weights).sum()
-        diversity = output.diversity_loss if output.diversity_loss is not None else summed.new_zeros(())
+        nothing = summed.new_zeros(self.levels)  # text alone has no queries to differ
+        diversity = output.diversity_terms[0] if output.diversity_terms is not None else nothing
         worded = summed.new_zeros(())
         if self.words is not None and output.media_tokens is not None:
             worded = self.words(batch.with_media, output.media_tokens)
@@ -149,10 +152,11 @@ class Trainer:
         rows = loaded.rows
         self.broken |= loaded.broken
         self.rules.update(row.example.rule for row in rows)
-        with_media = sum(row.example.features is not None for row in rows)
-        own = [sum(row.answer_tokens * row.example.weight for row in rows), len(rows), with_media, self.asked]
-        counts = torch.tensor(own, dtype=torch.float32, device=accelerator.device)
-        tokens, items, with_media, stops = accelerator.reduce(counts, "sum").tolist()
+        own = [sum(row.answer_tokens * row.example.weight for row in rows), len(rows), self.asked]
+        own += diversity_counts(rows, self.plain.connector.config, recipe.diversity_form)
+        counts = accelerator.reduce(torch.tensor(own, dtype=torch.float32, device=accelerator.device), "sum")
+        tokens, items, stops = counts[:3].tolist()
+        windows = counts[3:].clamp(min=1)
         self.stop = self.stop or stops > 0
         if not items or not tokens:
             raise TrainingError(
@@ -170,9 +174,9 @@ class Trainer:
             if self.sharded:
                 sharding.sync_gradients(self.model, last)
             with nullcontext() if last or self.sharded else accelerator.no_sync(self.model):
-                summed, diversity, worded = self.losses(batch)
-                share_of_batch = len(batch.features) / max(1, with_media)  # text alone has no queries to differ
-                loss = summed / tokens + recipe.diversity_weight * diversity * share_of_batch
+                summed, diverse, worded = self.losses(batch)
+                diversity = (diverse / windows).sum()
+                loss = summed / tokens + recipe.diversity_weight * diversity
                 loss = loss + recipe.word_weight * worded / tokens
                 if ghost:
                     loss, summed, diversity, worded = loss * 0.0, summed * 0.0, diversity * 0.0, worded * 0.0
@@ -182,7 +186,7 @@ class Trainer:
                         remedy="lower the rate, clip harder, or look at these items",
                     )
                 accelerator.backward(loss * accelerator.num_processes)  # data parallelism averages gradients
-            sums += torch.stack([summed.detach(), diversity.detach() * share_of_batch * tokens, worded.detach()])
+            sums += torch.stack([summed.detach(), diversity.detach() * tokens, worded.detach()])
         clipped = accelerator.clip_grad_norm_(self.model.parameters(), recipe.optim.clip or math.inf)
         norm = float(sharding.full(clipped))
         if not math.isfinite(norm) and accelerator.scaler is None:  # fp16's scaler leaves such a step out by itself
@@ -193,11 +197,11 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        language, diverse, worded_share = (accelerator.reduce(sums, "sum") / tokens).tolist()
+        language, diversity_share, worded_share = (accelerator.reduce(sums, "sum") / tokens).tolist()
         return {
-            "loss": language + recipe.diversity_weight * diverse + recipe.word_weight * worded_share,
+            "loss": language + recipe.diversity_weight * diversity_share + recipe.word_weight * worded_share,
             "language_loss": language,
-            "diversity_loss": diverse,
+            "diversity_loss": diversity_share,
             **({"word_loss": worded_share} if self.words is not None else {}),
             "grad_norm": norm,
             "lr": recipe.optim.rate * share,
@@ -366,7 +370,8 @@ class Trainer:
         rows = loaded.rows or [self._any_row()]
         batch = collate(rows[: self.recipe.micro_batch], self.processor, self.accelerator.device, torch.float32)
         with torch.no_grad():
-            summed, diversity, _ = self.losses(batch)
+            summed, diverse, _ = self.losses(batch)
+        divided = diversity_counts(batch.with_media, self.plain.connector.config, self.recipe.diversity_form)
         trained = sum(self.trains.values())
         weights = sum(p.numel() * p.element_size() for p in self.plain.parameters())
         return {
@@ -380,7 +385,7 @@ class Trainer:
                 "items": batch.ids,
                 "tokens": list(batch.input_ids.shape),
                 "loss": float(summed) / max(1, int((batch.labels != IGNORED).sum())),
-                "diversity_loss": float(diversity),
+                "diversity_loss": float((diverse.cpu() / torch.tensor(divided).clamp(min=1)).sum()),
             },
             "broken": loaded.broken,
             "notes": self.maker.notes,

@@ -1,10 +1,19 @@
 """The diversity loss in both forms, against values worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from video_salmonn.connector import ConnectorOutput, diversity_loss
+from video_salmonn.connector import (
+    ConnectorOutput,
+    Level,
+    MultiResolutionCausalQFormer,
+    diversity_loss,
+    diversity_terms,
+)
 from video_salmonn.connector.diversity import mean_cosine, pairwise_cosine
+from video_salmonn.model.presets import tiny
 
 
 def output(*levels, masks=None):
@@ -57,6 +66,39 @@ def test_windows_of_padding(form, counted, skipped):
     given = output(*levels, masks=masks)
     torch.testing.assert_close(diversity_loss(given, form), torch.tensor(skipped))
     torch.testing.assert_close(diversity_loss(given, form, skip_padding=False), torch.tensor(counted))
+
+
+def test_passes_put_together_are_one_pass_and_every_window_weighs_alike():
+    short, long = torch.stack([WINDOW])[None], torch.stack([OPPOSITE] * 3)[None]
+    fine = torch.ones(1, 4, 3, 2)
+    parts = [diversity_terms(output(fine, coarse)) for coarse in (short, long)]
+    sums, counts = sum(s for s, _ in parts), sum(c for _, c in parts)
+    assert counts.tolist() == [4]
+    torch.testing.assert_close(
+        (sums / counts).sum(), torch.tensor((4 / 6 - 3 * 2 / 6) / 4)
+    )  # not the mean of two means
+    padded = torch.cat([short, torch.ones(1, 2, 3, 2)], dim=1)
+    masks = [torch.ones(2, 4, dtype=torch.bool), torch.tensor([[True, False, False], [True, True, True]])]
+    both = diversity_loss(output(fine.repeat(2, 1, 1, 1), torch.cat([padded, long]), masks=masks))
+    torch.testing.assert_close(both, (sums / counts).sum())
+
+
+@pytest.mark.parametrize("attend", [False, True])
+@pytest.mark.parametrize("synchronise", [False, True])
+@pytest.mark.parametrize("levels", [((1, 3), (10, 30)), ((1, 3), (4, 12), (10, 30)), ((2, 6),)])
+def test_windows_are_counted_beforehand_as_the_connector_makes_them(attend, synchronise, levels):
+    config = tiny().connector_config
+    config = replace(
+        config, levels=tuple(Level(*one) for one in levels), synchronise=synchronise, attend_padding=attend
+    )
+    connector = MultiResolutionCausalQFormer(config).eval()
+    for sights, sounds in ((1, 0), (0, 1), (10, 10), (11, 3), (7, 20), (21, 40)):
+        visual = torch.randn(1, sights, config.visual_tokens, config.visual_dim) if sights else None
+        steps = sounds * config.audio_tokens
+        speech, audio = (torch.randn(1, steps, n) if sounds else None for n in (config.speech_dim, config.audio_dim))
+        made = connector(visual, speech, audio)
+        real = [mask.numel() if attend else int(mask.sum()) for mask in made.window_masks]
+        assert list(config.windows_for(config.axis_frames(sights, sounds))) == real
 
 
 def test_levels_can_be_chosen_and_one_level_counts():
