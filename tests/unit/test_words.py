@@ -26,7 +26,7 @@ def test_an_output_says_the_token_whose_embedding_it_points_at(embeddings):
 
 def test_the_embeddings_belong_to_the_language_model_and_are_followed(embeddings):
     words = WordOutputs([7, 3, 30], embeddings)
-    assert list(words.state_dict()) == ["columns"] and not list(words.parameters())
+    assert list(words.state_dict()) == ["columns", "openings"] and not list(words.parameters())
     before = words.rows
     assert words.rows is before
     with torch.no_grad():

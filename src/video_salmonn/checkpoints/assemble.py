@@ -18,12 +18,15 @@ from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import PRESETS, apply_profile, embedded, tiny
 from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.model.words import WordOutputs
 from video_salmonn.wording import counted
 
 Loaded = tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]
 ASSETS = Path(__file__).parent.parent / "assets" / "embedded"
 CONNECTOR_FILE = "connector.safetensors"
 LORA_FILE = "lora.safetensors"
+WORDS_FILE = "words.safetensors"
+"""Which tokens the connector's outputs say (:class:`video_salmonn.model.words.WordOutputs`)."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -73,7 +76,8 @@ def embedded_state(config: VideoSalmonnConfig, home: Path | None = None) -> dict
 
 
 def trained_state(folder: Path) -> dict[str, torch.Tensor]:
-    """Connector and adapter of a training run or of the shipped files, under the model's names; empty if not there."""
+    """Connector, adapter and word outputs of a training run or of the shipped files, under the model's names; empty if
+    not there."""
     state: dict[str, torch.Tensor] = {}
     if (folder / CONNECTOR_FILE).is_file():
         state |= {f"connector.{name}": t for name, t in expand(read_tensors(folder / CONNECTOR_FILE)).items()}
@@ -83,7 +87,14 @@ def trained_state(folder: Path) -> dict[str, torch.Tensor]:
             for half in ("lora_A", "lora_B"):
                 place = place.replace(f".{half}.weight", f".{half}.default.weight")
             state[f"language_model.{place}"] = tensor
+    if (folder / WORDS_FILE).is_file():
+        state |= {f"words.{name}": tensor.long() for name, tensor in read_tensors(folder / WORDS_FILE).items()}
     return state
+
+
+def words_tensors(words: WordOutputs) -> dict[str, torch.Tensor]:
+    """What :data:`WORDS_FILE` holds."""
+    return {name: tensor.detach().to("cpu", torch.int32).contiguous() for name, tensor in words.state_dict().items()}
 
 
 def build_embedded(
@@ -112,6 +123,7 @@ def build_embedded(
     tokenizer = AutoTokenizer.from_pretrained(part_directory("smollm2-135m", home))
     tokenizer.chat_template = CHAT_TEMPLATE
     trained = trained_state(weights or ASSETS)
+    config.words = len(trained.get("words.columns", ()))
     state = embedded_state(config, home) | trained
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -42,7 +42,7 @@ from video_salmonn.inference.options import (
     passed_on,
     without_effect,
 )
-from video_salmonn.inference.streaming import stream
+from video_salmonn.inference.streaming import WithoutLoops, stream, without_loop
 from video_salmonn.model import adapters, prompt
 from video_salmonn.model import quantise as packing
 from video_salmonn.model.arithmetic import slow_numbers
@@ -51,6 +51,7 @@ from video_salmonn.model.memory import memory_plan
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.placement import Placement, checked_device, place
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor, pad_rows, question_of
+from video_salmonn.model.transcripts import asks_for_words
 from video_salmonn.types import Answer, Likelihood
 from video_salmonn.wording import counted
 
@@ -82,6 +83,22 @@ class _Prepared:
     media: list[EncodedMedia]
     media_tokens: int
     warnings: list[str]
+    question: str = ""
+
+    @property
+    def heard(self) -> bool:
+        """Whether there is sound that somebody could speak in."""
+        return any(item.features.speech is not None for item in self.media)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What was generated for a row: text, tokens it took, what is to be said about it, and whether CTC took part."""
+
+    text: str
+    new_tokens: int
+    warnings: list[str]
+    joint: bool = False
 
 
 class VideoSalmonn:
@@ -347,7 +364,7 @@ class VideoSalmonn:
                 ]
             outputs = self._generate(prepared, new_tokens, options, timer, streamer)
         timer.seconds["total"] = perf_counter() - start
-        return [Answer(text, self._report(text, row, count, timer)) for row, (text, count) in zip(prepared, outputs)]
+        return [Answer(made.text, self._report(made, row, timer)) for row, made in zip(prepared, outputs)]
 
     def _prepare(
         self, conversation: Conversation, media: list[EncodedMedia], mode: str, new_tokens: int, options: Options
@@ -393,7 +410,7 @@ class VideoSalmonn:
         if rendered.replaced:
             warnings.append(f"{counted(rendered.replaced, 'token')} of the question stand for media and were left out")
         warnings += without_effect(options, bool(self.model.generation_config.do_sample))
-        return _Prepared(rendered.input_ids, embeds, media, sum(lengths), warnings)
+        return _Prepared(rendered.input_ids, embeds, media, sum(lengths), warnings, question_of(conversation))
 
     def _check_levels(self, options: Options) -> None:
         levels = options.get("zero_levels", ())
@@ -404,8 +421,8 @@ class VideoSalmonn:
     @torch.inference_mode()
     def _generate(
         self, rows: list[_Prepared], new_tokens: int, options: Options, timer: Timer, streamer: Any
-    ) -> list[tuple[str, int]]:
-        """Generate for a batch. Returns (text, new tokens) of each row."""
+    ) -> list[_Made]:
+        """Generate for a batch."""
         padded = pad_rows(
             [_Ids(row.input_ids) for row in rows],  # type: ignore[misc]
             self.processor.pad_id,
@@ -415,13 +432,24 @@ class VideoSalmonn:
         embeds = [row.media_embeds for row in rows if row.media_embeds is not None]
         first = FirstToken()
         start = perf_counter()
+        ids, mask = padded["input_ids"].to(device), padded["attention_mask"].to(device)
+        media_embeds = torch.cat(embeds) if embeds else self._no_media()
+        mode = options.get("joint_ctc") or self.model.own_option("joint_ctc", options)
+        asked = [row.heard and (mode == "on" or asks_for_words(row.question)) for row in rows]
+        weight = options.get("joint_ctc_weight")
+        joint = self.model.joint_decoding(ids, mask, media_embeds, mode, weight, asked, options)
+        times = options.get("stop_repeats", self.model.stop_repeats(options))
+        if streamer is not None and times:
+            streamer = WithoutLoops(streamer, times)
         with _seeded(options.get("seed"), device), _refused_options(options):
             output = self.model.generate(
-                input_ids=padded["input_ids"].to(device),
-                attention_mask=padded["attention_mask"].to(device),
-                media_embeds=torch.cat(embeds) if embeds else self._no_media(),
+                input_ids=ids,
+                attention_mask=mask,
+                media_embeds=media_embeds,
                 max_new_tokens=new_tokens,
-                logits_processor=LogitsProcessorList([first]),
+                logits_processor=LogitsProcessorList([first] if joint is None else [first, joint]),
+                joint_ctc="off",  # it is among the processors already, where it says what it did
+                stop_repeats=times,
                 streamer=streamer,
                 pad_token_id=self.processor.pad_id,
                 tokenizer=self.processor.tokenizer if options.get("stop_strings") else None,
@@ -431,11 +459,15 @@ class VideoSalmonn:
         first_at = first.at if first.at is not None else end
         timer.seconds["prefill"] = timer.seconds.get("prefill", 0.0) + first_at - start
         timer.seconds["generate"] = timer.seconds.get("generate", 0.0) + end - first_at
-        new = output[:, padded["input_ids"].shape[1] :]
-        texts = self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
-        pad = {self.processor.pad_id, self.processor.tokenizer.eos_token_id}
-        counts = [sum(int(t) not in pad for t in row) for row in new]
-        return [(text.strip(), count) for text, count in zip(texts, counts)]
+        tokenizer, pad = self.processor.tokenizer, {self.processor.pad_id, self.processor.tokenizer.eos_token_id}
+        made = []
+        for index, new in enumerate(output[:, ids.shape[1] :].tolist()):
+            count = sum(token not in pad for token in new)
+            kept, warning = without_loop(new, times, pad, tokenizer)
+            warnings = [warning] if warning else []
+            text = tokenizer.decode(kept, skip_special_tokens=True).strip()
+            made.append(_Made(text, count, warnings, joint is not None and joint.used[index]))
+        return made
 
     def _no_media(self) -> torch.Tensor:
         width = self.model.connector.config.llm_dim
@@ -484,15 +516,18 @@ class VideoSalmonn:
         """Ask about each stretch in turn and put the answers together."""
         config = self.model.connector.config
         new_tokens = int(options.get("max_new_tokens", self._new_tokens()))
-        answers, rows, count = [], [], 0
+        answers, rows, count, joint = [], [], 0, False
+        warnings: list[str] = []
         lengths = [long_media.frames_of(part[0], config) * config.frame_seconds for part in parts]
         for part in parts:
             with timer.stage("connect"), torch.inference_mode():
                 row = self._prepare(conversation, [replace(media[0], features=part[0])], "error", new_tokens, options)
-            ((text, new),) = self._generate([row], new_tokens, options, timer, None)
-            answers.append(text)
+            (made,) = self._generate([row], new_tokens, options, timer, None)
+            answers.append(made.text)
             rows.append(row)
-            count += new
+            count += made.new_tokens
+            joint |= made.joint
+            warnings += made.warnings
         timer.seconds["total"] = perf_counter() - start
         merged = long_media.merge_answers(answers, lengths)
         whole = _Prepared(
@@ -502,7 +537,7 @@ class VideoSalmonn:
             sum(row.media_tokens for row in rows),
             [f"long media: asked about {counted(len(parts), 'stretch')} of up to {lengths[0]:g} s one by one"],
         )
-        return Answer(merged, self._report(merged, whole, count, timer))
+        return Answer(merged, self._report(_Made(merged, count, warnings, joint), whole, timer))
 
     # ------------------------------------------------------------------------------------------------ report
 
@@ -515,21 +550,22 @@ class VideoSalmonn:
         configured = self.model.config.generation.get("max_new_tokens")
         return int(configured) if configured else DEFAULT_NEW_TOKENS
 
-    def _report(self, text: str, row: _Prepared, new_tokens: int, timer: Timer) -> dict[str, Any]:
+    def _report(self, made: _Made, row: _Prepared, timer: Timer) -> dict[str, Any]:
         """The account of the contract. ``prompt_tokens`` counts the whole prompt, media tokens included."""
         seconds = {stage: round(timer.seconds.get(stage, 0.0), 4) for stage in STAGES}
         seconds["load"] = round(self.load_seconds, 4)
         media = [item.report.to_dict() | {"reused": item.reused} for item in row.media]
         warnings = [warning for item in row.media for warning in (*item.report.cuts, *item.report.warnings)]
         return {
-            "answer": text,
+            "answer": made.text,
             "model": self.name,
             "media": media,
             "media_tokens": row.media_tokens,
             "prompt_tokens": len(row.input_ids),
-            "new_tokens": new_tokens,
+            "new_tokens": made.new_tokens,
             "seconds": seconds,
-            "warnings": [*self.notices, *warnings, *row.warnings],
+            "warnings": [*self.notices, *warnings, *row.warnings, *made.warnings],
+            **({"joint_ctc": True} if made.joint else {}),
         }
 
 

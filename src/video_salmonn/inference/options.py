@@ -9,11 +9,16 @@ from numbers import Integral, Real
 from typing import Any
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.model.joint_decoding import JOINT_CTC
+from video_salmonn.model.modeling import OWN_GENERATION
 
 Options = Mapping[str, Any]
 MEDIA_OPTIONS = ("start", "end", "frame_times", "spotlight", "video_stream", "audio_stream", "on_corrupt", "limits")
 """Decoding options a caller may pass with a question; :class:`MediaOptions` checks their values."""
-OWN_OPTIONS = ("no_audio", "no_video", "long", "zero_levels", "adapter_scale", "max_new_tokens", "seed")
+OWN_OPTIONS = (
+    *("no_audio", "no_video", "long", "zero_levels", "adapter_scale", "max_new_tokens", "seed"),
+    *OWN_GENERATION,
+)
 """Options of the engine itself."""
 TAKEN = frozenset(
     ("return_dict_in_generate", "num_return_sequences", "pad_token_id", "max_length", "use_model_defaults")
@@ -97,6 +102,12 @@ def checked(options: Options) -> dict[str, Any]:
         number(given["length_penalty"], "length_penalty", low=-math.inf)
     if "adapter_scale" in given:
         number(given["adapter_scale"], "adapter_scale", low=0)
+    if "joint_ctc_weight" in given:
+        number(given["joint_ctc_weight"], "joint_ctc_weight", low=0, high=1)
+    if given.get("joint_ctc", "off") not in JOINT_CTC:
+        raise ConfigError(f"joint_ctc is {given['joint_ctc']!r}", remedy=f"use {', '.join(JOINT_CTC)}")
+    if "stop_repeats" in given:
+        whole(given["stop_repeats"], "stop_repeats", 0)
     if given.get("long", "error") not in LONG:
         raise ConfigError(f"long is {given['long']!r}", remedy=f"use {', '.join(LONG)}")
     if given.get("no_audio") and given.get("no_video"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase, StoppingCriteria, TextIteratorStreamer
 
+from video_salmonn.model.repeats import looped, settled
 from video_salmonn.types import Answer
 
 
@@ -21,6 +22,61 @@ class Abandoned(StoppingCriteria):
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """True for every row once the listener left."""
         return torch.full((input_ids.shape[0],), self.left.is_set(), dtype=torch.bool, device=input_ids.device)
+
+
+def without_loop(ids: list[int], times: int, ends: Collection[int], tokenizer: Any) -> tuple[list[int], str]:
+    """An answer's tokens without those that end or pad it; a loop at its end is said once, and the warning says so.
+
+    Args:
+        ids: tokens as generated.
+        times: see :func:`video_salmonn.model.repeats.looped`.
+        ends: tokens that end or pad.
+        tokenizer: makes the warning's text.
+
+    Returns:
+        (tokens, warning or "").
+    """
+    spoken = list(ids)
+    while spoken and spoken[-1] in ends:
+        spoken.pop()
+    kept = looped(spoken, times)
+    if kept is None:
+        return spoken, ""
+    rest = len(spoken) - kept
+    phrase = next(n for n in range(1, kept + 1) if all(spoken[i] == spoken[i - n] for i in range(kept, len(spoken))))
+    text = tokenizer.decode(spoken[kept - phrase : kept], skip_special_tokens=True).strip()
+    count = rest // phrase + 1
+    return spoken[:kept], f"the answer was ended where it repeated itself: {text!r}, {count} times in a row"
+
+
+class WithoutLoops:
+    """A streamer before another: holds back what may be the beginning of a loop, and never passes the loop on.
+
+    Args:
+        streamer: gets the tokens that stay.
+        times: see :func:`video_salmonn.model.repeats.looped`.
+    """
+
+    def __init__(self, streamer: Any, times: int) -> None:
+        self.streamer, self.times = streamer, times
+        self.ids: list[int] = []
+        self.passed = 0
+
+    def put(self, value: torch.Tensor) -> None:
+        """Take new tokens."""
+        self.ids += value.flatten().tolist()
+        self._pass(settled(self.ids))
+
+    def end(self) -> None:
+        """The answer is complete."""
+        kept = looped(self.ids, self.times)
+        self._pass(len(self.ids) if kept is None else kept)
+        self.streamer.end()
+
+    def _pass(self, until: int) -> None:
+        if until > self.passed:
+            self.streamer.put(torch.tensor(self.ids[self.passed : until]))
+            self.passed = until
 
 
 def trimmed(pieces: Iterable[str]) -> Iterator[str]:

@@ -61,7 +61,10 @@ class VideoSalmonnConfig(PreTrainedConfig):
         lora: None, or ``{"r", "alpha", "dropout", "targets"}``: the adapter called ``default``.
         adapters: further adapters by name, each as ``lora``; they are in the checkpoint, and off until activated.
         diversity_form, diversity_weight: the diversity loss, and its λ (0 for none).
-        generation: defaults of this model's generation (``num_beams``, ``repetition_penalty``, …).
+        generation: defaults of this model's generation (``num_beams``, ``repetition_penalty``, … and those of
+            :data:`~video_salmonn.model.modeling.OWN_GENERATION`).
+        words: number of tokens that the connector's outputs were trained to say, 0 for none; which they are is stored
+            with the weights (:class:`~video_salmonn.model.words.WordOutputs`).
     """
 
     model_type = "video_salmonn"
@@ -85,6 +88,7 @@ class VideoSalmonnConfig(PreTrainedConfig):
         diversity_form: str = "released",
         diversity_weight: float = 0.0,
         generation: dict | None = None,
+        words: int = 0,
         **kwargs: Any,
     ) -> None:
         if isinstance(text_config, dict):
@@ -107,6 +111,7 @@ class VideoSalmonnConfig(PreTrainedConfig):
         self.diversity_form = diversity_form
         self.diversity_weight = diversity_weight
         self.generation = dict(generation or {})
+        self.words = int(words)
         self._check()
         kwargs.setdefault("tie_word_embeddings", bool(getattr(self.text_config, "tie_word_embeddings", False)))
         super().__init__(**kwargs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoModelForMultimodalLM,
     GenerationConfig,
+    LogitsProcessorList,
     PreTrainedModel,
+    StoppingCriteriaList,
 )
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -35,8 +37,21 @@ from video_salmonn.model.caching import CACHE, cache_of
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.connect import Connected, connect
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
+from video_salmonn.model.joint_decoding import JOINT_CTC, JointDecoding
+from video_salmonn.model.repeats import RepeatGuard
 from video_salmonn.model.tower import MediaTower
+from video_salmonn.model.words import WordOutputs
 from video_salmonn.wording import counted
+
+OWN_GENERATION: dict[str, Any] = {"joint_ctc": "off", "joint_ctc_weight": 0.5, "stop_repeats": 0}
+"""Options of generation that transformers does not know, with their defaults; a model's ``generation`` may set them.
+
+- ``joint_ctc``: decode transcripts jointly with the connector's CTC (:mod:`video_salmonn.model.joint_decoding`):
+  ``auto`` for questions that ask for the words that are spoken, ``on`` for every question about sound, or ``off``.
+- ``joint_ctc_weight``: of CTC's log-probabilities; the language model's have the rest.
+- ``stop_repeats``: a phrase that comes this many times in a row ends the answer (:mod:`video_salmonn.model.repeats`);
+  0 for never.
+"""
 
 
 @dataclass
@@ -81,12 +96,16 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             adapters.inject(self.language_model, values, name)
         if config.lora and config.adapters:
             adapters.activate(self.language_model, "default")
+        self.words = WordOutputs(config.words, self.get_input_embeddings()) if config.words else None
         self.tower.requires_grad_(False)
         self.touch_connector = False
         """While training, give every parameter of the connector a gradient, if only zero."""
         self.post_init()
         self.generation_config = GenerationConfig.from_model_config(config.text_config)
         self.generation_config.update(**config.generation)
+        self.generation_config._from_model_config = False  # else a saved one loses what transformers does not know
+        for name in OWN_GENERATION:
+            setattr(self.generation_config, name, config.generation.get(name, OWN_GENERATION[name]))
         self.main_device: torch.device | None = None  # set where parts are spread or rest elsewhere
 
     @property
@@ -118,6 +137,18 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the language model's token embeddings."""
         self.language_model.set_input_embeddings(value)
+        if self.words is not None:
+            self.words.bind(value)
+
+    def set_words(self, columns: Sequence[int], openings: Sequence[int] | None = None) -> None:
+        """State which tokens the connector's outputs say; saved with the model.
+
+        Args:
+            columns: tokens, the blank's first.
+            openings: see :class:`~video_salmonn.model.words.WordOutputs`.
+        """
+        self.words = WordOutputs(columns, self.get_input_embeddings(), openings).to(self.device)
+        self.config.words = len(self.words.columns)
 
     def get_output_embeddings(self) -> nn.Module:
         """The language model's head."""
@@ -383,6 +414,10 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         inputs_embeds: torch.Tensor | None = None,
         media_embeds: torch.Tensor | None = None,
         zero_levels: Collection[int] = (),
+        joint_ctc: str | None = None,
+        joint_ctc_weight: float | None = None,
+        transcribes: Sequence[bool] | None = None,
+        stop_repeats: int | None = None,
         **kwargs: Any,
     ) -> Any:
         """Generate, with all of transformers' options (beams, sampling, streamers, stopping …).
@@ -393,6 +428,10 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds: ``(B, L, D_llm)`` in place of ids and media; then only new tokens are returned.
             media_embeds: the connector's tokens where they were made before.
             zero_levels: levels of the connector to set to zero.
+            joint_ctc, joint_ctc_weight, stop_repeats: see :data:`OWN_GENERATION`; None for this model's own.
+            transcribes: for each row whether it may be decoded jointly; for ``auto`` whether its question asks for the
+                words that are spoken (:func:`~video_salmonn.model.transcripts.asks_for_words`). Without it ``on`` takes
+                every row, ``auto`` none.
             **kwargs: media tensors (see :class:`MediaInputs`), and options for transformers' ``generate``.
 
         Returns:
@@ -406,6 +445,16 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 made = self._media_embeds(media, zero_levels)
                 media_embeds = made[0] if made is not None else None
             inputs_embeds = self.embed(input_ids, media_embeds, attention_mask)
+        joint = self.joint_decoding(
+            input_ids, attention_mask, media_embeds, joint_ctc, joint_ctc_weight, transcribes, kwargs
+        )
+        if joint is not None:
+            kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or []), joint])
+        times = self.stop_repeats(kwargs) if stop_repeats is None else stop_repeats
+        if times:
+            kwargs["stopping_criteria"] = StoppingCriteriaList(
+                [*(kwargs.get("stopping_criteria") or []), RepeatGuard(times)]
+            )
         output = super().generate(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
         if input_ids is None:
             return output
@@ -416,6 +465,73 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             return whole
         output.sequences = whole
         return output
+
+    def stop_repeats(self, options: Mapping[str, Any]) -> int:
+        """How often a phrase has to come to end an answer generated with these options; 0 for never."""
+        return int(self.own_option("stop_repeats", options) or 0)
+
+    def own_option(self, name: str, options: Mapping[str, Any]) -> Any:
+        """One of :data:`OWN_GENERATION`: of the generation configuration, or of the model's own."""
+        settings = options.get("generation_config") or self.generation_config
+        return getattr(settings, name, self.config.generation.get(name, OWN_GENERATION[name]))
+
+    def joint_decoding(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        outputs: torch.Tensor | None,
+        mode: str | None,
+        weight: float | None,
+        transcribes: Sequence[bool] | None,
+        options: Mapping[str, Any],
+    ) -> JointDecoding | None:
+        """The processor that :meth:`generate` decodes transcripts with.
+
+        Args:
+            input_ids, attention_mask: ``(B, L)`` with placeholders.
+            outputs: the connector's outputs of all media ``(Σ tokens, D_llm)``.
+            mode, weight: ``joint_ctc`` and its weight; None for this model's own.
+            transcribes: see :meth:`generate`.
+            options: the others of ``generate`` (``generation_config``, ``eos_token_id``).
+
+        Returns:
+            None where no row is decoded so.
+
+        Raises:
+            ConfigError: no such mode, or ``on`` for a model without word outputs.
+        """
+        settings = options.get("generation_config") or self.generation_config
+        mode = self.own_option("joint_ctc", options) if mode is None else mode
+        weight = self.own_option("joint_ctc_weight", options) if weight is None else weight
+        if mode not in JOINT_CTC:
+            raise ConfigError(f"joint_ctc is {mode!r}", remedy=f"use {', '.join(JOINT_CTC)}")
+        if self.words is None and mode == "on":
+            raise ConfigError(
+                "joint_ctc is on, but this model's connector was not trained to say words: it has no CTC",
+                remedy="use joint_ctc='auto' or 'off'",
+            )
+        if self.words is None or mode == "off" or input_ids is None or outputs is None or not len(outputs):
+            return None
+        wanted = list(transcribes) if transcribes is not None else [mode == "on"] * len(input_ids)
+        places = input_ids == self.config.media_token_id
+        if attention_mask is not None and attention_mask.shape == input_ids.shape:
+            places &= attention_mask.bool()
+        own = outputs.split(places.sum(1).tolist())
+        posteriors = [
+            self.words.log_posteriors(part[None])[0] if asked and len(part) else None
+            for part, asked in zip(own, wanted)
+        ]
+        if all(item is None for item in posteriors):
+            return None
+        ends = options.get("eos_token_id", settings.eos_token_id)
+        return JointDecoding(
+            posteriors,
+            self.words.columns,
+            self.words.openings,
+            [ends] if isinstance(ends, int) else list(ends or ()),
+            weight=weight,
+            forced=mode == "on",
+        )
 
 
 def _pair(ids: torch.Tensor | None, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor] | None:

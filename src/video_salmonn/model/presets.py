@@ -132,6 +132,7 @@ def embedded() -> VideoSalmonnConfig:
         lora={"r": 16, "alpha": 32, "dropout": 0.0, "targets": [*ATTENTION, *FEED_FORWARD]},
         diversity_form="released",
         diversity_weight=0.1,
+        generation={"joint_ctc": "auto", "joint_ctc_weight": 0.5, "stop_repeats": 4},
     )
 
 

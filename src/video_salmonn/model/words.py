@@ -8,6 +8,7 @@ that a model has to keep is which tokens they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,19 @@ def full(weight: torch.Tensor) -> torch.Tensor:
     return weight if gather is None else gather()
 
 
+def openings_of(tokenizer: Any, columns: Sequence[int]) -> list[int]:
+    """The tokens that begin an answer with the words of columns: those without the space before; -1 where none is.
+
+    Args:
+        tokenizer: of the language model.
+        columns: tokens of words as they stand within a sentence.
+    """
+    space = tokenizer.convert_ids_to_tokens(tokenizer(" a", add_special_tokens=False).input_ids[0])[:1]
+    vocabulary = tokenizer.get_vocab()
+    texts = tokenizer.convert_ids_to_tokens(list(columns))
+    return [vocabulary.get(text[1:], -1) if text.startswith(space) else token for text, token in zip(texts, columns)]
+
+
 class WordOutputs(nn.Module):
     """Connector outputs -> scores over the tokens they were trained to say.
 
@@ -34,17 +48,26 @@ class WordOutputs(nn.Module):
         columns: token of each column, the blank's first; or how many there are, to be filled by ``load_state_dict``.
         embeddings: the language model's, as a module (read anew when its weights change; not a part of this module) or
             as its weights ``(vocabulary, D)``.
+        openings: token by which an answer begins with each column's word (:func:`openings_of`), -1 for none; the
+            columns' own tokens where not given.
 
     Attributes:
-        columns: ``(C,)`` int64, saved with a model.
+        columns, openings: ``(C,)`` int64, saved with a model.
     """
 
     columns: torch.Tensor
+    openings: torch.Tensor
 
-    def __init__(self, columns: Sequence[int] | int, embeddings: nn.Module | torch.Tensor) -> None:
+    def __init__(
+        self,
+        columns: Sequence[int] | int,
+        embeddings: nn.Module | torch.Tensor,
+        openings: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        ids = torch.zeros(columns, dtype=torch.long) if isinstance(columns, int) else torch.tensor(columns)
+        ids = torch.zeros(columns, dtype=torch.long) if isinstance(columns, int) else torch.tensor(list(columns))
         self.register_buffer("columns", ids)
+        self.register_buffer("openings", ids.clone() if openings is None else torch.tensor(list(openings)))
         self._source: tuple[nn.Module | torch.Tensor] = (embeddings,)  # in a tuple: it belongs to the language model
         self._made: tuple[tuple[object, ...], torch.Tensor, torch.Tensor, torch.Tensor] | None = None
 

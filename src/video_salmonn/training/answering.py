@@ -8,6 +8,7 @@ import torch
 
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor, pad_rows, question_of
+from video_salmonn.model.transcripts import asks_for_words
 from video_salmonn.training.batching import features_on
 from video_salmonn.training.examples import Example
 
@@ -53,6 +54,7 @@ def generate_answers(
         num_beams=1,
         do_sample=False,
         pad_token_id=processor.pad_id,
+        transcribes=[asks_for_words(question_of(e.conversation)) for e in examples],
     )
     new = output[:, ids["input_ids"].shape[1] :]
     return [processor.tokenizer.decode(row, skip_special_tokens=True).strip() for row in new]

@@ -16,7 +16,14 @@ import torch
 from safetensors import SafetensorError
 
 from video_salmonn import files
-from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE, read_tensors, trained_state
+from video_salmonn.checkpoints.assemble import (
+    CONNECTOR_FILE,
+    LORA_FILE,
+    WORDS_FILE,
+    read_tensors,
+    trained_state,
+    words_tensors,
+)
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model import adapters
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
@@ -30,7 +37,7 @@ FILES = "files"
 
 
 def trained_tensors(model: VideoSalmonnForConditionalGeneration) -> dict[str, dict[str, torch.Tensor]]:
-    """What is trained, by file: the connector, the adapter, and any other unfrozen part (full names).
+    """What is trained, by file: connector, adapter, the word outputs' tokens, any other unfrozen part (full names).
 
     Sharded tensors are gathered, for which all processes have to call this.
     """
@@ -38,6 +45,8 @@ def trained_tensors(model: VideoSalmonnForConditionalGeneration) -> dict[str, di
     found[CONNECTOR_FILE] = {n: _plain(t) for n, t in model.connector.state_dict().items()}
     if adapters.names(model.language_model):
         found[LORA_FILE] = {n: _plain(t) for n, t in adapters.state(model.language_model).items()}
+    if model.words is not None:
+        found[WORDS_FILE] = words_tensors(model.words)
     other = {
         name: _plain(p)
         for name, p in model.named_parameters()
@@ -166,6 +175,9 @@ def load_trained(model: VideoSalmonnForConditionalGeneration, folder: Path) -> l
         state |= read_tensors(folder / OTHER_FILE)
     if not state:
         raise CheckpointError(f"{folder}: holds no {CONNECTOR_FILE}", remedy="give a checkpoint folder of a run")
+    columns = state.get("words.columns")
+    if columns is not None and len(columns) != model.config.words:
+        model.set_words(columns.tolist())  # what it was trained to say; filled below
     own = model.state_dict()
     for name, tensor in state.items():
         if name not in own or own[name].shape != tensor.shape:

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE, read_tensors
+from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE, WORDS_FILE, read_tensors
 from video_salmonn.checkpoints.compact import compact
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.files import write_tensors
@@ -51,8 +51,8 @@ def export(
         run: folder of a run.
         out: folder to write, whole or not at all; must not exist yet.
         which: see :func:`find_checkpoint`.
-        adapter_only: only ``connector.safetensors`` and, if there is an adapter, ``lora.safetensors``, for
-            ``init`` of another recipe and for ``VideoSalmonn.load`` of the same preset.
+        adapter_only: only ``connector.safetensors`` and, where the model has them, ``lora.safetensors`` and
+            ``words.safetensors``, for ``init`` of another recipe and for ``VideoSalmonn.load`` of the same preset.
         int8: store the matrices of these two in a byte a number (:mod:`video_salmonn.checkpoints.compact`).
 
     Returns:
@@ -76,7 +76,7 @@ def export(
     if adapter_only:
 
         def write_small(work: Path) -> None:
-            _copy(folder, work, (CONNECTOR_FILE, LORA_FILE, *RECORDS))
+            _copy(folder, work, (CONNECTOR_FILE, LORA_FILE, WORDS_FILE, *RECORDS))
             for name in (CONNECTOR_FILE, LORA_FILE) if int8 else ():
                 if (work / name).is_file():
                     write_tensors(work / name, compact(read_tensors(work / name)))
