@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from video_salmonn.encoders.wide_conv import WideConv1d
 from video_salmonn.types import Features
 from video_salmonn.wording import counted
 
@@ -122,7 +123,7 @@ class BeatsTransformer(nn.Module):
         super().__init__()
         width = config.encoder_embed_dim
         self.config = config
-        self.pos_conv = nn.Conv1d(
+        self.pos_conv = WideConv1d(
             width, width, config.conv_pos, padding=config.conv_pos // 2, groups=config.conv_pos_groups
         )
         self.layer_norm = nn.LayerNorm(width)
