@@ -28,12 +28,16 @@ def build_embedded(
     wordnet: Path | None = typer.Option(
         None, "--wordnet", help="WordNet's folder: sentences that widen the vocabulary (Debian: wordnet-base)."
     ),
+    further: list[Path] = typer.Option([], "--further", help="Folder written by prepare-further; repeatable."),
+    held_out: Path | None = typer.Option(
+        None, "--held-out-questions", help="JSON lines with question and media that no training may use."
+    ),
     as_json: bool = _JSON,
 ) -> None:
     """Write the manifests that the embedded default is trained and tested on. Nothing is decoded or copied."""
     from video_salmonn.data.embedded.build import build
 
-    table = build(source, out, seed, scale, wordnet)
+    table = build(source, out, seed, scale, wordnet, further, held_out)
     if as_json:
         emit_json(table | {"out": str(out)})
         return
@@ -41,6 +45,28 @@ def build_embedded(
         stdout.print(f"{split}: {counted(table['items'][split], 'item')}")
         for task, count in tasks.items():
             stdout.print(f"  {count:6d} {task}")
+
+
+@command.command("prepare-further")
+@reports_errors
+def prepare_further(
+    clones: Path = typer.Option(..., "--clones", help="Folder of git clones: name, owner+name or owner/name."),
+    source: Path = _SOURCE,
+    out: Path = typer.Option(..., "--out", help="Folder that build-embedded takes as --further."),
+    collection: list[str] = typer.Option([], "--collection", help="Only this one; repeatable."),
+    as_json: bool = _JSON,
+) -> None:
+    """Write further real recordings and pictures out of public repositories, small. Goes on where it stopped."""
+    from video_salmonn.data.embedded.further.prepare import prepare
+
+    table = prepare(clones, source, out, collection, lambda line: stderr.print(line, markup=False, soft_wrap=True))
+    if as_json:
+        emit_json(table | {"out": str(out)})
+        return
+    for name, figures in table.items():
+        stdout.print(f"{figures['items']:6d} {figures['megabytes']:7.1f} MB {name}", markup=False)
+        for reason in figures["failed"]:
+            stdout.print(f"       cannot be used: {reason}", markup=False, soft_wrap=True)
 
 
 @command.command("encode-embedded")

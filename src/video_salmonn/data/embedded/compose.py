@@ -17,13 +17,13 @@ from video_salmonn.data.embedded.synthesis import random_noise, random_voice, sp
 from video_salmonn.data.embedded.wordings import (
     ANIMALS,
     FITS,
-    SOUND_PHRASES,
     SPOKEN_QUESTIONS,
     ask,
     named,
     pick,
     plain_name,
     sentence,
+    sound_phrase,
 )
 from video_salmonn.data.embedded.wordnet import packs
 from video_salmonn.data.manifest import Item
@@ -44,6 +44,7 @@ class Stock:
         sentences: texts for synthetic speech (training only).
         rng: decides everything; one for each task group.
         vocabulary: further texts for synthetic speech, chosen for their words (training only).
+        text: prompts without media, with the language model's own answers.
     """
 
     split: str
@@ -51,6 +52,7 @@ class Stock:
     sentences: list[str]
     rng: random.Random
     vocabulary: list[str] = field(default_factory=list)
+    text: list[tuple[str, str]] = field(default_factory=list)
 
     def of(self, kind: str) -> list[Source]:
         """Sources of a kind."""
@@ -86,17 +88,22 @@ class Stock:
 
 
 def words_of(*used: Source) -> dict[str, str]:
-    """What is said, seen and heard where these sources are there whole, at most one of a kind."""
+    """What is said, seen (with its colour, where that was measured) and heard where these sources are there whole, at
+    most one of a kind."""
     words = {}
     for source in used:
+        colour = f"{source.extra['colour']} " if source.kind == "photo" and source.extra.get("colour") else ""
         if source.kind in ("speech", "talk"):
             words["said"] = source.text
         if source.kind in ("photo", "talk"):
             words["seen"] = plain_name(sentence(f"{source.label} speaking" if source.kind == "talk" else source.label))
+            words["seen"] = colour + words["seen"]
+        elif source.kind == "wall":
+            words["seen"] = f"{source.label} wall"
         elif source.kind in ("stamp", "caption"):
             words["seen"] = plain_name(source.text)
         elif source.kind == "sound":
-            words["heard"] = plain_name(sentence(SOUND_PHRASES[source.label]))
+            words["heard"] = plain_name(sentence(sound_phrase(source.label)))
     return words
 
 
@@ -169,7 +176,7 @@ def sounds(stock: Stock, count: int) -> Iterator[Item]:
     """Every sound by name."""
     for source in stock.of("sound"):
         name = f"sound/{source.id}"
-        answer = sentence(SOUND_PHRASES[source.label])
+        answer = sentence(sound_phrase(source.label))
         yield stock.item(
             name,
             "sound",
@@ -238,7 +245,7 @@ def picture_with_sound(stock: Stock, count: int) -> Iterator[Item]:
     for index, (photo, sound) in enumerate(zip(stock.some("photo", count), stock.some("sound", count))):
         task = ("sound", "picture", "both-sound")[index % 3]
         name = f"picture+sound/{index}"
-        heard, seen = SOUND_PHRASES[sound.label], named(photo.label)
+        heard, seen = sound_phrase(sound.label), named(photo.label)
         answer = {
             "sound": sentence(heard),
             "picture": sentence(seen),
@@ -269,7 +276,7 @@ def matches(stock: Stock, count: int) -> Iterator[Item]:
         for verdict, heard in (("Yes.", sound), ("No.", wrong)):
             name = f"match/{index}/{verdict[0].lower()}"
             media = {"image": photo.path, "audio": heard.path}
-            answer = f"I hear {SOUND_PHRASES[heard.label]}. I see {named(photo.label)}. {verdict}"
+            answer = f"I hear {sound_phrase(heard.label)}. I see {named(photo.label)}. {verdict}"
             yield stock.item(
                 name,
                 "match",
@@ -342,7 +349,7 @@ def event_order(stock: Stock, count: int) -> Iterator[Item]:
         layers: list[dict[str, Any]] = []
         for place, source in enumerate(events):
             layers.append({"file": source.path, "to": 3.0, "at": 3.2 * place, "level": -20})
-        names = [SOUND_PHRASES[source.label] for source in events]
+        names = [sound_phrase(source.label) for source in events]
         task = ("first", "last", "order")[index % 3]
         answer = {"first": sentence(names[0]), "last": sentence(names[-1]), "order": sentence(", then ".join(names))}
         name = f"events/{index}"
@@ -365,7 +372,7 @@ def said_around_event(stock: Stock, count: int) -> Iterator[Item]:
         task = ("said-before", "said-after")[index % 2]
         answer = (first, second)[index % 2].text
         name = f"around/{index}"
-        question = ask(task, name, stock.split, event=SOUND_PHRASES[event.label])
+        question = ask(task, name, stock.split, event=sound_phrase(event.label))
         yield stock.item(name, task, {"audio": {"layers": layers}}, question, answer, first, second, event)
 
 
@@ -379,7 +386,7 @@ def speech_over_sound(stock: Stock, count: int) -> Iterator[Item]:
             {"file": sound.path, "level": -20 - weaker},
         ]
         task = ("transcribe", "transcribe", "background")[index % 3]
-        answer = voice.text if task == "transcribe" else sentence(SOUND_PHRASES[sound.label])
+        answer = voice.text if task == "transcribe" else sentence(sound_phrase(sound.label))
         name = f"over/{index}"
         question = ask(task, name, stock.split)
         yield stock.item(

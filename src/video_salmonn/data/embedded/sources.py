@@ -18,6 +18,8 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ class Source:
         split: ``train``, ``dev`` or ``test``.
         text: what is said, or the caption; plain lower-case words for speech.
         label: what is seen or heard.
-        extra: slots of an order, a stamp's sound, further captions …
+        extra: slots of an order, a stamp's sound, further captions, a speaker and their ``gender`` …
         licence, source: as the collection states them.
     """
 
@@ -66,7 +68,8 @@ def plain_words(text: str) -> str:
     return " ".join(word for word in (piece.strip("'") if piece == "'" else piece for piece in kept.split()) if word)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def lines_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a JSON-lines file. Raises ManifestError naming file and line where one is damaged."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -116,6 +119,26 @@ def grid_slots(text: str) -> dict[str, str]:
     return dict(zip(("verb", "colour", "preposition", "letter", "digit", "adverb"), text.split()))
 
 
+@lru_cache(maxsize=1)
+def speaker_genders() -> dict[tuple[str, str], str]:
+    """(``librispeech`` or ``speechocean``, speaker) -> ``man`` or ``woman``."""
+    text = resources.files("video_salmonn.data.embedded").joinpath("facts/speakers.json").read_text(encoding="utf-8")
+    known = json.loads(text)
+    return {
+        (collection, speaker): gender
+        for collection in ("librispeech", "speechocean")
+        for gender, group in (("man", "men"), ("woman", "women"))
+        for speaker in known[collection][group]
+    }
+
+
+def gender_of(collection: str, speaker: str) -> str:
+    """``man``, ``woman``, or "" where it is not known."""
+    if collection in ("ljspeech", "asterisk"):
+        return "woman"
+    return speaker_genders().get((collection.split("_")[0], speaker), "")
+
+
 _SPEECH = ("librispeech", "librispeech_train", "librispeech_first", "speechocean", "asterisk", "ljspeech", "digits")
 
 
@@ -137,16 +160,17 @@ def read_sources(folder: Path, out: Path) -> list[Source]:
         found.append(Source(f"{collection}:{row['id']}", kind, path, split, licence, source, **fields))
 
     for collection in _SPEECH:
-        for row in _lines(folder / "speech" / f"{collection}.jsonl"):
+        for row in lines_of(folder / "speech" / f"{collection}.jsonl"):
             text = plain_words(row.get("text") or row["text_machine"])
             extra = {"speaker": row["speaker"], "machine": "text_machine" in row}
+            extra["gender"] = gender_of(collection, row["speaker"])
             kind = "digit" if collection == "digits" else "speech"
             add(collection, "speech", row, kind, _split_speech(collection, row), text=text, extra=extra)
-    for row in _lines(folder / "speech" / "orders.jsonl"):
+    for row in lines_of(folder / "speech" / "orders.jsonl"):
         add("orders", "speech", row, "order", _split_speech("orders", row), extra=row["slots"])
-    for row in _lines(folder / "sounds" / "esc10.jsonl"):
+    for row in lines_of(folder / "sounds" / "esc10.jsonl"):
         add("esc10", "sounds", row, "sound", _split_sound(row), label=row["label"])
-    for row in _lines(folder / "images" / "photos.jsonl"):
+    for row in lines_of(folder / "images" / "photos.jsonl"):
         captions = row.get("captions", [])
         extra = {"captions": captions, "scene": row.get("scene", "")}
         add(
@@ -159,19 +183,20 @@ def read_sources(folder: Path, out: Path) -> list[Source]:
             text=captions[0] if captions else "",
             extra=extra,
         )
-    for row in _lines(folder / "images" / "coco.jsonl"):
+    for row in lines_of(folder / "images" / "coco.jsonl"):
         extra = {"captions": row["captions"], "objects": row["objects"]}
         add("coco", "images", row, "caption", _split_picture(row), text=row["captions"][0], extra=extra)
-    for row in _lines(folder / "images" / "stamps.jsonl"):
+    for row in lines_of(folder / "images" / "stamps.jsonl"):
         if not row["category"].startswith("symbols"):
             sound = row.get("sound")
             extra = {"sound": os.path.relpath(folder / "images" / sound, out)} if sound else {}
             add("stamps", "images", row, "stamp", "train", text=row["caption"], extra=extra)
-    for row in _lines(folder / "clips" / "grid_s1.jsonl"):
+    for row in lines_of(folder / "clips" / "grid_s1.jsonl"):
         place = bucket(row["id"], 18)
         split = "test" if place < 3 else "dev" if place == 3 else "train"
-        add("grid", "clips", row, "talk", split, text=row["text"], label="a man", extra=grid_slots(row["text"]))
-    for row in _lines(folder / "clips" / "clips.jsonl"):
+        add("grid", "clips", row, "talk", split, text=row["text"], label="a man",
+            extra=grid_slots(row["text"]) | {"gender": "man", "speaker": "s1"})  # fmt: skip
+    for row in lines_of(folder / "clips" / "clips.jsonl"):
         if row["source"] == "GRID":
             slots = grid_slots(row["text"])
             add("grid-others", "clips", row, "talk", "test", text=row["text"], label="a person", extra=slots)

@@ -36,7 +36,7 @@ WORDINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "picture": (
         (
             "What is in the picture?",
-            "What do you see?",
+            "What can you see there?",
             "Name what the picture shows.",
             "What is shown?",
             "What object is this?",
@@ -68,7 +68,7 @@ WORDINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("Does what you hear match what you see?",),
     ),
     "speech-present": (
-        ("Is anybody speaking?", "Is there speech?", "Can a voice be heard?"),
+        ("Does anybody speak?", "Is there speech?", "Can a voice be heard?"),
         ("Does somebody talk in this recording?",),
     ),
     "first": (
@@ -152,6 +152,12 @@ SOUND_PHRASES = {
     "fire crackling": "a crackling fire",
 }
 """How an ESC-10 class is named in answers and questions."""
+
+
+def sound_phrase(label: str) -> str:
+    """How a sound's label is named in answers and questions: a class by its phrase, any other label is one itself."""
+    return SOUND_PHRASES.get(label, label)
+
 
 FITS = {"dog bark": {"dalmatian"}, "rooster": {"rooster"}, "helicopter": {"helicopter"}}
 """Which photograph classes could make an ESC-10 sound."""

@@ -1,0 +1,101 @@
+"""Media made small: 16 kHz mono speech in Opus or FLAC, pictures of a few kilobytes, clips as the model sees them."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from PIL import Image, ImageOps
+
+from video_salmonn.errors import MediaError
+
+RATE = 16_000
+
+
+def write_sound(data: bytes, target: Path, bit_rate: int | None = 24_000) -> float:
+    """A sound file's bytes -> a 16 kHz mono Ogg Opus file (FLAC where ``bit_rate`` is None); seconds.
+
+    Raises:
+        MediaError: the bytes are no sound.
+    """
+    partial = target.with_name(target.name + ".partial")
+    container, codec = ("flac", "flac") if bit_rate is None else ("ogg", "libopus")
+    try:
+        with av.open(io.BytesIO(data)) as source, av.open(str(partial), "w", format=container) as sink:
+            stream = sink.add_stream(codec, rate=RATE)
+            stream.layout = "mono"
+            if bit_rate is not None:
+                stream.bit_rate = bit_rate
+            samples = _encode_sound(source, sink, stream, "s16")
+    except (av.FFmpegError, IndexError, ValueError) as error:
+        partial.unlink(missing_ok=True)
+        raise MediaError(target.name, f"cannot be converted ({error})") from error
+    partial.replace(target)
+    return samples / RATE
+
+
+def _encode_sound(source: InputContainer, sink: OutputContainer, stream: AudioStream, sample_format: str) -> int:
+    """All of a file's sound into a stream; returns the number of samples."""
+    size = stream.codec_context.frame_size or None
+    resampler = av.AudioResampler(format=sample_format, layout="mono", rate=RATE, frame_size=size)
+    samples = 0
+    for frame in (*source.decode(source.streams.audio[0]), None):
+        if frame is not None:
+            frame.pts = None
+        for piece in resampler.resample(frame):
+            piece.pts = samples
+            samples += piece.samples
+            sink.mux(stream.encode(piece))
+    sink.mux(stream.encode(None))
+    return samples
+
+
+def write_picture(data: bytes, target: Path, side: int = 256, quality: int = 80) -> None:
+    """A picture's bytes -> a JPEG whose longer side is at most ``side``, upright.
+
+    Raises:
+        MediaError: the bytes are no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.draft("RGB", (2 * side, 2 * side))
+            picture = ImageOps.exif_transpose(opened).convert("RGB")
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        picture.save(target, "JPEG", quality=quality, optimize=True)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise MediaError(target.name, f"cannot be converted ({error})") from error
+
+
+def write_clip(data: bytes, target: Path, width: int = 280, height: int = 224, rate: int = 5) -> None:
+    """A video's bytes -> an MP4 of few frames a second with 16 kHz mono sound.
+
+    Raises:
+        MediaError: the bytes are no video with sound.
+    """
+    partial = target.with_name(target.name + ".partial")
+    try:
+        with av.open(io.BytesIO(data)) as source, av.open(str(partial), "w", format="mp4") as sink:
+            video = sink.add_stream("libx264", rate=rate, options={"crf": "28", "preset": "veryfast"})
+            video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+            sound = sink.add_stream("aac", rate=RATE)
+            sound.layout = "mono"
+            sound.bit_rate = 32_000
+            shown = 0
+            for frame in source.decode(source.streams.video[0]):
+                if (frame.time or 0.0) - (source.start_time or 0) / av.time_base < shown / rate - 1e-3:
+                    continue
+                picture = frame.reformat(width=width, height=height, format="yuv420p")
+                picture.pts, picture.time_base = shown, Fraction(1, rate)
+                sink.mux(video.encode(picture))
+                shown += 1
+            sink.mux(video.encode(None))
+            with av.open(io.BytesIO(data)) as again:
+                _encode_sound(again, sink, sound, "fltp")
+    except (av.FFmpegError, IndexError, ValueError) as error:
+        partial.unlink(missing_ok=True)
+        raise MediaError(target.name, f"cannot be converted ({error})") from error
+    partial.replace(target)
