@@ -10,9 +10,11 @@ from safetensors.torch import save_file
 from test_convert import HEADS, error_of, run, tokenizers  # noqa: F401
 
 from video_salmonn.checkpoints import released_plan
+from video_salmonn.checkpoints.conversion_report import differences
 from video_salmonn.checkpoints.released_plan import plan_conversion
 from video_salmonn.checkpoints.sources import Ref, TensorFile
 from video_salmonn.errors import CheckpointError
+from video_salmonn.model.presets import preset
 
 DEAD = {
     "delta": ("low_Qformer.", "llama_model.base_model.model.model.layers.0.self_attn.rotary_emb"),
@@ -85,6 +87,48 @@ def partner(name):
         if name.endswith(ending):
             return name.removesuffix(ending) + other
     return name
+
+
+@pytest.mark.parametrize(
+    ("source", "gone", "named"),
+    [
+        (
+            "delta",
+            ".bert.encoder.layer.1.",
+            "video_Qformer.bert.encoder.layer.1.",
+        ),  # of every Q-Former, the unused one too
+        ("delta", ".encoder_causal_attention.", "video_Qformer.bert.encoder.layer.0.encoder_causal_attention."),
+        ("delta", ".v_proj.lora_", "v_proj.lora_A.default.weight"),
+        ("delta", ".k_proj.lora_", "k_proj.lora_A.default.weight"),
+        ("llm", "model.layers.0.", "model.layers.0."),
+        ("whisper", "model.encoder.layers.1.", "model.encoder.layers.1."),
+        ("beats", "encoder.layers.1.", "encoder.layers.1."),
+        ("eva", "blocks.2.", "blocks.2."),
+    ],
+)
+def test_whole_layers_that_are_missing_are_named(memory, source, gone, named):
+    """A file cut short at a layer's end is not taken for a smaller model."""
+    found, _ = memory
+    refs = getattr(found, source)
+    for name in [name for name in refs if gone in name]:
+        del refs[name]
+    if source == "eva":  # a released file has a fortieth block, which is not used
+        refs.pop("blocks.3.norm1.weight", None)
+    message = refused(found)
+    assert named in message and "is missing" in message and f"{source}.pt" in message and "more are missing" in message
+
+
+def test_fewer_layers_are_taken_where_the_settings_state_them(memory):
+    found, _ = memory
+    for name in [name for name in found.delta if ".layer.1." in name or ".v_proj." in name]:
+        del found.delta[name]
+    settings = HEADS | {"connector": HEADS["connector"] | {"num_hidden_layers": 1}}
+    settings["lora"] = {"targets": ["q_proj", "k_proj", "o_proj"]}
+    config = plan_conversion(found, settings).config
+    assert config.connector_config.num_hidden_layers == 1 and "v_proj" not in config.lora["targets"]
+    told = differences(config)
+    assert "connector num_hidden_layers 1 (released: 2)" in told and "LoRA targets" in told
+    assert differences(preset("released-13b")) == ""
 
 
 @pytest.mark.parametrize("source", SOURCES)

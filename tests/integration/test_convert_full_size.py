@@ -31,6 +31,7 @@ from transformers import AutoConfig
 from video_salmonn.checkpoints.released import ReleasedTensors
 from video_salmonn.checkpoints.released_plan import plan_conversion
 from video_salmonn.checkpoints.sources import TensorFile
+from video_salmonn.errors import CheckpointError
 from video_salmonn.model.cost import build_on_meta, parameters
 from video_salmonn.model.presets import preset
 
@@ -80,6 +81,40 @@ def test_the_full_size_headers_make_the_released_preset():
     assert {entry.name: entry.shape for entry in plan.entries}.items() <= wanted.items()
     assert parameters(model) == parameters(build_on_meta(released))
     assert len([drop for drop in plan.dropped if drop.ref.name.startswith("low_Qformer")]) == 74
+
+
+@pytest.mark.parametrize(
+    ("source", "gone"),
+    [
+        ("delta", "Qformer.bert.encoder.layer.1."),
+        ("delta", ".v_proj.lora_"),
+        ("eva", "blocks.38."),
+        ("eva", "blocks.0."),
+        ("instructblip", "Qformer.bert.encoder.layer.11."),
+    ],
+)
+def test_full_size_files_without_their_last_layer_are_refused_by_name(source, gone):
+    files = {name: TensorFile(Path(f"{name}.pt")) for name in SHAPES}
+    refs = {
+        name: {
+            n: Ref(files[name], n, shape, torch.float16)
+            for n, shape in shapes.items()
+            if name != source or gone not in n
+        }
+        for name, shapes in SHAPES.items()
+    }
+    found = ReleasedTensors(
+        **refs,
+        instructblip_hf={},
+        beats_cfg=beats_cfg(RELEASED) | {"max_distance": 800},
+        whisper_config=whisper_config(RELEASED),
+        instructblip_config={},
+        text_config=AutoConfig.for_model(**llm_config(RELEASED)),
+        where={name: f"{name}.pt" for name in SHAPES},
+    )
+    with pytest.raises(CheckpointError, match="is missing") as caught:
+        plan_conversion(found)
+    assert gone in str(caught.value) and f"{source}.pt" in str(caught.value)
 
 
 def sparse(path, shapes):

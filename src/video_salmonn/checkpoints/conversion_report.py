@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.presets import released_13b
 from video_salmonn.version import __version__
 from video_salmonn.wording import counted
 
@@ -30,6 +31,25 @@ def choices(config: VideoSalmonnConfig) -> list[str]:
         "the norm after the vision encoder has torch's epsilon, 1e-5",
         "the language model's pad token is its end token",
     ]
+
+
+def differences(config: VideoSalmonnConfig) -> str:
+    """Sizes and settings that are not the released 13B model's, as one sentence; "" where there are none."""
+    ours, released = _flat(config), _flat(released_13b())
+    found = [f"{name} {value} (released: {released[name]})" for name, value in ours.items() if value != released[name]]
+    return f"not as in the released 13B model: {', '.join(found)}" if found else ""
+
+
+def _flat(config: VideoSalmonnConfig) -> dict[str, Any]:
+    connector, text = config.connector_config, config.text_config
+    names = ("num_hidden_layers", "hidden_size", "levels", "mask_direction", "attend_padding", "trim_padding")
+    found: dict[str, Any] = {f"connector {name}": getattr(connector, name) for name in names}
+    found["connector levels"] = [(level.frames, level.queries) for level in connector.levels]
+    found["vision blocks"] = (config.vision or {}).get("num_hidden_layers")
+    found["speech layers"] = (config.speech or {}).get("encoder_layers")
+    found["language model layers"] = text.num_hidden_layers
+    found |= {f"LoRA {name}": (config.lora or {}).get(name) for name in ("r", "alpha", "targets")}
+    return found
 
 
 def _heads(sizes: dict[str, Any] | None) -> Any:

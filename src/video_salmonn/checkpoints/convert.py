@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
-from video_salmonn.checkpoints.conversion_report import RECORD, record
+from video_salmonn.checkpoints.conversion_report import RECORD, differences, record
 from video_salmonn.checkpoints.released import ReleasedFiles, read_headers
 from video_salmonn.checkpoints.released_plan import Plan, plan_conversion
 from video_salmonn.checkpoints.shards import SHARD_BYTES, Planned, write_shards
@@ -70,6 +70,8 @@ def convert(
     report = account(plan, target)
     report["notes"] += notes
     report |= {"out": str(out), "dry_run": dry_run, "dtype": dtype, "new": files.delta is None}
+    if not report["new"] and (other := differences(plan.config)):
+        report["notes"].append(other)
     if report["new"]:
         report["notes"].append("connector and adapter are new: the model has to be trained before it says anything")
     if dry_run:

@@ -124,12 +124,14 @@ class Section:
         for name in placed.state:
             if name not in wanted:
                 raise CheckpointError(f"{self._refs(placed, name)} has no place (it would be {name!r})", remedy=LAYOUT)
-        for name, shape in wanted.items():
-            if name not in placed.state:
-                raise CheckpointError(
-                    f"{self.where}: tensor {self.official(name)!r} is missing; {shape} is needed for {name!r}",
-                    remedy="the file is incomplete or of another layout; nothing may stay random",
-                )
+        if missing := [name for name in wanted if name not in placed.state]:
+            name, more = missing[0], len(missing) - 1
+            raise CheckpointError(
+                f"{self.where}: tensor {self.official(name)!r} is missing; {wanted[name]} is needed for {name!r}"
+                + (f" ({more} more are missing)" if more else ""),
+                remedy="the file is incomplete or of another layout; nothing may stay random. For a checkpoint trained "
+                "with fewer layers or adapted maps, state their number in --settings",
+            )
         for name, tensor in placed.state.items():
             if tuple(tensor.shape) != wanted[name]:
                 named = self._refs(placed, name)

@@ -1,8 +1,9 @@
 """Sizes of the released model's parts, read off the official files: shapes, BEATs' ``cfg``, folders' ``config.json``.
 
 What files do not tell (heads, window lengths, mask direction, LoRA's alpha) is as released, unless the caller says
-otherwise. Where several tensors tell the same size the majority counts, so that one misshapen tensor is found and named
-as such, and does not drag the whole model to its shape.
+otherwise. So is how many layers, blocks and adapted maps there are at least: counted in the file alone, a file without
+its last layer would pass for a smaller model. Where several tensors tell the same size the majority counts, so that one
+misshapen tensor is found and named as such, and does not drag the whole model to its shape.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from video_salmonn.checkpoints.sources import Ref
 from video_salmonn.connector import ConnectorConfig, Level
 from video_salmonn.encoders.beats import BeatsConfig
 from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.model.presets import LORA_QKVO
 from video_salmonn.wording import counted
 
 HEAD_WIDTH = 64
@@ -24,6 +26,10 @@ HEAD_WIDTH = 64
 EVA_HEAD_WIDTH = 88
 EVA_BLOCKS = 39
 """Blocks of EVA-ViT-g that are used: the fortieth, where a file has it, is not."""
+CONNECTOR_LAYERS = ConnectorConfig().num_hidden_layers
+"""Layers of the released joint Q-Former."""
+INSTRUCT_WIDTH, INSTRUCT_LAYERS = 768, 12
+"""InstructBLIP's Q-Former as released (BERT-base)."""
 FINE_FRAMES, COARSE_FRAMES = 1, 10
 LORA_ALPHA, LORA_DROPOUT = 32, 0.1
 
@@ -95,6 +101,7 @@ def connector_sizes(
         where,
     )
     prefix = "video_Qformer.bert.encoder.layer."
+    layers = indices(delta, prefix)
     feed_forward = [(ends("intermediate_query.dense.bias"), 0), (ends("output_query.dense.weight"), 1)]
     levels = [Level(*_level(level)) for level in settings.get("levels", ())] or [
         Level(FINE_FRAMES, _queries(delta, "low_query_tokens", where)),
@@ -112,14 +119,14 @@ def connector_sizes(
         "hidden_size": hidden,
         "num_attention_heads": max(1, hidden // HEAD_WIDTH),
         "intermediate_size": majority(delta, feed_forward, "feed-forward's width", where),
-        "num_hidden_layers": len(indices(delta, prefix)) or 1,
+        "num_hidden_layers": max(CONNECTOR_LAYERS, *(number + 1 for number in layers), 1),
         "visual_dim": hidden,
         "speech_dim": speech_dim,
         "audio_dim": audio_dim,
         "llm_dim": llm_dim,
         "levels": tuple(levels),
         "share_qformer": True,
-        "mask_direction": "future" if any(".encoder_causal_attention." in name for name in delta) else "none",
+        "mask_direction": "future",
         "attend_padding": True,
         "trim_padding": False,
         "position_rows": _need(delta, "video_frame_position_embedding.weight", where).shape[0],
@@ -142,16 +149,16 @@ def _level(value: Any) -> tuple[int, int]:
 
 
 def lora_sizes(delta: Refs, where: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Rank and targets of the adapter from its tensors; alpha and dropout as released."""
+    """Rank of the adapter from its tensors; alpha and dropout as released, and at least the released targets."""
     names = [name for name in delta if name.startswith(LORA_PREFIX) and ".lora_" in name]
     if not names:
         raise CheckpointError(
             f"{where}: holds no LoRA tensors ({LORA_PREFIX}…lora_A.default.weight)",
             remedy="give the whole checkpoint: without its adapter the language model does not know the media tokens",
         )
-    targets = sorted({name.split(".lora_")[0].rsplit(".", 1)[-1] for name in names})
+    targets = sorted({name.split(".lora_")[0].rsplit(".", 1)[-1] for name in names}.union(LORA_QKVO["targets"]))
     rank = majority(delta, [(lambda n: ".lora_A." in n, 0), (lambda n: ".lora_B." in n, 1)], "LoRA rank", where)
-    order = {target: i for i, target in enumerate(("q_proj", "k_proj", "v_proj", "o_proj"))}
+    order = {target: i for i, target in enumerate(LORA_QKVO["targets"])}
     targets.sort(key=lambda target: (order.get(target, len(order)), target))
     return {"r": rank, "alpha": LORA_ALPHA, "dropout": LORA_DROPOUT, "targets": targets, **settings}
 
@@ -170,7 +177,7 @@ def vision_sizes(eva: Refs, where: str, settings: Mapping[str, Any]) -> dict[str
         "kind": "eva",
         "hidden_size": width,
         "intermediate_size": majority(eva, [(ends("mlp.fc1.bias"), 0), (ends("mlp.fc2.weight"), 1)], "EVA MLP", where),
-        "num_hidden_layers": min(EVA_BLOCKS, len(indices(eva, "blocks."))),
+        "num_hidden_layers": EVA_BLOCKS,
         "num_attention_heads": max(1, width // EVA_HEAD_WIDTH),
         "image_size": grid * patch[2],
         "patch_size": patch[2],
@@ -193,9 +200,10 @@ def instruction_sizes(instructblip: Refs, where: str, vision_width: int, setting
     )
     feed_forward = [(ends("intermediate_query.dense.bias", ".intermediate.dense.bias"), 0)]
     feed_forward += [(ends("output_query.dense.weight"), 1)]
-    layers = len(indices(instructblip, layer))
+    found = indices(instructblip, layer)
+    layers = max([INSTRUCT_LAYERS if width == INSTRUCT_WIDTH else 0, *(number + 1 for number in found)])
     crossing = indices(instructblip, layer, ".crossattention.")
-    steps = [n for n in range(1, layers + 1) if list(range(0, layers, n)) == crossing]
+    steps = [n for n in range(1, layers + 1) if list(range(0, found[-1] + 1 if found else 0, n)) == crossing]
     if not steps:
         raise CheckpointError(f"{where}: cross-attention in layers {crossing} of {layers} follows no rule")
     words = _need(instructblip, "Qformer.bert.embeddings.word_embeddings.weight", where).shape
