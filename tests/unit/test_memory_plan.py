@@ -21,6 +21,7 @@ from video_salmonn.model.memory import live_bytes, memory_plan
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import preset
 from video_salmonn.model.quantise import packed
+from video_salmonn.model.stages import clip_shapes, connector_inputs
 
 MEASURE = """
 import json, sys
@@ -219,6 +220,87 @@ def test_the_command():
     assert more.exit_code == 0 and "resting" in more.stdout and "fp8" in more.stdout
 
 
+GIB = 2**30
+
+
+def plan_on(monkeypatch, free, *flags):
+    """The command's account on a machine with so many bytes free by device."""
+    places = [{"device": device, "name": device, "free": bytes_} for device, bytes_ in free.items()]
+    monkeypatch.setattr("video_salmonn.cli.plan._here", lambda: places)
+    result = CliRunner().invoke(app, ["plan", *flags, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_model_that_cannot_be_loaded_does_not_fit(monkeypatch):
+    """The card would hold it in 4 bits, but loading takes 28 GiB of main memory, of which 20 are free."""
+    flags = ("--model", "released-13b", "--clip", "10s", "--quantise", "int4", "--num-beams", "1")
+    account = plan_on(monkeypatch, {"cuda:0": 40 * GIB, "cpu": 20 * GIB}, *flags)
+    assert account["needed"] < 20 * GIB < account["loading"]
+    assert [place["fits"] for place in account["here"]] == [False, False] and not account["fits"]
+    assert "loading" in account["here"][0]["reason"] and "running" not in account["here"][0]["reason"]
+    account = plan_on(monkeypatch, {"cuda:0": 40 * GIB, "cpu": 60 * GIB}, *flags)
+    assert account["fits"] and account["here"][0]["reason"] == ""
+
+
+def test_encoders_that_rest_on_the_disk_need_room_there(monkeypatch):
+    monkeypatch.setattr("video_salmonn.cli.plan._disk", lambda: 1000)
+    flags = ("--model", "tiny", "--clip", "4s", "--offload-encoders")
+    account = plan_on(monkeypatch, {"cuda:0": GIB, "cpu": GIB}, *flags)
+    assert [place["fits"] for place in account["here"]] == [True, False]
+    assert "disk" in account["here"][1]["reason"]
+
+
+def test_a_device_map_is_planned_device_by_device(monkeypatch):
+    spread = '{"tower": "cpu", "connector": 0, "language_model": 1}'
+    flags = ("--model", "tiny", "--clip", "4s", "--dtype", "fp32", "--device-map", spread)
+    account = plan_on(monkeypatch, {"cuda:0": GIB, "cuda:1": GIB, "cpu": GIB}, *flags)
+    devices, weights = account["devices"], account["weights"]
+    encoders = sum(weights[name] for name in ("vision", "instruction_qformer", "speech", "audio"))
+    assert devices["cpu"]["weights"] == encoders and devices["cuda:0"]["weights"] == weights["connector"]
+    assert devices["cuda:1"]["weights"] == weights["language_model"] + weights["lora"]
+    assert devices["cpu"]["running"] == 0, "what rests in main memory runs on the first card"
+    largest = max(weights[name] for name in ("vision", "instruction_qformer", "speech", "audio"))
+    assert devices["cuda:0"]["running"] >= largest + sum(account["features"].values())
+    assert devices["cuda:1"]["running"] >= account["kv_cache"]
+    assert account["fits"]
+    account = plan_on(monkeypatch, {"cuda:0": GIB, "cpu": GIB}, *flags)
+    missing = next(place for place in account["here"] if place["device"] == "cuda:1")
+    assert not account["fits"] and "not here" in missing["reason"]
+    account = plan_on(monkeypatch, {"cuda:0": GIB, "cuda:1": GIB, "cpu": 1000}, *flags)
+    assert not account["fits"] and "loading" in next(p for p in account["here"] if p["device"] == "cpu")["reason"]
+    table = CliRunner().invoke(app, ["plan", *flags])
+    assert (
+        table.exit_code == 0 and "cuda:1: weights" in table.stdout and "not here" not in table.stdout.split("cpu (")[0]
+    )
+
+
+def test_an_automatic_map_puts_every_part_somewhere(monkeypatch):
+    account = plan_on(monkeypatch, {"cpu": GIB}, "--model", "tiny", "--clip", "4s", "--device-map", "auto")
+    assert sum(device["weights"] for device in account["devices"].values()) == account["weights"]["total"]
+
+
+def test_without_synchronisation_each_sense_is_planned_at_its_own_length():
+    """Memory and FLOPs come from one account of the clip: the connector's inputs are those of the model itself."""
+    together = preset("tiny")
+    apart = preset("tiny")
+    apart.connector = {**apart.connector, "synchronise": False}
+    for config in (together, apart):
+        config.media = {**config.media, "max_seconds": 4.0}
+    shapes = clip_shapes(apart, 30.0)
+    visual, speech, _ = connector_inputs(apart, 30.0)
+    assert visual.shape[1] == shapes.frames and speech.shape[1] == shapes.heard * 25
+    whole = -(-max(shapes.frames, shapes.heard) // 10) * 10
+    visual, speech, _ = connector_inputs(together, 30.0)
+    assert visual.shape[1] == whole and speech.shape[1] == whole * 25
+    plans = [memory_plan(config, 30.0, "fp32")["activations"]["connector"] for config in (together, apart)]
+    assert plans[1] != plans[0]
+    model = VideoSalmonnForConditionalGeneration(apart).eval()
+    inputs = [None if part is None else torch.zeros(part.shape) for part in connector_inputs(apart, 30.0)]
+    real = live_bytes(lambda: model.connector(*inputs)) + sum(part.nbytes for part in inputs if part is not None)
+    assert plans[1] == pytest.approx(real, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
@@ -229,6 +311,11 @@ def test_the_command():
         (["--kv-cache", "ring"], "ring"),
         (["--dtype", "int8", "--quantise", "int4"], "int4"),
         (["--model", "no"], "no"),
+        (["--device-map", "somewhere"], "somewhere"),
+        (["--device-map", '{"tower": "moon", "": 0}'], "moon"),
+        (["--device-map", '{"towre": 0, "": 0}'], "towre"),
+        (["--device-map", '{"tower": 0}'], "device map"),
+        (["--device-map", '{"": 0}', "--offload-encoders"], "offload_encoders"),
     ],
 )
 def test_impossible_plans_are_named(flags, word):

@@ -23,6 +23,7 @@ def command(
     clip: str = typer.Option("60s", help="Length of the clip, such as 60s or 2m."),
     dtype: str = typer.Option("bf16", help="bf16, fp16, fp32; or int8, int4: --quantise, and 16 bits for the rest."),
     quantise: str = shared.QUANTISE,
+    device_map: str = shared.DEVICE_MAP,
     offload_encoders: bool = shared.OFFLOAD_ENCODERS,
     kv_cache: str = shared.KV_CACHE,
     num_beams: int = typer.Option(None, "--num-beams", min=1, help="Beams; the model's own by default."),
@@ -33,18 +34,18 @@ def command(
     from video_salmonn.cli.info import read_config
     from video_salmonn.model.memory import memory_plan
 
-    account = {"model": model} | memory_plan(
-        read_config(model),
-        _seconds(clip),
-        _short(dtype),
-        quantise=quantise,
-        offload_encoders=offload_encoders,
-        kv_cache=kv_cache,
-        beams=num_beams,
-        new_tokens=max_new_tokens,
-    )
-    account["here"] = [place | {"fits": place["free"] >= account["needed"]} for place in _here()]
-    account["fits"] = any(place["fits"] for place in account["here"])
+    asked = {"quantise": quantise, "kv_cache": kv_cache, "beams": num_beams, "new_tokens": max_new_tokens}
+    config, seconds, numbers = read_config(model), _seconds(clip), _short(dtype)
+    places = _here()
+    wanted = _map(device_map, config, seconds, numbers, asked)
+    plan = memory_plan(config, seconds, numbers, offload_encoders=offload_encoders, device_map=wanted, **asked)
+    account = {"model": model} | plan
+    if wanted is None:
+        account["here"] = [place | _verdict(place, account, places, offload_encoders) for place in places]
+        account["fits"] = any(place["fits"] for place in account["here"])
+    else:
+        account["here"] = _spread(account, places)
+        account["fits"] = all(place["fits"] for place in account["here"])
     account["cards"] = {str(size): account["needed"] <= size << 30 for size in CARDS}
     if as_json:
         emit_json(account)
@@ -55,6 +56,68 @@ def command(
 def _short(dtype: str) -> str:
     """A dtype under its short name; `ask` and its kin take both."""
     return {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}.get(dtype, dtype)
+
+
+def _map(text: str | None, config: Any, seconds: float, dtype: str, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """A device map; ``auto`` as loading would make it on this machine."""
+    from video_salmonn.model.cost import build_on_meta
+    from video_salmonn.model.memory import DTYPES, memory_plan
+    from video_salmonn.model.placement import automatic_map, parse_device_map
+
+    found = parse_device_map(text)
+    if not isinstance(found, str):
+        return found
+    plan = memory_plan(config, seconds, dtype, **asked)
+    return automatic_map(
+        build_on_meta(config).to(DTYPES.get(dtype, DTYPES["bf16"])), plan["needed"] - plan["weights"]["total"]
+    )
+
+
+def _free(places: list[dict[str, Any]], device: str) -> int | None:
+    return next((int(place["free"]) for place in places if place["device"] == device), None)
+
+
+def _short_of(what: str, needed: int, free: int | None) -> str:
+    """Why something does not fit, or ""."""
+    if free is None:
+        return f"{what}: not here"
+    return "" if needed <= free else f"{what}: {needed / 2**30:.1f} GiB needed, {free / 2**30:.1f} free"
+
+
+def _verdict(
+    place: dict[str, Any], account: dict[str, Any], places: list[dict[str, Any]], offload: bool
+) -> dict[str, Any]:
+    """Whether a whole model fits a device, loading and resting included: weights pass through main memory first."""
+    lacking = [
+        _short_of("running", account["needed"], place["free"]),
+        _short_of("loading in main memory", account["loading"], _free(places, "cpu")),
+    ]
+    if offload and place["device"] == "cpu":
+        lacking.append(_short_of("encoders on the disk", account["resting"], _disk()))
+    return {"fits": not any(lacking), "reason": "; ".join(filter(None, lacking))}
+
+
+def _spread(account: dict[str, Any], places: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Whether the parts of a spread model fit their devices."""
+    devices = {"cpu": {"needed": 0}} | account["devices"]  # loading needs main memory, whatever the map says
+    found = []
+    for device, plan in devices.items():
+        free = _disk() if device == "disk" else _free(places, device)
+        lacking = [_short_of("its parts", plan["needed"], free)]
+        if device == "cpu":
+            lacking.append(_short_of("loading", account["loading"], free))
+        name = next((place["name"] for place in places if place["device"] == device), "disk" * (device == "disk"))
+        reason = "; ".join(filter(None, lacking))
+        found.append({"device": device, "name": name, "free": free or 0, "fits": not reason, "reason": reason})
+    return found
+
+
+def _disk() -> int:
+    """Free bytes where parts that rest on the disk are put."""
+    import shutil
+    import tempfile
+
+    return shutil.disk_usage(tempfile.gettempdir()).free
 
 
 def _seconds(text: str) -> float:
@@ -118,10 +181,16 @@ def _print(account: dict[str, Any]) -> None:
     table.add_row("peak", "weights, features, widest stage", size(account["peak"]))
     table.add_row("needed", "peak and a tenth", size(account["needed"]))
     stdout.print(table)
-    stdout.print(f"loading takes {size(account['loading'])} {unit} of main memory")
+    for device, plan in account.get("devices", {}).items():
+        parts = ", ".join(f"{what} {size(count)}" for what, count in plan.items())
+        stdout.print(f"{device}: {parts} {unit}", soft_wrap=True)
+    stdout.print(f"loading takes {size(account['loading'])} {unit} of main memory, whatever the device")
     for place in account["here"]:
         verdict = styled("fits", "green") if place["fits"] else styled("does not fit", "red")
-        line = f"{place['device']} ({place['name']}, {size(place['free'])} {unit} free): "
-        stdout.print(Text.assemble(line, verdict), soft_wrap=True)
+        known = f"{place['name']}, {size(place['free'])} {unit} free" if place["name"] else "not here"
+        reason = f" ({place['reason']})" if place["reason"] else ""
+        stdout.print(Text.assemble(f"{place['device']} ({known}): ", verdict, reason), soft_wrap=True)
+    if "devices" in account:
+        return
     cards = ", ".join(f"{card} GB {'yes' if fits else 'no'}" for card, fits in account["cards"].items())
     stdout.print(f"an empty card of: {cards}")

@@ -13,15 +13,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from video_salmonn.encoders.beats import Beats
-from video_salmonn.encoders.eva import EvaViT
-from video_salmonn.features.fbank import num_frames
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.stages import connector_inputs, encoder_stages, sight_frames, sound_frames
 
 TEXT_TOKENS = 64
 """Prompt tokens besides the media's, assumed for the prefill."""
-RATE = 16_000
 
 
 def build_on_meta(config: VideoSalmonnConfig) -> VideoSalmonnForConditionalGeneration:
@@ -63,26 +60,6 @@ def kv_bytes_per_token(config: VideoSalmonnConfig, element_bytes: int = 2) -> in
     return 2 * text.num_hidden_layers * (getattr(text, "num_key_value_heads", None) or heads) * head_dim * element_bytes
 
 
-def sound_frames(config: VideoSalmonnConfig, seconds: float) -> int:
-    """Frames of 0.5 s the sound branch runs over: whole segments where padding is kept, else the real ones."""
-    connector = config.connector_config
-    if config.media["max_sound_seconds"]:
-        seconds = min(seconds, config.media["max_sound_seconds"])
-    frames = connector.frames_for(seconds)
-    per_segment = round(config.media["segment_seconds"] / connector.frame_seconds)
-    return frames if connector.trim_padding else -(-frames // per_segment) * per_segment
-
-
-def sight_frames(config: VideoSalmonnConfig, seconds: float) -> int:
-    """Pictures taken of a clip; the released sampling takes two of every started second."""
-    connector = config.connector_config
-    if config.media["max_seconds"]:
-        seconds = min(seconds, config.media["max_seconds"])
-    if config.media["frame_times"] == "released":
-        return 2 * connector.frames_for(seconds / 2)
-    return connector.frames_for(seconds)
-
-
 def media_tokens(config: VideoSalmonnConfig, seconds: float, *, sight: bool = True, sound: bool = True) -> int:
     """Tokens the language model gets for a clip, known from its duration alone.
 
@@ -114,47 +91,16 @@ def flops(model: VideoSalmonnForConditionalGeneration, seconds: float) -> dict[s
         model: on the meta device.
         seconds: duration of the clip.
     """
-    config, tower, connector = model.config, model.tower, model.connector
-    sizes = config.connector_config
-    frames = sight_frames(config, seconds)
-    heard = sound_frames(config, min(seconds, config.media["max_seconds"] or seconds))
-    segment = round(config.media["segment_seconds"] * RATE)
-    segments = max(1, -(-round(heard * sizes.frame_seconds * RATE) // segment))
+    config = model.config
     stages: dict[str, int] = {}
 
     def empty(*shape: int) -> torch.Tensor:
         return torch.empty(*shape, device="meta")
 
-    if tower.vision is not None:
-        side = config.media["image_size"]
-        picture = empty(1, 3, side, side)
-        vision = tower.vision
-        stages["vision"] = frames * _counted(lambda: vision(picture if isinstance(vision, EvaViT) else picture[None]))
-    if tower.instruction_qformer is not None:
-        patches = (config.media["image_size"] // config.vision["patch_size"]) ** 2 + 1
-        qformer, ids = tower.instruction_qformer, torch.zeros(1, 16, dtype=torch.long, device="meta")
-        grid = empty(1, patches, config.vision["hidden_size"])
-        stages["instruction_qformer"] = frames * _counted(lambda: qformer(grid, ids))
-    if tower.speech is not None:
-        speech, mel = tower.speech, empty(1, config.media["mel_bins"], segment // 160)
-        stages["speech"] = segments * _counted(lambda: speech(mel))
-    if tower.audio is not None:
-        audio = tower.audio
-        if isinstance(audio, Beats):
-            inputs = empty(1, num_frames(segment) // 16 * 16, audio.config.num_mel_bins)
-        else:
-            inputs = empty(1, segment // 8000, 96, 64)
-        stages["audio"] = segments * _counted(lambda: audio(inputs))
-    whole = -(-max(frames, heard) // sizes.window_multiple) * sizes.window_multiple
-    sight, sound = (whole, whole) if sizes.synchronise else (frames, heard)
-    steps = sound * sizes.audio_tokens
-    stages["connector"] = _counted(
-        lambda: connector(
-            empty(1, sight, sizes.visual_tokens, sizes.visual_dim) if sizes.visual_dim else None,
-            empty(1, steps, sizes.speech_dim) if sizes.speech_dim else None,
-            empty(1, steps, sizes.audio_dim) if sizes.audio_dim else None,
-        )
-    )
+    for stage in encoder_stages(model, seconds):
+        stages[stage.name] = round(stage.times * _counted(stage.run))
+    features = connector_inputs(config, seconds)
+    stages["connector"] = _counted(lambda: model.connector(*features))
     prompt = media_tokens(config, seconds) + TEXT_TOKENS
     width = config.text_config.hidden_size
     language = model.language_model

@@ -8,30 +8,25 @@ one after the other, hence the peak is weights + cache + the widest stage.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from video_salmonn.encoders.beats import Beats
-from video_salmonn.encoders.eva import EvaViT
 from video_salmonn.errors import ConfigError
-from video_salmonn.features.fbank import num_frames
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.cost import (
-    RATE,
     TEXT_TOKENS,
     build_on_meta,
     kv_bytes_per_token,
     media_tokens,
-    sight_frames,
-    sound_frames,
 )
+from video_salmonn.model.memory_devices import device_plan
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.placement import ENCODERS
+from video_salmonn.model.stages import clip_shapes, connector_inputs, encoder_stages
 from video_salmonn.model.tower import FRAMES_AT_ONCE, SEGMENTS_AT_ONCE
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -96,27 +91,30 @@ def weight_bytes(
         quantise: ``int8`` | ``int4`` for the layers of the language model (linear weights without embeddings, head
             and adapters), or None.
     """
-    element = DTYPES[dtype].itemsize
-    tower, language = model.tower, model.language_model
-    parts: dict[str, nn.Module | None] = {
-        "vision": tower.vision,
-        "instruction_qformer": tower.instruction_qformer,
-        "speech": tower.speech,
-        "audio": tower.audio,
-        "connector": model.connector,
-    }
-    sizes = {name: element * sum(p.numel() for p in part.parameters()) for name, part in parts.items() if part}
-    packed = plain = lora = 0
-    for name, parameter in language.named_parameters():
-        if ".lora_" in name:
-            lora += parameter.numel()
-        elif quantise is not None and parameter.ndim == 2 and ".layers." in name:
+    sizes: dict[str, int] = {name: 0 for name in ENCODERS if getattr(model.tower, name) is not None}
+    sizes |= {"connector": 0, "language_model": 0, "lora": 0}
+    for name, size in parameter_bytes(model, dtype, quantise).items():
+        first, second = name.split(".")[:2]
+        sizes["lora" if first == "language_model" and ".lora_" in name else second if first == "tower" else first] += (
+            size
+        )
+    return sizes
+
+
+def parameter_bytes(
+    model: VideoSalmonnForConditionalGeneration, dtype: str, quantise: str | None = None
+) -> dict[str, int]:
+    """Bytes of every parameter, by its name; as :func:`weight_bytes`."""
+    element, sizes = DTYPES[dtype].itemsize, {}
+    for name, parameter in model.named_parameters():
+        size = element * parameter.numel()
+        speaks = name.startswith("language_model.") and ".lora_" not in name
+        if quantise is not None and speaks and parameter.ndim == 2 and ".layers." in name:
             blocks = -(-parameter.numel() // BLOCK)
             scales = 4 * parameter.shape[0] if quantise == "int8" else blocks + 4 * -(-blocks // 256)
-            packed += round(parameter.numel() * QUANTISED[quantise]) + scales
-        else:
-            plain += parameter.numel()
-    return sizes | {"language_model": plain * element + packed, "lora": lora * element}
+            size = round(parameter.numel() * QUANTISED[quantise]) + scales
+        sizes[name] = size
+    return sizes
 
 
 def _numbers(dtype: str, quantise: str | None, kv_cache: str) -> tuple[str, str | None]:
@@ -159,55 +157,29 @@ def activation_bytes(
     Returns:
         ``stages``: peak of each stage; ``features``: what the encoders hand on, which stays.
     """
-    config, tower, sizes = model.config, model.tower, model.config.connector_config
-    kind = DTYPES[dtype]
+    config, kind = model.config, DTYPES[dtype]
     stages: dict[str, int] = {}
     features: dict[str, int] = {}
+    words = TEXT_TOKENS
+    if (qformer := model.tower.instruction_qformer) is not None:
+        words = min(words, qformer.qformer.config.max_position_embeddings)
 
     def empty(*shape: int) -> torch.Tensor:
         return torch.empty(*shape, device="meta", dtype=kind)
 
-    def held(name: str, run: Callable[[], torch.Tensor], times: float) -> None:
-        with torch.inference_mode():
-            features[name] = round(run().nbytes * times)
-
-    frames = sight_frames(config, seconds)
-    heard = sound_frames(config, min(seconds, config.media["max_seconds"] or seconds))
-    segment = round(config.media["segment_seconds"] * RATE)
-    segments = max(1, -(-round(heard * sizes.frame_seconds * RATE) // segment))
-    if (vision := tower.vision) is not None:
-        side, at_once = config.media["image_size"], min(frames, FRAMES_AT_ONCE)
-        pixels = empty(at_once, 3, side, side)
-        see = (lambda: vision(pixels).values) if isinstance(vision, EvaViT) else (lambda: vision(pixels[None]).values)
-        stages["vision"] = live_bytes(see) + frames * pixels[0].nbytes
-        held("vision", see, frames / at_once)
-    if (qformer := tower.instruction_qformer) is not None:
-        patches = (config.media["image_size"] // config.vision["patch_size"]) ** 2 + 1
-        grid = empty(min(frames, FRAMES_AT_ONCE), patches, config.vision["hidden_size"])
-        words = min(TEXT_TOKENS, qformer.qformer.config.max_position_embeddings)
-        ids = torch.zeros(len(grid), words, dtype=torch.long, device="meta")
-        stages["instruction_qformer"] = live_bytes(lambda: qformer(grid, ids).values)
-    now = min(segments, SEGMENTS_AT_ONCE)
-    if (speech := tower.speech) is not None:
-        mel = empty(now, config.media["mel_bins"], segment // 160)
-        stages["speech"] = live_bytes(lambda: speech(mel).values)
-        held("speech", lambda: speech(mel).values, segments / now)
-    if (audio := tower.audio) is not None:
-        if isinstance(audio, Beats):
-            sound = empty(now, num_frames(segment) // 16 * 16, audio.config.num_mel_bins)
-        else:
-            sound = empty(now, segment // 8000, 96, 64)
-        stages["audio"] = live_bytes(lambda: audio(sound).values)
-        held("audio", lambda: audio(sound).values, segments / now)
-    whole = -(-max(frames, heard) // sizes.window_multiple) * sizes.window_multiple
-    steps = whole * sizes.audio_tokens
-    stages["connector"] = live_bytes(
-        lambda: model.connector(
-            empty(1, whole, sizes.visual_tokens, sizes.visual_dim) if sizes.visual_dim else None,
-            empty(1, steps, sizes.speech_dim) if sizes.speech_dim else None,
-            empty(1, steps, sizes.audio_dim) if sizes.audio_dim else None,
-        )
+    encoders = encoder_stages(
+        model, seconds, kind, frames_at_once=FRAMES_AT_ONCE, segments_at_once=SEGMENTS_AT_ONCE, words=words
     )
+    for stage in encoders:
+        stages[stage.name] = live_bytes(stage.run)
+        if stage.kept:
+            with torch.inference_mode():
+                features[stage.name] = round(stage.run().nbytes * stage.times)
+    if "vision" in stages:  # all pictures are there while the first ones are encoded
+        stages["vision"] += clip_shapes(config, seconds).frames * 3 * config.media["image_size"] ** 2 * kind.itemsize
+    inputs = connector_inputs(config, seconds, kind)
+    given = sum(tensor.nbytes for tensor in inputs if tensor is not None)
+    stages["connector"] = live_bytes(lambda: model.connector(*inputs)) + given
     language, width = model.language_model, config.text_config.hidden_size
     prompt = media_tokens(config, seconds) + TEXT_TOKENS
     embeds = empty(rows, prompt, width)
@@ -234,6 +206,7 @@ def memory_plan(
     kv_cache: str = "dynamic",
     beams: int | None = None,
     new_tokens: int | None = None,
+    device_map: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What one question about one clip needs.
 
@@ -245,16 +218,21 @@ def memory_plan(
         offload_encoders: an encoder is there only while it runs.
         kv_cache: ``dynamic`` | ``static`` | ``fp8``.
         beams, new_tokens: of the generation; by default the model's own.
+        device_map: which module lies on which device; the devices need not be here.
 
     Returns:
         JSON-ready: ``weights``, ``features`` and ``activations`` in bytes by part, ``kv_cache``, ``resting`` (weights
         of encoders that are elsewhere), ``peak`` (weights that are there, features, and the widest of: an encoder,
         the connector, the language model with its cache), ``needed`` (``peak`` with a reserve of a tenth), and
         ``loading``: main memory that loading takes, since weights pass through it before they are packed or moved.
+        With a device map also ``devices``, see :func:`~video_salmonn.model.memory_devices.device_plan`.
 
     Raises:
-        ConfigError: unknown dtype, quantisation or cache.
+        ConfigError: unknown dtype, quantisation or cache, a map that does not fit the model, or a map together with
+            ``offload_encoders``.
     """
+    if device_map is not None and offload_encoders:
+        raise ConfigError("offload_encoders and device_map exclude each other", remedy="leave one of them out")
     asked = dtype
     dtype, quantise = _numbers(dtype, quantise, kv_cache)
     rows = beams or int(config.generation.get("num_beams") or 1)
@@ -269,7 +247,12 @@ def memory_plan(
     encoding = max(n + resting.get(name, 0) for name, n in stages.items() if name not in speaking)
     widest = max(encoding, max(stages[name] for name in speaking) + cache)
     peak = sum(weights.values()) - sum(resting.values()) + sum(made["features"].values()) + widest
-    return {
+    kept = sum(made["features"].values())
+    devices = {}
+    if device_map is not None:
+        sizes = parameter_bytes(model, dtype, quantise)
+        devices = {"devices": device_plan(model, device_map, sizes, stages, kept, cache, RESERVE)}
+    return devices | {
         "dtype": asked,
         "quantise": quantise,
         "offload_encoders": offload_encoders,

@@ -158,9 +158,18 @@ def checked_map(model: VideoSalmonnForConditionalGeneration, given: Mapping[str,
         ConfigError: a name or device that is not there, a part without a device, or a name inside a part that stays
             whole.
     """
+    made = {name: _device(device) for name, device in given.items()}
+    return checked_names(model, made)
+
+
+def checked_names(model: VideoSalmonnForConditionalGeneration, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A device map whose names fit the model, wherever its devices are.
+
+    Raises:
+        ConfigError: a name that is not there, a part without a device, or a name inside a part that stays whole.
+    """
     whole, names = set(atoms(model)), dict(model.named_modules())
-    made: dict[str, Any] = {}
-    for name, device in given.items():
+    for name in given:
         if name not in names:
             raise ConfigError(f"device map: no module {name!r}", remedy="for example tower.vision, language_model")
         above = name.rpartition(".")[0]
@@ -168,12 +177,11 @@ def checked_map(model: VideoSalmonnForConditionalGeneration, given: Mapping[str,
             if type(names[above]).__name__ in whole:
                 raise ConfigError(f"device map: {name!r} would split {above!r}", remedy=f"give a device to {above!r}")
             above = above.rpartition(".")[0]
-        made[name] = _device(device)
     try:
-        check_device_map(model, made)
+        check_device_map(model, dict(given))
     except ValueError as error:
         raise ConfigError(f"device map: {error}", remedy='"" stands for all that is not named otherwise') from error
-    return made
+    return dict(given)
 
 
 def _device(wanted: Any) -> Any:
