@@ -10,12 +10,13 @@ export OMP_NUM_THREADS ?= 1
 
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: help setup parts demo test test-slow test-oldest lint bench save-mini fuzz docs build clean
+.PHONY: help setup parts demo test test-slow test-oldest test-lmms lint bench save-mini fuzz docs build clean
 help:
 	@echo "make demo   set up and answer a question about a real clip"
 	@echo "make test   set up and run the tests (coverage printed)"
 	@echo "make test-slow  the tests that take longer: several processes, long files"
 	@echo "make test-oldest  training and models on the oldest torch and transformers supported, in a venv of their own"
+	@echo "make test-lmms  the lmms-eval plugin with lmms-eval itself, in a venv of their own"
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make bench  benchmarks, each printing a table and one line of JSON"
 	@echo "make save-mini MEDIA=DIR  SAVE-mini of the embedded model with all baselines, written to docs/save-mini.md"
@@ -63,6 +64,16 @@ test-oldest:
 	$(OLDEST_VENV)/bin/python -m pytest -q tests/contract tests/parity tests/unit/connector tests/integration/test_training.py \
 	  tests/integration/test_training_travels.py tests/integration/test_distributed.py tests/integration/test_convert.py
 
+# lmms-eval as docs/evaluation.md says: its pinned requirements conflict with this package's.
+LMMS_VENV ?= .venv-lmms
+test-lmms:
+	@test -x $(LMMS_VENV)/bin/python || $(PYTHON) -m venv $(LMMS_VENV)
+	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check "$(TORCH)"
+	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[eval]" pytest pytest-cov hypothesis
+	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps "lmms-eval==0.7.3" loguru tenacity
+	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check "filelock<4" pytz sacrebleu evaluate datasets
+	$(LMMS_VENV)/bin/python -m pytest -q tests/unit/evaluation/test_lmms_eval.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -100,4 +111,4 @@ build: setup
 	$(BIN)/python -m pytest -q tests/packaging --run-packaging
 
 clean:
-	rm -rf $(VENV) $(OLDEST_VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST_VENV) $(LMMS_VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache

@@ -23,14 +23,12 @@ from typing import Any
 import numpy as np
 
 from video_salmonn.errors import ConfigError, ContextError, MediaError, MissingPartError
-from video_salmonn.evaluation.lmms_manifest import MODEL_ID
+from video_salmonn.evaluation.lmms_manifest import INSTALL, MODEL_ID
 
 try:
     from lmms_eval.api.model import lmms
 except ImportError as _error:
-    raise MissingPartError(
-        "lmms-eval is not installed", remedy="pip install --no-deps lmms-eval loguru tenacity"
-    ) from _error
+    raise MissingPartError("lmms-eval is not installed", remedy="; ".join(INSTALL)) from _error
 
 log = logging.getLogger(__name__)
 

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
-from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import nn
 
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.files import write_tensors
+from video_salmonn.model import quantise
+
+with quantise.unasked():
+    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+    from peft.tuners.lora import LoraLayer
+    from peft.utils import get_peft_model_state_dict
 
 
 def lora_config(values: dict[str, Any]) -> LoraConfig:
@@ -39,7 +42,7 @@ def lora_config(values: dict[str, Any]) -> LoraConfig:
 
 def inject(language_model: nn.Module, values: dict[str, Any], name: str = "default") -> None:
     """Put a fresh adapter into the language model (its other weights are frozen by this)."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quantise.unasked():
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are meant
         inject_adapter_in_model(lora_config(values), language_model, adapter_name=name)
 

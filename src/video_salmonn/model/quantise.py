@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
@@ -24,9 +26,33 @@ from video_salmonn.errors import ConfigError, MissingPartError
 
 BACKENDS: dict[str, tuple[str, ...]] = {"int8": ("bitsandbytes", "torchao"), "int4": ("bitsandbytes",)}
 """Kinds of numbers, and who can make them; the first that is installed is taken."""
+LIBRARIES = ("bitsandbytes", "torchao")
+_IMPORTING = threading.RLock()
+"""Held while these libraries are hidden or imported."""
 OUTLIERS = 6.0
 """LLM.int8(): columns of the input with larger entries are multiplied in 16 bits."""
 REMEDY = 'pip install "video-salmonn[quantise]"'
+
+
+@contextlib.contextmanager
+def unasked() -> Iterator[None]:
+    """A block in which PEFT finds none of these libraries, unless something has imported them already.
+
+    PEFT imports what is installed, to look whether a layer is packed by it: that takes seconds and prints what these
+    libraries have to say about this machine, to users who asked for nothing packed.
+    """
+    with _IMPORTING:
+        hidden = [name for name in LIBRARIES if name not in sys.modules]
+        sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+        try:
+            yield
+        finally:
+            for name in hidden:
+                del sys.modules[name]
+            known = sys.modules.get("peft.import_utils")
+            for name in ("is_bnb_available", "is_bnb_4bit_available", "is_torchao_available"):
+                if known is not None and hasattr(getattr(known, name, None), "cache_clear"):
+                    getattr(known, name).cache_clear()
 
 
 def choose(kind: str, backend: str | None = None) -> str:
@@ -79,9 +105,15 @@ def quantise(language_model: nn.Module, kind: str, backend: str, place: Callable
 
     Raises:
         ConfigError: the library cannot pack on this device.
+        MissingPartError: the library is damaged.
     """
     found = [name for name, _ in layers(language_model)]
     pack = _int8_torchao if backend == "torchao" else _int8 if kind == "int8" else _int4
+    try:
+        with _IMPORTING:
+            importlib.import_module(backend)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MissingPartError(f"{backend} is installed but cannot be imported: {error}", remedy=REMEDY) from error
     for name in found:
         layer = language_model.get_submodule(name)
         assert isinstance(layer, nn.Linear)

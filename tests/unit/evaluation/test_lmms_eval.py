@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from video_salmonn.errors import ConfigError, MissingPartError
+from video_salmonn.evaluation.lmms_manifest import INSTALL
 
 ROOT = Path(__file__).parents[3]
 MINI = ROOT / "tests" / "fixtures" / "save-mini"
@@ -20,6 +21,25 @@ def test_entry_point_names_something_that_exists():
     module, _, name = points["video_salmonn"].partition(":")
     source = importlib.util.find_spec(module).origin
     assert f"def {name}(" in Path(source).read_text()
+
+
+def test_docs_and_make_install_the_lmms_eval_that_was_tried():
+    docs, make = (ROOT / "docs" / "evaluation.md").read_text(), (ROOT / "Makefile").read_text()
+    for command in INSTALL:
+        assert f"$ {command}\n" in docs
+        assert command.removeprefix("pip install ") in make
+
+
+@pytest.mark.skipif(not HERE, reason="lmms-eval is not installed")
+def test_lmms_evals_own_start_works_with_what_is_installed(recwarn):
+    """What failed with filelock 4: the patch lmms-eval makes before anything else."""
+    from lmms_eval import evaluator
+
+    from video_salmonn.evaluation.lmms_manifest import manifest
+
+    evaluator._enable_reentrant_filelocks()
+    assert manifest().model_id == "video_salmonn"
+    assert not [warning for warning in recwarn if "filelock" in str(warning.message)]
 
 
 @pytest.mark.skipif(HERE, reason="lmms-eval is installed")
