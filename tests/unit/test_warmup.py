@@ -9,6 +9,7 @@ import torch
 
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 from video_salmonn.data.embedded.wordings import plain_name
+from video_salmonn.data.feature_batch import ClipFeatures, augment_sound
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.training.auxiliary import words_for
@@ -21,6 +22,7 @@ from video_salmonn.training.warmup import (
     WarmupConfig,
     batches,
     learning_rate,
+    say,
     spread_positions,
 )
 
@@ -193,15 +195,41 @@ def test_a_picture_beside_speech_is_named_too(setting, tmp_path):
     pictures = [Utterance(f"q{index}", WORDS[index], "picture") for index in range(4)]
     talk = Utterance("u0", utterances[0].text, sight="moving", seen="cloud")
     run = make((store, [utterances[1], talk, *pictures]), tmp_path, visual_dim=12)
-    clip, words = run._clip("speech+picture", 0, random.Random(0), 10)
+    batch, (words, moving) = run.assemble("speech+picture", [0, 1], random.Random(0))
     assert words.said == run.head.columns_of(utterances[1].text)
     assert words.seen in [run.head.columns_of(word) for word in WORDS[:4]]
-    assert clip.visual.shape == (3, 5, 12) and clip.speech is not None and clip.audio is not None
-    clip, words = run._clip("speech+picture", 1, random.Random(0), 10)
-    assert words.seen == run.head.columns_of("cloud")
-    torch.testing.assert_close(clip.visual[:, 0, 0], torch.arange(3.0))
-    clip, words = run._clip("speech", 1, random.Random(0), 10)
-    assert clip.visual is None and not words.seen
+    assert batch.visual.shape == (2, 3, 5, 12) and batch.speech is not None and batch.audio is not None
+    assert moving.seen == run.head.columns_of("cloud")
+    torch.testing.assert_close(batch.visual[1, :, 0, 0], torch.arange(3.0))
+    batch, (words,) = run.assemble("speech", [1], random.Random(0))
+    assert batch.visual is None and not words.seen
+
+
+def test_a_batch_of_varied_sounds_is_the_sounds_varied_one_by_one(setting, tmp_path):
+    store, utterances = setting
+    run = make((store, utterances), tmp_path, augment=True)
+    batch, _ = run.assemble("speech", [3, 4, 5], random.Random(7))
+    rng = random.Random(7)
+    for place, item in enumerate(utterances[3:6]):
+        alone = augment_sound(ClipFeatures(None, store[f"{item.key}.speech"], store[f"{item.key}.audio"]), rng)
+        length = len(alone.speech)
+        torch.testing.assert_close(batch.speech[place, :length], alone.speech)
+        torch.testing.assert_close(batch.audio[place, :length:25], alone.audio)
+        assert not batch.speech[place, length:].any() and int(batch.sound_mask[place].sum()) == alone.frames
+
+
+def test_with_level_dropout_each_level_learns_to_say_words_alone(setting, tmp_path):
+    run = make(setting, tmp_path, level_dropout=0.5, steps=200)
+    run.run()
+    _, utterances = setting
+    indices = list(range(len(utterances)))
+    batch, _ = run.assemble("speech", indices, random.Random(0))
+    with torch.inference_mode():
+        for zeroed in ((), (0,), (1,)):
+            outputs, mask = say(run.connector.eval(), batch, zeroed)
+            texts = run.head.decode(run.head(outputs), mask)
+            right = sum(text == item.text for text, item in zip(texts, utterances))
+            assert right > len(utterances) / 2, (zeroed, right)
 
 
 def test_shares_are_checked():

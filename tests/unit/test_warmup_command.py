@@ -28,7 +28,7 @@ def language_model_is_there():
 
 def item(name, text, split):
     turns = [{"role": "user", "content": "Write it down."}, {"role": "assistant", "content": text}]
-    return Item(name, {"audio": f"{name}.wav"}, turns, "transcribe", split=split)
+    return Item(name, {"audio": f"{name}.wav"}, turns, "transcribe", split=split, extra={"words": {"said": text}})
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,9 @@ def command(
     rise: int = typer.Option(80, "--rise", help="Steps in which the rate rises."),
     shares: str = typer.Option(_SHARES, "--shares", help="Steps that go to each kind, in turn."),
     connector: str = typer.Option("", "--connector", help='Changes for an ablation, as JSON: {"levels": [[1, 3]]}.'),
+    level_dropout: float = typer.Option(
+        0.0, "--level-dropout", min=0.0, max=0.9, help="Share of steps with one level, drawn, set to zero."
+    ),
     validate_every: int = typer.Option(200, "--validate-every"),
     seed: int = typer.Option(0, "--seed"),
     device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),
@@ -83,6 +86,7 @@ def command(
             rate=rate,
             rise=min(rise, steps),
             seed=seed,
+            level_dropout=level_dropout,
             validate_every=validate_every,
         )
         embedded.warm_up(

@@ -51,27 +51,39 @@ class Stop:
         return self.asked
 
 
+def utterances(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utterance]:
+    """Every sound and picture whose words the items state (``words``), once each.
+
+    Sound alone is speech where something is said, and a sound where something is heard; a picture alone has a name; a
+    talking head is speech with its own moving pictures. What is put together of several of them is left out: the
+    warm-up puts them together itself.
+    """
+    found: dict[str, Utterance] = {}
+    for item in items:
+        words = item.extra.get("words", {})
+        audio, sight = item.media.get("audio"), item.media.get("image", item.media.get("video"))
+        if audio is not None and "video" in item.media and isinstance(sight, str) and words.get("said"):
+            utterance = Utterance(keys.key(audio, root), words["said"], "speech", keys.key(sight, root))
+            utterance = replace(utterance, seen=words.get("seen", ""))
+        elif audio is not None and sight is None and (words.get("said") or words.get("heard")):
+            text, kind = (words["said"], "speech") if words.get("said") else (words["heard"], "sound")
+            if words.get("said") and words.get("heard"):
+                continue  # speech over a sound: its key is of the mix
+            utterance = Utterance(keys.key(audio, root), text, kind)
+        elif audio is None and isinstance(sight, str) and "image" in item.media and words.get("seen"):
+            utterance = Utterance(keys.key(sight, root), words["seen"], "picture")
+        else:
+            continue
+        found.setdefault(f"{utterance.key}/{utterance.kind}", utterance)
+    return list(found.values())
+
+
 def transcripts(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utterance]:
     """The transcription items that are sound alone, as utterances."""
     return [
         Utterance(keys.key(item.media["audio"], root), item.answer)
         for item in items
         if item.task == "transcribe" and set(item.media) == {"audio"}
-    ]
-
-
-def talks(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utterance]:
-    """Talking heads: what is said, with the speaker's own moving pictures."""
-    seen = {item.media["video"]: item.answer for item in items if item.task == "picture-talk"}
-    return [
-        Utterance(
-            keys.key(item.media["audio"], root),
-            item.answer,
-            sight=keys.key(item.media["video"], root),
-            seen=plain_name(seen[item.media["video"]]),
-        )
-        for item in items
-        if item.task == "transcribe-talk" and item.media.get("video") in seen
     ]
 
 
@@ -208,11 +220,10 @@ def held_out_utterances(items: Sequence[Item], keys: MediaKeys, root: Path, feat
 
 
 def make_head(items: Sequence[Item]) -> WordHead:
-    """The head over the words of the training items' transcripts and names."""
+    """The head over all words that the training items state."""
     tokenizer = AutoTokenizer.from_pretrained(part_directory("smollm2-135m"))
-    texts = [item.answer for item in items if item.task == "transcribe"]
-    texts += [plain_name(item.answer) for item in items if item.task in ("sound", "picture", "picture-talk")]
-    return WordHead(load_token_embeddings(), texts, tokenizer)
+    texts = {text for item in items for text in item.extra.get("words", {}).values() if text}
+    return WordHead(load_token_embeddings(), sorted(texts), tokenizer)
 
 
 def measure(path: Path, manifests: Path, store: Path, split: str, *, whole: bool = False) -> dict[str, Any]:
@@ -273,14 +284,14 @@ def warm_up(
     features.hold(device)
     keys = MediaKeys(store)
     items = list(read_manifest(manifests / "train.jsonl"))
-    train = transcripts(items, keys, manifests)
+    train = utterances(items, keys, manifests)
     dev = list(read_manifest(manifests / "dev.jsonl"))
     held_out = held_out_utterances(dev, keys, manifests, features)
     unnamed: list[Utterance] = []
     if speech_only:
         config = replace(config, shares={"speech": 1})
+        train = [replace(item, sight="", seen="") for item in train]
     else:
-        train += [*talks(items, keys, manifests), *names(items, keys, manifests)]
         unnamed = [item for item in names(dev, keys, manifests) if item.tensor in features]
     head = make_head(items)
     connector = new_connector(config.seed, speech_only=speech_only, changes=changes)

@@ -14,17 +14,27 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from video_salmonn.connector import MultiResolutionCausalQFormer
-from video_salmonn.data.feature_batch import STEPS_PER_FRAME, ClipFeatures, augment_picture, augment_sound, collate
+from video_salmonn.data.feature_batch import (
+    STEPS_PER_FRAME,
+    ClipFeatures,
+    FeatureBatch,
+    collate,
+    hidden_tokens,
+    plain_view,
+    read_sounds,
+    varied_view,
+)
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.training.ctc import WordHead, Words, best_names, word_losses
@@ -72,7 +82,9 @@ class WarmupConfig:
         rise: warm-up steps of the rate.
         decay: weight decay of matrices.
         clip: bound on the gradient's norm.
-        augment: vary the features (:func:`video_salmonn.data.feature_batch.augment_sound`).
+        augment: vary the features (:func:`video_salmonn.data.feature_batch.varied_view`).
+        level_dropout: share of the steps in which one level, drawn, is set to zero, so that each learns to say words
+            alone. Without it the coarse level falls silent: the fine one can say everything.
         seed: of everything random.
         log_every, validate_every, save_every: steps between these.
     """
@@ -85,6 +97,7 @@ class WarmupConfig:
     decay: float = 0.01
     clip: float = 1.0
     augment: bool = True
+    level_dropout: float = 0.0
     seed: int = 0
     log_every: int = 10
     validate_every: int = 100
@@ -93,6 +106,8 @@ class WarmupConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or not self.rate > 0:
             raise ConfigError("warm-up needs steps >= 1, batch >= 1 and rate > 0")
+        if not 0 <= self.level_dropout < 1:
+            raise ConfigError(f"warm-up level_dropout is {self.level_dropout}", remedy="at least 0 and less than 1")
         if set(self.shares) - set(KINDS) or min(self.shares.values(), default=0) < 0 or not sum(self.shares.values()):
             raise ConfigError(f"warm-up shares are {self.shares}", remedy=f"whole numbers for {KINDS}, not all zero")
 
@@ -156,14 +171,13 @@ def learning_rate(config: WarmupConfig, step: int) -> float:
     return config.rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def connect(
-    connector: MultiResolutionCausalQFormer, clips: Sequence[ClipFeatures]
+def say(
+    connector: MultiResolutionCausalQFormer, batch: FeatureBatch, zero_levels: Collection[int] = ()
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips -> outputs ``(B, L, D_llm)`` and the mask of real ones ``(B, L)``; in bfloat16 where that is fast."""
+    """Outputs ``(B, L, D_llm)`` and the mask of real ones ``(B, L)``; in bfloat16 where that is fast."""
     device = connector.llm_projection.weight.device
-    batch = collate(clips).to(device)
     with fast_autocast(device):
-        output = connector(**vars(batch))
+        output = connector(**vars(batch.to(device)), zero_levels=zero_levels)
     return output.tokens, output.mask
 
 
@@ -182,7 +196,7 @@ def transcribe(
     for start in range(0, len(order), batch):
         group = order[start : start + batch]
         clips = [load_clip(store, utterances[i], with_audio=with_audio) for i in group]
-        outputs, mask = connect(connector, clips)
+        outputs, mask = say(connector, collate(clips))
         for index, text in zip(group, head.decode(head(outputs), mask)):
             texts[index] = text
     return texts
@@ -205,7 +219,7 @@ def name_all(
         clips = [load_clip(store, item, with_audio=with_audio) for item in items[start : start + batch]]
         found += best_names(
             head,
-            *connect(connector, clips),
+            *say(connector, collate(clips)),
             candidates,
             connector.config.tokens_for(1),
             seen=items[0].kind == "picture",
@@ -292,32 +306,56 @@ class Warmup:
                 yield kind, [members[kind][i] for i in next(streams[kind])]
             place = 0
 
-    def _clip(self, kind: str, index: int, rng: random.Random, frames: int) -> tuple[ClipFeatures, Words]:
-        """An item's features, varied where the configuration says so, and what they are to say."""
-        item, columns = self.train_set[index]
-        with_audio = self.connector.config.audio_dim is not None
-        shown = max(frames, self._frames_needed(columns)) if item.kind == "picture" else 0
-        clip = load_clip(self.store, item, with_audio=with_audio, frames=shown)
-        words = {"speech": Words(said=columns), "sound": Words(heard=columns), "picture": Words(seen=columns)}[
-            item.kind
-        ]
-        if self.config.augment:
-            clip = augment_picture(clip, rng) if item.kind == "picture" else augment_sound(clip, rng)
-        return self._beside(item, clip, words, rng) if "+" in kind else (clip, words)
+    def assemble(self, kind: str, indices: Sequence[int], rng: random.Random) -> tuple[FeatureBatch, list[Words]]:
+        """A step's features on the device, varied where the configuration says so, and what each item is to say."""
+        items, names = zip(*(self.train_set[index] for index in indices))
+        said = {"speech": "said", "sound": "heard", "picture": "seen"}[kind.split("+")[0]]
+        words = [Words(**{said: columns}) for columns in names]
+        if kind == "picture":
+            shown = rng.choice(PICTURE_FRAMES)
+            frames = [max(shown, self._frames_needed(columns)) for columns in names]
+            return FeatureBatch.of(visual=self._sights([item.key for item in items], frames, rng)), words
+        speech, audio, frames = self._sounds(items, rng)
+        if "+" not in kind:
+            return FeatureBatch.of(speech, audio, sound_frames=frames), words
+        keys: list[str] = []
+        for place, item in enumerate(items):  # the speaker's own moving pictures, or else a picture that is drawn
+            other, name = self.train_set[rng.choice(self.pictures)]
+            keys.append(item.sight or other.key)
+            words[place] = replace(words[place], seen=self.head.columns_of(item.seen) or () if item.sight else name)
+        return FeatureBatch.of(speech, audio, self._sights(keys, frames, rng), sound_frames=frames), words
 
-    def _beside(
-        self, item: Utterance, clip: ClipFeatures, words: Words, rng: random.Random
-    ) -> tuple[ClipFeatures, Words]:
-        """Speech or a sound with the speaker's own moving pictures, or else with a picture that is drawn."""
-        if item.sight:
-            moving = self.store[f"{item.sight}.visual"].float()
-            visual = moving[torch.linspace(0, len(moving) - 1, clip.frames).round().long()]
-            return replace(clip, visual=visual), replace(words, seen=self.head.columns_of(item.seen) or ())
-        other, name = self.train_set[rng.choice(self.pictures)]
-        picture = load_clip(self.store, other, frames=clip.frames)
-        if self.config.augment:
-            picture = augment_picture(picture, rng)
-        return replace(clip, visual=picture.visual), replace(words, seen=name)
+    def _sounds(
+        self, items: Sequence[Utterance], rng: random.Random
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[int]]:
+        """Speech features, sound events and frames of several sounds."""
+        speech = self.store.rows([f"{item.key}.speech" for item in items])
+        audio = None
+        if self.connector.config.audio_dim is not None:
+            audio = self.store.rows([f"{item.key}.audio" for item in items])
+        views = []
+        for item in items:
+            steps = self.store.shape(f"{item.key}.speech")[0]
+            rows = 0 if audio is None else self.store.shape(f"{item.key}.audio")[0]
+            width = speech[0].shape[1]
+            views.append(varied_view(steps, rows, width, rng) if self.config.augment else plain_view(steps, rows))
+        return *read_sounds(speech, audio, views), [view.frames for view in views]
+
+    def _sights(
+        self, keys: Sequence[str], frames: Sequence[int], rng: random.Random
+    ) -> tuple[torch.Tensor, Sequence[int]]:
+        """Visual tokens ``(B, T, V, D)``: pictures are repeated, moving ones stretched, to so many frames."""
+        names = [f"{key}.visual" for key in keys]
+        rows, starts = self.store.rows(names)
+        index = np.zeros((len(keys), max(frames)), np.int64)
+        kept = np.ones((len(keys), 1, rows.shape[1], 1), bool)
+        for place, (name, start, count) in enumerate(zip(names, starts, frames)):
+            last = self.store.shape(name)[0] - 1
+            index[place, :count] = start + np.rint(np.linspace(0, last, count)).astype(np.int64)
+            if self.config.augment:
+                kept[place, 0, :, 0] = hidden_tokens(rows.shape[1], rng)
+        visual = rows[torch.from_numpy(index).to(rows.device)].float()
+        return visual * torch.from_numpy(kept).to(rows.device), frames
 
     def train_step(self, kind: str, indices: Sequence[int]) -> float:
         """One optimiser step on the given items; returns the loss per output.
@@ -330,10 +368,11 @@ class Warmup:
         self.connector.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        frames = rng.choice(PICTURE_FRAMES)
-        made = [self._clip(kind, index, rng, frames) for index in indices]
-        outputs, mask = connect(self.connector, [clip for clip, _ in made])
-        losses = word_losses(self.head, outputs, mask, [words for _, words in made], self.per_frame)
+        batch, words = self.assemble(kind, indices, rng)
+        levels = len(self.connector.config.levels)
+        alone = levels > 1 and rng.random() < self.config.level_dropout
+        outputs, mask = say(self.connector, batch, (rng.randrange(levels),) if alone else ())
+        losses = word_losses(self.head, outputs, mask, words, self.per_frame)
         loss = losses.sum() / mask.sum()
         if not torch.isfinite(loss):
             names = [self.train_set[index][0].key for index in indices]
