@@ -5,7 +5,12 @@ import random
 import torch
 
 from video_salmonn.model.inputs import MediaFeatures
-from video_salmonn.training.examples import varied
+from video_salmonn.training.variation import draw, shown_frames, vary
+
+
+def varied(features, rng):
+    """One item drawn and carried out."""
+    return vary([features], [draw(features, rng)])[0]
 
 
 def still(frames=8):
@@ -46,3 +51,15 @@ def test_pictures_alone_have_tokens_hidden():
     made = [varied(alone, random.Random(seed)) for seed in range(20)]
     assert all(one.still_frames == 10 and one.speech is None for one in made)
     assert any((one.visual == 0).all(dim=-1).any() for one in made)
+
+
+def test_a_pass_gives_every_item_what_it_gets_alone():
+    items = [still(8), still(5), MediaFeatures(visual=torch.randn(1, 5, 4), still_frames=10), still(11)]
+    drawn = [draw(item, random.Random(seed)) for seed, item in enumerate(items)]
+    together = vary(items, drawn)
+    for item, variation, one in zip(items, drawn, together):
+        alone = vary([item], [variation])[0]
+        assert (alone.sound_frames, alone.still_frames) == (one.sound_frames, one.still_frames)
+        for name in ("visual", "speech", "audio"):
+            torch.testing.assert_close(getattr(one, name), getattr(alone, name))
+        assert shown_frames(item, variation) == (one.still_frames, one.sound_frames)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
@@ -37,7 +38,6 @@ class FeatureStore:
         self._files: dict[Path, safe_open] = {}
         self._where: dict[str, Path] = {}
         self._held: dict[str, torch.Tensor] = {}
-        self._flat: dict[str, tuple[torch.Tensor, dict[str, int]]] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -70,42 +70,13 @@ class FeatureStore:
         needed = sum(path.stat().st_size for path in self._files)
         if needed > share * torch.cuda.mem_get_info(device)[0]:
             return False
-        kinds: dict[str, list[str]] = {}
-        for key in self._where:
-            kinds.setdefault(key.rsplit(".", 1)[-1], []).append(key)
-        for kind, keys in kinds.items():
-            self._hold(kind, keys, device)
+        self._held = {key: self[key].to(device) for key in self._where}
         return True
 
-    def _hold(self, kind: str, keys: list[str], device: torch.device) -> None:
-        """All tensors of a kind as one, whose parts are what a key gives."""
-        shapes = [self.shape(key) for key in keys]
-        if len({shape[1:] for shape in shapes}) > 1:
-            self._held |= {key: self[key].to(device) for key in keys}
-            return
-        flat = torch.empty(sum(shape[0] for shape in shapes), *shapes[0][1:], dtype=self[keys[0]].dtype, device=device)
-        starts, first = {}, 0
-        for key, shape in zip(keys, shapes):
-            flat[first : first + shape[0]] = self[key]
-            starts[key] = first
-            first += shape[0]
-        self._held |= {key: flat[starts[key] : starts[key] + shape[0]] for key, shape in zip(keys, shapes)}
-        self._flat[kind] = flat, starts
-
     def rows(self, keys: Sequence[str]) -> tuple[torch.Tensor, list[int]]:
-        """Rows of several tensors of one kind in one tensor ``(Σ N, …)``, and where each key's begin.
-
-        Where a device holds them nothing is read or copied: it is the tensor of all.
-        """
-        flat = self._flat.get(keys[0].rsplit(".", 1)[-1]) if keys else None
-        if flat is not None:
-            return flat[0], [flat[1][key] for key in keys]
-        found = {key: self[key] for key in dict.fromkeys(keys)}
-        starts, first = {}, 0
-        for key, tensor in found.items():
-            starts[key] = first
-            first += len(tensor)
-        return torch.cat(list(found.values())), [starts[key] for key in keys]
+        """Rows of several tensors in one tensor ``(Σ N, …)``, and where those of each begin."""
+        parts = [self[key] for key in keys]
+        return torch.cat(parts), list(accumulate((len(part) for part in parts[:-1]), initial=0))
 
     def __contains__(self, key: str) -> bool:
         return key in self._where

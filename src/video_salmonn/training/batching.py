@@ -10,11 +10,11 @@ import torch
 
 from video_salmonn.connector import ConnectorConfig, acting_levels
 from video_salmonn.errors import ContextError
-from video_salmonn.inference.long import frames_of
 from video_salmonn.model import prompt
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.processing import VideoSalmonnProcessor, pad_rows, question_of
 from video_salmonn.training.examples import Example
+from video_salmonn.training.variation import vary
 from video_salmonn.wording import counted
 
 
@@ -89,8 +89,7 @@ def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) ->
     """
     lengths = []
     if example.features is not None:
-        frames = frames_of(example.features, processor.connector)
-        lengths = [processor.connector.tokens_for(frames)]
+        lengths = [processor.connector.tokens_for(processor.connector.axis_frames(*example.frames))]
     rendered = processor.render(example.conversation, lengths, open_answer=False)
     answers = sum(label != prompt.IGNORED for label in rendered.labels)
     if len(rendered.input_ids) > context:
@@ -104,17 +103,25 @@ def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) ->
 
 def diversity_counts(rows: Sequence[Prepared], config: ConnectorConfig, form: str) -> list[int]:
     """What the sums of the diversity loss are divided by, a level: windows, or items in the paper's form."""
-    frames = [frames_of(row.example.features, config) for row in rows if row.example.features is not None]
+    frames = [config.axis_frames(*row.example.frames) for row in rows if row.example.features is not None]
     windows = [config.windows_for(n) if form == "released" else [1] * len(config.levels) for n in frames]
     return [sum(one[level] for one in windows) for level in acting_levels(len(config.levels))]
 
 
-def features_on(features: MediaFeatures, device: torch.device, dtype: torch.dtype) -> MediaFeatures:
-    """The same features on a device and in a dtype."""
+def features_on(features: MediaFeatures, device: torch.device, dtype: torch.dtype | None = None) -> MediaFeatures:
+    """The same features on a device and in a dtype (None: in their own)."""
     visual, speech, audio = (
         None if t is None else t.to(device, dtype) for t in (features.visual, features.speech, features.audio)
     )
     return replace(features, visual=visual, speech=speech, audio=audio)
+
+
+def _features(rows: Sequence[Prepared], device: torch.device, dtype: torch.dtype) -> list[MediaFeatures]:
+    """The features of examples with media on the device, varied where that was drawn."""
+    examples = [row.example for row in rows]
+    moved = [features_on(e.features, device) for e in examples if e.features is not None]
+    varied = vary(moved, [example.variation for example in examples])
+    return [features_on(features, device, dtype) for features in varied]
 
 
 def collate(
@@ -132,9 +139,7 @@ def collate(
         attention_mask=padded["attention_mask"].to(device),
         labels=labels.to(device),
         weights=torch.tensor([row.example.weight for row in rows], device=device),
-        features=[
-            features_on(row.example.features, device, dtype) for row in with_media if row.example.features is not None
-        ],
+        features=_features(with_media, device, dtype),
         instruction=None if pair is None else (pair[0].to(device), pair[1].to(device)),
         answer_span=labels.shape[1] - first + 1,
         ids=[row.example.id for row in rows],

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 import torch
 
 from video_salmonn.data.embedded.keys import MediaKeys
-from video_salmonn.data.feature_batch import STEPS_PER_FRAME, ClipFeatures, augment_picture, augment_sound
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.data.mixing import SPOKEN_CAPTION, Mixed, MixingConfig, Pools, mix, unmixed
 from video_salmonn.errors import ConfigError, EmptyMediaError, ManifestError, MediaError
 from video_salmonn.inference.media_store import MediaStore
 from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.training.variation import Variation, draw, shown_frames
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Example:
         rule: how it was mixed.
         task: of the item.
         words: all that is ``said``, ``seen`` and ``heard``, where the item states it.
+        variation: how its features are to be varied; None: not at all.
     """
 
     id: str
@@ -41,6 +42,12 @@ class Example:
     rule: str
     task: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
+    variation: Variation | None = None
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Frames of 0.5 s of picture and of sound, as they will be."""
+        return (0, 0) if self.features is None else shown_frames(self.features, self.variation)
 
 
 class FeatureSource(Protocol):
@@ -217,30 +224,6 @@ def _any_begins(names: Sequence[str], beginning: str) -> bool:
     return any(name.startswith(beginning) for name in names)
 
 
-def varied(features: MediaFeatures, rng: random.Random) -> MediaFeatures:
-    """Features with some of the sound and of the pictures hidden, the sound at another pace and place.
-
-    Args:
-        features: of a clip. Sound beside moving pictures is left as it is, since both would have to move together.
-        rng: what decides.
-    """
-    moving = features.visual is not None and not features.still_frames
-    clip = ClipFeatures(visual=features.visual)
-    if features.speech is not None and features.audio is not None and not moving:
-        clip = ClipFeatures(features.visual, features.speech, features.audio[::STEPS_PER_FRAME])
-        clip = augment_sound(clip, rng)
-        assert clip.audio is not None
-        frames = len(clip.audio)
-        features = replace(
-            features,
-            speech=clip.speech,
-            audio=clip.audio.repeat_interleave(STEPS_PER_FRAME, dim=0),
-            sound_frames=frames,
-            still_frames=frames if features.still_frames else 0,
-        )
-    return replace(features, visual=augment_picture(clip, rng).visual)
-
-
 TRIES = 4
 """Mixtures tried before an item stays as it is, where what it borrows cannot be used."""
 
@@ -257,7 +240,7 @@ class ExampleMaker:
         source: of features.
         mixing: rules.
         seed: of everything random.
-        augment: vary the features (:func:`varied`).
+        augment: vary the features (:mod:`video_salmonn.training.variation`).
     """
 
     def __init__(
@@ -297,7 +280,7 @@ class ExampleMaker:
             example = self._with_what_is_there(item, unmixed(item, self.pools, self.mixing, self.seed))
         if not self.augment or example.features is None:
             return example
-        return replace(example, features=varied(example.features, rng))
+        return replace(example, variation=draw(example.features, rng))
 
     def plain(self, index: int) -> Example:
         """The item as it is, without mixing (validation)."""
