@@ -58,3 +58,13 @@ def test_gradients_reach_the_outputs_also_after_a_use_without(embeddings):
     outputs = torch.randn(1, 2, 12, requires_grad=True)
     words.log_posteriors(outputs)[..., 1].sum().backward()
     assert outputs.grad.abs().sum() > 0 and embeddings.weight.grad is None
+
+
+def test_a_reader_expects_the_words_weighted_by_how_likely_they_are(embeddings):
+    words = WordOutputs([7, 3, 30], embeddings)
+    outputs = torch.randn(2, 4, 12, requires_grad=True)
+    expected = words.expectation(outputs)
+    by_hand = words.log_posteriors(outputs).exp() @ embeddings.weight.detach()[[7, 3, 30]]
+    torch.testing.assert_close(expected, by_hand)
+    expected.sum().backward()
+    assert outputs.grad.abs().sum() > 0 and embeddings.weight.grad is None

@@ -65,6 +65,8 @@ class VideoSalmonnConfig(PreTrainedConfig):
             :data:`~video_salmonn.model.modeling.OWN_GENERATION`).
         words: number of tokens that the connector's outputs were trained to say, 0 for none; which they are is stored
             with the weights (:class:`~video_salmonn.model.words.WordOutputs`).
+        word_inputs: the language model reads expectations over these tokens' embeddings in place of the connector's
+            outputs themselves; needs ``words``.
     """
 
     model_type = "video_salmonn"
@@ -89,6 +91,7 @@ class VideoSalmonnConfig(PreTrainedConfig):
         diversity_weight: float = 0.0,
         generation: dict | None = None,
         words: int = 0,
+        word_inputs: bool = False,
         **kwargs: Any,
     ) -> None:
         if isinstance(text_config, dict):
@@ -112,6 +115,7 @@ class VideoSalmonnConfig(PreTrainedConfig):
         self.diversity_weight = diversity_weight
         self.generation = dict(generation or {})
         self.words = int(words)
+        self.word_inputs = bool(word_inputs)
         self._check()
         kwargs.setdefault("tie_word_embeddings", bool(getattr(self.text_config, "tie_word_embeddings", False)))
         super().__init__(**kwargs)

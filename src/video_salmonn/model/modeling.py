@@ -266,6 +266,9 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
     ) -> torch.Tensor:
         """Token embeddings with media tokens in place: ids (B, L), media (Σ tokens, D_llm) -> (B, L, D_llm).
 
+        Where the configuration says ``word_inputs`` the language model reads what the connector's tokens say on
+        average, :meth:`WordOutputs.expectation`, in place of the tokens themselves.
+
         Raises:
             ConfigError: the number of placeholders differs from the number of media tokens.
         """
@@ -282,6 +285,8 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 f"{counted(media_embeds.shape[0], 'token')}",
                 remedy="build prompt and media with the same VideoSalmonnProcessor",
             )
+        if self.config.word_inputs and self.words is not None:
+            media_embeds = self.words.expectation(media_embeds)
         places, media_embeds = places.to(embeds.device), media_embeds.to(embeds)  # a spread model's own devices
         return embeds.masked_scatter(places[..., None], media_embeds)
 

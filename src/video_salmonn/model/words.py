@@ -69,14 +69,15 @@ class WordOutputs(nn.Module):
         self.register_buffer("columns", ids)
         self.register_buffer("openings", ids.clone() if openings is None else torch.tensor(list(openings)))
         self._source: tuple[nn.Module | torch.Tensor] = (embeddings,)  # in a tuple: it belongs to the language model
-        self._made: tuple[tuple[object, ...], torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self._made: tuple[tuple[object, ...], tuple[torch.Tensor, ...]] | None = None
 
     def bind(self, embeddings: nn.Module | torch.Tensor) -> None:
         """Take other embeddings."""
         self._source, self._made = (embeddings,), None
 
-    def _tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(rows ``(C, D)`` of length 1, mean ``(D,)``, distance from it ``()``), float32; made when they change."""
+    def _tables(self, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Made when the embeddings change, float32: directions ``(C, D)`` of length 1, mean ``(D,)``, distance from it
+        ``()``, embeddings of the columns ``(C, D)``."""
         source = self._source[0]
         weight = source.weight if isinstance(source, nn.Module) else source
         assert isinstance(weight, torch.Tensor)
@@ -87,9 +88,10 @@ class WordOutputs(nn.Module):
                     weight = source(torch.arange(len(weight), device=device))
                 whole = full(weight).detach().to(device).float()
                 mean = whole.mean(dim=0)
-                rows = F.normalize(whole[self.columns.to(device)] - mean, dim=1)
-                self._made = stamp, rows, mean, (whole - mean).norm(dim=1).mean()
-        return self._made[1:]
+                named = whole[self.columns.to(device)]
+                radius = (whole - mean).norm(dim=1).mean()
+                self._made = stamp, (F.normalize(named - mean, dim=1), mean, radius, named)
+        return self._made[1]
 
     @property
     def rows(self) -> torch.Tensor:
@@ -108,9 +110,17 @@ class WordOutputs(nn.Module):
 
     def forward(self, outputs: torch.Tensor) -> torch.Tensor:
         """``(B, L, D)`` -> scores ``(B, L, C)`` before the softmax, float32."""
-        rows, mean, _ = self._tables(outputs.device)
+        rows, mean, *_ = self._tables(outputs.device)
         return SHARPNESS * F.normalize(outputs.float() - mean, dim=-1) @ rows.T
 
     def log_posteriors(self, outputs: torch.Tensor) -> torch.Tensor:
         """``(B, L, D)`` -> natural log-probabilities ``(B, L, C)``, float32."""
         return self(outputs).log_softmax(-1)
+
+    def expectation(self, outputs: torch.Tensor) -> torch.Tensor:
+        """What a reader of these outputs may expect: ``Σ p(k) E[k]`` over the columns' embeddings, float32.
+
+        However noisy an output is, this lies among the embeddings that the language model knows (LegoSLM,
+        arXiv 2505.11352). ``(…, D)`` -> ``(…, D)``.
+        """
+        return self(outputs).softmax(-1) @ self._tables(outputs.device)[3]

@@ -73,7 +73,7 @@ class WordHead(WordOutputs):
         blank: int | None = None,
     ) -> None:
         self.tokenizer = tokenizer
-        self.blank_token: int = self.tokens(PAUSE.strip())[0] if blank is None else blank
+        self.blank_token: int = self.tokens(PAUSE.strip())[-1] if blank is None else blank
         used = sorted({token for text in texts for token in self.tokens(text)} - {self.blank_token})
         super().__init__([self.blank_token, *used], embeddings)
         self.tokens_of_column = [self.blank_token, *used]

@@ -55,6 +55,8 @@ def build_model(recipe: Recipe) -> tuple[VideoSalmonnForConditionalGeneration, V
                 model = VideoSalmonnForConditionalGeneration.from_pretrained(None, config=config, state_dict=state)
             processor = VideoSalmonnProcessor.from_config(config, processor.tokenizer, processor.qformer_tokenizer)
     model = model.float()
+    if recipe.word_inputs is not None:
+        model.config.word_inputs = recipe.word_inputs
     with _seeded(recipe.seed):
         if "connector" in recipe.fresh:
             model.connector.reset_parameters()

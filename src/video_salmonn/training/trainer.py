@@ -12,10 +12,11 @@ Decisions:
 from __future__ import annotations
 
 import math
+import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,11 @@ from accelerate.utils import gather_object
 from torch.nn import functional as F
 
 from video_salmonn.connector import acting_levels
-from video_salmonn.errors import TrainingError
+from video_salmonn.errors import ConfigError, TrainingError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.prompt import IGNORED
+from video_salmonn.model.words import openings_of
 from video_salmonn.training import checkpointing, resuming, sharding
 from video_salmonn.training.auxiliary import WordAuxiliary
 from video_salmonn.training.batching import Batch, Prepared, collate, diversity_counts
@@ -88,6 +90,12 @@ class Trainer:
         self.words: WordAuxiliary | None = None
         if recipe.word_weight:
             self.words = WordAuxiliary(model, processor, maker, self.accelerator.device)
+            columns = self.words.head.tokens_of_column
+            model.set_words(columns, openings_of(processor.tokenizer, columns))
+        if model.config.word_inputs and model.words is None:
+            raise ConfigError(
+                "recipe: word_inputs needs to know which words", remedy="give word_weight, or init with words"
+            )
         self.levels = len(acting_levels(len(model.connector.config.levels)))
         self.context = int(model.config.text_config.max_position_embeddings)
         self.sharded = recipe.strategy == "fsdp2" and self.accelerator.num_processes > 1
@@ -120,10 +128,15 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------- steps
 
-    def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(weighted sum of token cross entropies, diversity sums by level, summed word loss), with gradient."""
+    def losses(self, batch: Batch, silenced: Collection[int] = ()) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(weighted sum of token cross entropies, diversity sums by level, summed word loss), with gradient.
+
+        Args:
+            batch: of a pass.
+            silenced: levels of the connector that are zero in it.
+        """
         with self.accelerator.autocast():
-            output = self.model(**batch.inputs, use_cache=False)
+            output = self.model(**batch.inputs, zero_levels=silenced, use_cache=False)
         logits, labels = output.logits[:, :-1].float(), batch.targets
         tokens = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
         summed = (tokens.view_as(labels).sum(dim=1) * batch.weights).sum()
@@ -174,7 +187,7 @@ class Trainer:
             if self.sharded:
                 sharding.sync_gradients(self.model, last)
             with nullcontext() if last or self.sharded else accelerator.no_sync(self.model):
-                summed, diverse, worded = self.losses(batch)
+                summed, diverse, worded = self.losses(batch, self.silenced(number))
                 diversity = (diverse / windows).sum()
                 loss = summed / tokens + recipe.diversity_weight * diversity
                 loss = loss + recipe.word_weight * worded / tokens
@@ -206,6 +219,12 @@ class Trainer:
             "grad_norm": norm,
             "lr": recipe.optim.rate * share,
         }
+
+    def silenced(self, number: int) -> tuple[int, ...]:
+        """Which level is zero in a pass of the step at hand: the same for all processes, and when it is resumed."""
+        rng = random.Random(f"{self.recipe.seed}/levels/{self.step}/{number}")
+        count = len(self.plain.connector.config.levels)
+        return (rng.randrange(count),) if count > 1 and rng.random() < self.recipe.level_dropout else ()
 
     def _any_row(self) -> Prepared:
         """Some usable example, for a process that has none of its own in a step."""
