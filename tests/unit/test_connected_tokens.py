@@ -88,3 +88,13 @@ def test_an_engine_connects_a_file_once(monkeypatch):
     monkeypatch.setattr(engine.model, "connect_media", lambda *given: calls.append(given) or plain(*given))
     answers = [engine.ask(CLIP, question, max_new_tokens=4).text for question in ("One?", "Two?", "One?")]
     assert len(calls) == 1 and answers[0] == answers[2]
+
+
+@torch.inference_mode()
+def test_a_stretch_is_kept_beside_the_whole(model):
+    kept, item = ConnectedTokens(model), sound(model, 1, frames=8)
+    whole = kept.get([item])[0]
+    first, second = kept.get([item], span=(0, 4))[0], kept.get([item], span=(4, 8))[0]
+    assert len(first) + len(second) == len(whole) and len(model.calls) == 3
+    again = [kept.get([item])[0], kept.get([item], span=(0, 4))[0], kept.get([item], span=(4, 8))[0]]
+    assert all(a is b for a, b in zip(again, (whole, first, second))) and len(model.calls) == 3

@@ -30,6 +30,8 @@ def command(
     max_new_tokens: int = shared.NEW_TOKENS,
     num_beams: int = shared.BEAMS,
     long: str = shared.LONG,
+    piece_seconds: float = shared.PIECES,
+    joint_ctc: str = shared.JOINT_CTC,
     profile: str = shared.PROFILE,
     device: str = shared.DEVICE,
     dtype: str = shared.DTYPE,
@@ -50,6 +52,8 @@ def command(
         "max_new_tokens": max_new_tokens,
         "num_beams": num_beams,
         "long": long,
+        "piece_seconds": piece_seconds,
+        "joint_ctc": joint_ctc,
     }
     if released_json is not None:
         _answer_released(released_json, out, model, device, dtype, profile, memory, options, as_json)

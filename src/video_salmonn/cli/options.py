@@ -39,6 +39,12 @@ END = typer.Option(None, "--end", help="End so many seconds into the file.")
 NEW_TOKENS = typer.Option(None, "--max-new-tokens", help="Longest answer.")
 BEAMS = typer.Option(None, "--num-beams", help="Beam search with so many beams.")
 LONG = typer.Option("error", "--long", help="Media beyond the context: error, segments (ask piecewise) or coarse.")
+PIECES = typer.Option(
+    None, "--piece-seconds", help="Longest piece of long media; 0 for the whole. By default as long as in training."
+)
+JOINT_CTC = typer.Option(
+    None, "--joint-ctc", help="Decode with the connector's CTC: off, on, or auto (questions for what is said)."
+)
 PROFILE = typer.Option(None, "--profile", help="released: do everything as the released code does.")
 JSON = typer.Option(False, "--json", help="Print one JSON object.")
 MEMORY: dict[str, tuple[type, Any]] = {

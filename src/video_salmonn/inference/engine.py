@@ -42,7 +42,18 @@ from video_salmonn.inference.options import (
     passed_on,
     without_effect,
 )
-from video_salmonn.inference.streaming import WithoutLoops, stream, without_loop
+from video_salmonn.inference.pieces import (
+    AT_ONCE,
+    Piece,
+    Span,
+    agreed,
+    is_yes_or_no,
+    says_yes,
+    spans,
+    timeline,
+    transcript,
+)
+from video_salmonn.inference.streaming import Spoken, WithoutLoops, stream, without_loop
 from video_salmonn.model import adapters, prompt
 from video_salmonn.model import quantise as packing
 from video_salmonn.model.arithmetic import slow_numbers
@@ -93,12 +104,13 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Made:
-    """What was generated for a row: text, tokens it took, what is to be said about it, and whether CTC took part."""
+    """What was generated for a row: text, tokens it took, warnings, whether CTC took part, and the pieces it is of."""
 
     text: str
     new_tokens: int
     warnings: list[str]
     joint: bool = False
+    pieces: Sequence[Piece] = ()
 
 
 class VideoSalmonn:
@@ -212,6 +224,9 @@ class VideoSalmonn:
             question: text, an alias such as ``<asr>``, or a list of messages.
             sound: a sound file that takes the place of the media's own sound.
             **options: ``no_audio``, ``no_video``, ``max_new_tokens``, ``long`` (``error`` | ``segments`` | ``coarse``),
+                ``piece_seconds`` (longer media are understood in pieces, see :mod:`video_salmonn.inference.pieces`; by
+                default what the model was trained on, 0 for whole media), ``joint_ctc``, ``joint_ctc_weight``,
+                ``stop_repeats`` (:data:`~video_salmonn.model.generation.OWN_GENERATION`),
                 ``zero_levels``, ``adapter_scale``, ``seed`` (of sampling), decoding options (``start``, ``end``,
                 ``frame_times`` …) and any option of transformers' ``generate`` (``num_beams``, ``do_sample``,
                 ``temperature``, ``stop_strings`` …).
@@ -353,26 +368,109 @@ class VideoSalmonn:
         new_tokens = int(options.get("max_new_tokens", self._new_tokens()))
         encoded = [self.encode(item.media, timer, **options) for item in items]
         conversations = [expanded(item.conversation) for item in items]
+        plans = [self._spans(media, options) for media in encoded]
         with self._lock, adapters.scaled(self.model.language_model, options.get("adapter_scale")):
-            if mode == "segments":
+            if mode == "segments" and len(plans[0]) == 1:
                 parts = self._stretches(conversations[0], encoded[0], new_tokens)
                 if len(parts) > 1:
                     return [self._ask_stretches(conversations[0], parts, encoded[0], options, timer, start)]
             with timer.stage("connect"), torch.inference_mode():
                 prepared = [
-                    self._prepare(text, media, mode, new_tokens, options) for text, media in zip(conversations, encoded)
+                    self._prepare(text, media, mode if span is None else "error", new_tokens, options, span)
+                    for text, media, plan in zip(conversations, encoded, plans)
+                    for span in plan
                 ]
-            outputs = self._generate(prepared, new_tokens, options, timer, streamer)
+            if len(prepared) == len(items):
+                outputs = self._generate(prepared, new_tokens, options, timer, streamer)
+            else:
+                at_once = AT_ONCE if streamer is None else 1
+                outputs, said = [], Spoken(streamer)
+                for place in range(0, len(prepared), at_once):
+                    outputs += self._generate(prepared[place : place + at_once], new_tokens, options, timer, None)
+                    if outputs[-1].joint and asks_for_words(prepared[place].question):
+                        said.add(outputs[-1].text)
+            answers, place = [], 0
+            for text, plan in zip(conversations, plans):
+                rows, made = (part[place : place + len(plan)] for part in (prepared, outputs))
+                place += len(plan)
+                answers.append((rows[0], made[0]) if len(plan) == 1 else self._joined(text, plan, rows, made, options))
+            if len(prepared) > len(items):
+                said.end(answers[0][1].text)
         timer.seconds["total"] = perf_counter() - start
-        return [Answer(made.text, self._report(made, row, timer)) for row, made in zip(prepared, outputs)]
+        return [Answer(made.text, self._report(made, row, timer)) for row, made in answers]
+
+    def _spans(self, media: list[EncodedMedia], options: Options) -> Sequence[Span | None]:
+        """The pieces in which an item's media are understood; ``[None]`` for the whole."""
+        config = self.model.connector.config
+        longest = options.get("piece_seconds", self.model.config.media["trained_seconds"])
+        if not longest or len(media) != 1 or not config.synchronise or options.get("long") == "coarse":
+            return [None]
+        features = media[0].features
+        frames = long_media.frames_of(features, config)
+        found = spans(frames, max(int(longest / config.frame_seconds), 1), features.loudness)
+        return found if len(found) > 1 else [None]
+
+    def _joined(
+        self,
+        conversation: Conversation,
+        plan: Sequence[Span | None],
+        rows: list[_Prepared],
+        made: list[_Made],
+        options: Options,
+    ) -> tuple[_Prepared, _Made]:
+        """The answers about an item's pieces as one; see :mod:`video_salmonn.inference.pieces`."""
+        seconds, begin = self.model.connector.config.frame_seconds, float(options.get("start") or 0)
+        pieces = [
+            Piece(begin + span[0] * seconds, begin + span[1] * seconds, one.text, one.joint)
+            for span, one in zip(plan, made)
+            if span is not None
+        ]
+        if asks_for_words(rows[0].question):
+            text = transcript(pieces)
+        elif (same := agreed(pieces)) is not None:
+            text = same
+        elif is_yes_or_no(pieces):
+            text = self._surest_yes(conversation, rows, made)
+        else:
+            text = timeline(pieces)
+        longest = max(piece.end - piece.start for piece in pieces)
+        note = f"long media: understood in {counted(len(pieces), 'piece')} of up to {longest:g} s"
+        warnings = [note, *dict.fromkeys(warning for one in made for warning in one.warnings)]
+        whole = _Prepared(
+            [token for row in rows for token in row.input_ids],
+            None,
+            rows[0].media,
+            sum(row.media_tokens for row in rows),
+            list(dict.fromkeys(warning for row in rows for warning in row.warnings)),
+        )
+        joint = any(one.joint for one in made)
+        return whole, _Made(text, sum(one.new_tokens for one in made), warnings, joint, pieces)
+
+    def _surest_yes(self, conversation: Conversation, rows: list[_Prepared], made: list[_Made]) -> str:
+        """Of the pieces answered by yes, the answer that is likeliest where it was given."""
+        said = [(row, one.text) for row, one in zip(rows, made) if says_yes(one.text)]
+        if len({text for _, text in said}) == 1:
+            return said[0][1]
+        logs = []
+        for row, text in said:
+            ids = answer_ids(self.processor, conversation, len(row.media), text)
+            with torch.inference_mode():
+                logs.append(log_likelihoods(self.model, row.input_ids, row.media_embeds, [ids])[0] / len(ids))
+        return said[logs.index(max(logs))][1]
 
     def _prepare(
-        self, conversation: Conversation, media: list[EncodedMedia], mode: str, new_tokens: int, options: Options
+        self,
+        conversation: Conversation,
+        media: list[EncodedMedia],
+        mode: str,
+        new_tokens: int,
+        options: Options,
+        span: Span | None = None,
     ) -> _Prepared:
-        """Connect an item's media and render its prompt, within the context."""
+        """Connect an item's media, or a stretch of them, and render its prompt, within the context."""
         features = [item.features for item in media]
         config = self.model.connector.config
-        frames = [long_media.frames_of(f, config) for f in features]
+        frames = [long_media.frames_of(f, config) for f in features] if span is None else [span[1] - span[0]]
         text_tokens = len(self.processor.render(conversation, [0] * len(media)).input_ids)
         room = self.context - text_tokens - new_tokens
         stretch, warnings = 1, []
@@ -401,8 +499,10 @@ class VideoSalmonn:
                 instruction = (instruction[0].to(self.model.device), instruction[1].to(self.model.device))
             levels = options.get("zero_levels", ())
             if instruction is None:
-                tokens = self.connected.get(features, levels, stretch)
+                tokens = self.connected.get(features, levels, stretch, span)
             else:
+                if span is not None:
+                    features = [long_media.cut(item, span, config.audio_tokens) for item in features]
                 tokens = self.model.connect_media(features, instruction, levels, stretch).tokens
             lengths = [len(part) for part in tokens]
             embeds = torch.cat(tokens)
@@ -566,6 +666,7 @@ class VideoSalmonn:
             "seconds": seconds,
             "warnings": [*self.notices, *warnings, *row.warnings, *made.warnings],
             **({"joint_ctc": True} if made.joint else {}),
+            **({"pieces": [piece.to_dict() for piece in made.pieces]} if made.pieces else {}),
         }
 
 

@@ -7,10 +7,12 @@ the connector's windows longer, so the same clip takes fewer tokens.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal
 
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.errors import ContextError
+from video_salmonn.inference.pieces import clock
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.wording import counted
 
@@ -52,32 +54,29 @@ def stretch_to_fit(config: ConnectorConfig, frames: list[int], room: int) -> int
 def split(features: MediaFeatures, frames: int, steps_per_frame: int) -> list[MediaFeatures]:
     """Cut an item's features into stretches of at most ``frames`` frames; a picture goes into each of them."""
     total = max(stream_frames(features, steps_per_frame))
-    parts = []
-    for start in range(0, total, frames):
-        end = min(start + frames, total)
-        visual = features.visual
-        if visual is not None and not features.still_frames:
-            visual = visual[start:end]
-            visual = visual if len(visual) else None
-        sound = slice(start * steps_per_frame, end * steps_per_frame)
-        speech, audio = (None if t is None else t[sound] for t in (features.speech, features.audio))
-        speech, audio = (t if t is not None and len(t) else None for t in (speech, audio))
-        parts.append(
-            replace(
-                features,
-                visual=visual,
-                speech=speech,
-                audio=audio,
-                sound_frames=max(0, min(features.sound_frames, end) - start),
-                still_frames=min(features.still_frames, end - start) if features.still_frames else 0,
-            )
-        )
-    return parts
+    borders = [*range(0, total, frames), total]
+    return [cut(features, span, steps_per_frame) for span in pairwise(borders)]
 
 
-def clock(seconds: float) -> str:
-    """``m:ss`` of a time, to the nearest second."""
-    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
+def cut(features: MediaFeatures, span: tuple[int, int], steps_per_frame: int) -> MediaFeatures:
+    """A stretch of an item's features, in frames from the first to one past the last; a picture goes into each."""
+    start, end = span
+    visual = features.visual
+    if visual is not None and not features.still_frames:
+        visual = visual[start:end]
+        visual = visual if len(visual) else None
+    sound = slice(start * steps_per_frame, end * steps_per_frame)
+    speech, audio = (None if t is None else t[sound] for t in (features.speech, features.audio))
+    speech, audio = (t if t is not None and len(t) else None for t in (speech, audio))
+    return replace(
+        features,
+        visual=visual,
+        speech=speech,
+        audio=audio,
+        sound_frames=max(0, min(features.sound_frames, end) - start),
+        still_frames=min(features.still_frames, end - start) if features.still_frames else 0,
+        loudness=None if features.loudness is None else features.loudness[start : end + 1],
+    )
 
 
 def merge_answers(answers: list[str], seconds: list[float]) -> str:

@@ -19,6 +19,7 @@ import torch
 from video_salmonn.cache import Cache, Entry
 from video_salmonn.errors import LimitError, MediaError
 from video_salmonn.files import digest, digest_file, digest_stream
+from video_salmonn.inference.pieces import border_loudness
 from video_salmonn.media import Limits, source_name
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
@@ -232,6 +233,9 @@ class MediaStore:
         with lock, timer.stage("encode"), torch.inference_mode():
             features = self.model.encode_media(inputs)[0]
             self.encoded += 1
+        if clip.sound is not None and len(clip.sound.samples):
+            seconds = self.model.connector.config.frame_seconds
+            features = replace(features, loudness=border_loudness(clip.sound.samples, clip.sound.rate, seconds))
         return EncodedMedia(features, clip.report, False, clip)
 
 
@@ -241,7 +245,7 @@ def _name(source: Any) -> str | None:
 
 def _to_entry(made: EncodedMedia) -> Entry:
     features, report = made.features, made.report
-    tensors = {name: getattr(features, name) for name in ("visual", "speech", "audio")}
+    tensors = {name: getattr(features, name) for name in ("visual", "speech", "audio", "loudness")}
     facts = {"sound_frames": features.sound_frames, "still_frames": features.still_frames, "report": asdict(report)}
     return Entry({name: tensor for name, tensor in tensors.items() if tensor is not None}, facts)
 
@@ -251,6 +255,7 @@ def _from_entry(entry: Entry, name: str | None) -> EncodedMedia:
     report = MediaReport(**{**values, "seen": Seen(**values["seen"]), "heard": Heard(**values["heard"])})
     if name is not None:
         report = replace(report, source=name)
-    visual, speech, audio = (entry.tensors.get(key) for key in ("visual", "speech", "audio"))
-    features = MediaFeatures(visual, speech, audio, entry.facts["sound_frames"], entry.facts["still_frames"])
+    visual, speech, audio, loudness = (entry.tensors.get(key) for key in ("visual", "speech", "audio", "loudness"))
+    frames, still = entry.facts["sound_frames"], entry.facts["still_frames"]
+    features = MediaFeatures(visual, speech, audio, frames, still, loudness)
     return EncodedMedia(features, report, True)

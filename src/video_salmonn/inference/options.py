@@ -9,14 +9,13 @@ from numbers import Integral, Real
 from typing import Any
 
 from video_salmonn.errors import ConfigError
-from video_salmonn.model.joint_decoding import JOINT_CTC
-from video_salmonn.model.modeling import OWN_GENERATION
+from video_salmonn.model.generation import JOINT_CTC, OWN_GENERATION
 
 Options = Mapping[str, Any]
 MEDIA_OPTIONS = ("start", "end", "frame_times", "spotlight", "video_stream", "audio_stream", "on_corrupt", "limits")
 """Decoding options a caller may pass with a question; :class:`MediaOptions` checks their values."""
 OWN_OPTIONS = (
-    *("no_audio", "no_video", "long", "zero_levels", "adapter_scale", "max_new_tokens", "seed"),
+    *("no_audio", "no_video", "long", "zero_levels", "adapter_scale", "max_new_tokens", "seed", "piece_seconds"),
     *OWN_GENERATION,
 )
 """Options of the engine itself."""
@@ -106,6 +105,8 @@ def checked(options: Options) -> dict[str, Any]:
         number(given["joint_ctc_weight"], "joint_ctc_weight", low=0, high=1)
     if given.get("joint_ctc", "off") not in JOINT_CTC:
         raise ConfigError(f"joint_ctc is {given['joint_ctc']!r}", remedy=f"use {', '.join(JOINT_CTC)}")
+    if "piece_seconds" in given and given["piece_seconds"] != 0:
+        number(given["piece_seconds"], "piece_seconds", low=1)
     if "stop_repeats" in given:
         whole(given["stop_repeats"], "stop_repeats", 0)
     if given.get("long", "error") not in LONG:

@@ -49,6 +49,28 @@ def without_loop(ids: list[int], times: int, ends: Collection[int], tokenizer: A
     return spoken[:kept], f"the answer was ended where it repeated itself: {text!r}, {count} times in a row"
 
 
+class Spoken:
+    """Streams the transcript of long media piece by piece; other answers, which take all pieces, in the end.
+
+    Args:
+        streamer: gets the texts; None for no stream.
+    """
+
+    def __init__(self, streamer: Any) -> None:
+        self.streamer, self.begun = streamer, False
+
+    def add(self, text: str) -> None:
+        """A piece's transcript, which is a part of the whole one."""
+        if self.streamer is not None and text:
+            self.streamer.on_finalized_text(f" {text}" if self.begun else text)
+            self.begun = True
+
+    def end(self, whole: str) -> None:
+        """The whole answer, passed on where nothing of it was yet."""
+        if self.streamer is not None and not self.begun:
+            self.streamer.on_finalized_text(whole)
+
+
 class WithoutLoops:
     """A streamer before another: holds back what may be the beginning of a loop, and never passes the loop on.
 

@@ -25,6 +25,7 @@ MEDIA_DEFAULTS: dict[str, Any] = {
     "max_seconds": None,
     "max_sound_seconds": None,
     "first_channel": False,
+    "trained_seconds": None,
 }
 """How media become encoder inputs.
 
@@ -38,6 +39,8 @@ MEDIA_DEFAULTS: dict[str, Any] = {
   sound, for as long as the sound lasts.
 - ``max_seconds``: cut media to this length, None for the whole.
 - ``max_sound_seconds``: cut the sound alone (the release hears 30 s).
+- ``trained_seconds``: the longest media in training; longer ones are understood in pieces
+  (:mod:`video_salmonn.inference.pieces`). None: whole, whatever their length.
 - ``first_channel``: take the first channel in place of a downmix (released).
 """
 
@@ -62,7 +65,7 @@ class VideoSalmonnConfig(PreTrainedConfig):
         adapters: further adapters by name, each as ``lora``; they are in the checkpoint, and off until activated.
         diversity_form, diversity_weight: the diversity loss, and its λ (0 for none).
         generation: defaults of this model's generation (``num_beams``, ``repetition_penalty``, … and those of
-            :data:`~video_salmonn.model.modeling.OWN_GENERATION`).
+            :data:`~video_salmonn.model.generation.OWN_GENERATION`).
         words: number of tokens that the connector's outputs were trained to say, 0 for none; which they are is stored
             with the weights (:class:`~video_salmonn.model.words.WordOutputs`).
         word_inputs: the language model reads expectations over these tokens' embeddings in place of the connector's

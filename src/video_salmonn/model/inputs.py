@@ -60,6 +60,7 @@ class MediaFeatures:
         audio: ``(N, D)``, or None.
         sound_frames: real frames of 0.5 s of the sound (the steps may go on to the end of a padded segment).
         still_frames: repeat the visual tokens of a picture for this many frames; 0 for moving pictures.
+        loudness: ``(sound frames + 1,)``: mean square of the sound around the borders of its frames, where it is known.
     """
 
     visual: torch.Tensor | None = None
@@ -67,6 +68,7 @@ class MediaFeatures:
     audio: torch.Tensor | None = None
     sound_frames: int = 0
     still_frames: int = 0
+    loudness: torch.Tensor | None = None
 
     @property
     def nbytes(self) -> int:
@@ -76,4 +78,4 @@ class MediaFeatures:
     def without(self, *, sight: bool = False, sound: bool = False) -> MediaFeatures:
         """The same item with a modality taken away."""
         features = replace(self, visual=None) if sight else self
-        return replace(features, speech=None, audio=None, sound_frames=0) if sound else features
+        return replace(features, speech=None, audio=None, sound_frames=0, loudness=None) if sound else features

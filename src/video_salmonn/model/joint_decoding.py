@@ -20,8 +20,6 @@ from transformers import LogitsProcessor
 
 from video_salmonn.model.words import BLANK
 
-JOINT_CTC = ("off", "auto", "on")
-"""Values of the option ``joint_ctc``."""
 FLOOR = -12.0
 """Log-probability that CTC gives a token outside its vocabulary, and the least it gives any other."""
 CERTAIN = 0.5

@@ -36,22 +36,13 @@ from video_salmonn.model import adapters, quantise
 from video_salmonn.model.caching import CACHE, cache_of
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.connect import Connected, connect
+from video_salmonn.model.generation import JOINT_CTC, OWN_GENERATION
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
-from video_salmonn.model.joint_decoding import JOINT_CTC, JointDecoding
+from video_salmonn.model.joint_decoding import JointDecoding
 from video_salmonn.model.repeats import RepeatGuard
 from video_salmonn.model.tower import MediaTower
 from video_salmonn.model.words import WordOutputs
 from video_salmonn.wording import counted
-
-OWN_GENERATION: dict[str, Any] = {"joint_ctc": "off", "joint_ctc_weight": 0.5, "stop_repeats": 0}
-"""Options of generation that transformers does not know, with their defaults; a model's ``generation`` may set them.
-
-- ``joint_ctc``: decode transcripts jointly with the connector's CTC (:mod:`video_salmonn.model.joint_decoding`):
-  ``auto`` for questions that ask for the words that are spoken, ``on`` for every question about sound, or ``off``.
-- ``joint_ctc_weight``: of CTC's log-probabilities; the language model's have the rest.
-- ``stop_repeats``: a phrase that comes this many times in a row ends the answer (:mod:`video_salmonn.model.repeats`);
-  0 for never.
-"""
 
 
 @dataclass
@@ -433,7 +424,8 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds: ``(B, L, D_llm)`` in place of ids and media; then only new tokens are returned.
             media_embeds: the connector's tokens where they were made before.
             zero_levels: levels of the connector to set to zero.
-            joint_ctc, joint_ctc_weight, stop_repeats: see :data:`OWN_GENERATION`; None for this model's own.
+            joint_ctc, joint_ctc_weight, stop_repeats: see :data:`~video_salmonn.model.generation.OWN_GENERATION`; None
+                for this model's own.
             transcribes: for each row whether it may be decoded jointly; for ``auto`` whether its question asks for the
                 words that are spoken (:func:`~video_salmonn.model.transcripts.asks_for_words`). Without it ``on`` takes
                 every row, ``auto`` none.
@@ -476,7 +468,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return int(self.own_option("stop_repeats", options) or 0)
 
     def own_option(self, name: str, options: Mapping[str, Any]) -> Any:
-        """One of :data:`OWN_GENERATION`: of the generation configuration, or of the model's own."""
+        """One of :data:`~video_salmonn.model.generation.OWN_GENERATION` by name."""
         settings = options.get("generation_config") or self.generation_config
         return getattr(settings, name, self.config.generation.get(name, OWN_GENERATION[name]))
 
