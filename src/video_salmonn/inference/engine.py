@@ -385,14 +385,15 @@ class VideoSalmonn:
             else:
                 at_once = AT_ONCE if streamer is None else 1
                 outputs, said = [], Spoken(streamer)
-                for place in range(0, len(prepared), at_once):
-                    outputs += self._generate(prepared[place : place + at_once], new_tokens, options, timer, None)
-                    if outputs[-1].joint and asks_for_words(prepared[place].question):
+                for first in range(0, len(prepared), at_once):
+                    outputs += self._generate(prepared[first : first + at_once], new_tokens, options, timer, None)
+                    if outputs[-1].joint and asks_for_words(prepared[first].question):
                         said.add(outputs[-1].text)
-            answers, place = [], 0
+            answers: list[tuple[_Prepared, _Made]] = []
+            begun = 0
             for text, plan in zip(conversations, plans):
-                rows, made = (part[place : place + len(plan)] for part in (prepared, outputs))
-                place += len(plan)
+                rows, made = prepared[begun : begun + len(plan)], outputs[begun : begun + len(plan)]
+                begun += len(plan)
                 answers.append((rows[0], made[0]) if len(plan) == 1 else self._joined(text, plan, rows, made, options))
             if len(prepared) > len(items):
                 said.end(answers[0][1].text)
