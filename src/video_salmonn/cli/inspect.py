@@ -86,9 +86,9 @@ def _kind_of(out: Path, sources: list[str]) -> str:
         raise ConfigError(f"--out {out}: unknown kind of file", remedy="end its name in .html or .png")
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder", remedy="give the name of a file")
-    folder = out.parent
+    folder = next(place for place in out.absolute().parents if place.exists())  # what is missing below it is made
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise ConfigError(f"--out {out}: {folder} is no folder one can write to", remedy="make it, or choose another")
+        raise ConfigError(f"--out {out}: {folder} is not a folder one can write to", remedy="choose another --out")
     try:
         same = any("://" not in source and out.exists() and out.samefile(source) for source in sources)
     except OSError:  # a source that cannot even be looked at was refused before
