@@ -64,7 +64,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def own_arguments(command: str) -> list[list[str]]:
-    """Arguments of every call of ``video-salmonn`` (or ``-m video_salmonn``) in a shell line; [] where there is none."""
+    """Arguments of every call of ``video-salmonn`` (or ``-m video_salmonn``) in a shell line."""
     words = shlex.split(command, comments=True)
     calls: list[list[str]] = []
     current: list[str] | None = None

@@ -6,20 +6,17 @@ embedded model, no training) run in every test run, whole pages in `make test-sl
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
-import typer
 from docs_pages import ROOT, SHELL, Block, blocks, own_arguments, pages
 from typer.testing import CliRunner
 
+from command_line import refused
 from video_salmonn.checkpoints.embedded import PARTS
 from video_salmonn.checkpoints.parts import converted
 from video_salmonn.cli.main import app
@@ -46,28 +43,6 @@ def every_block() -> list[Block]:
     return [block for page in pages() for block in blocks(page)]
 
 
-def parsed(arguments: list[str]) -> str:
-    """What is wrong with the arguments of a command; empty where nothing is. Nothing runs."""
-    command = typer.main.get_command(app)
-    context = click.Context(command, info_name="video-salmonn")
-    rest = list(arguments)
-    while hasattr(command, "list_commands"):
-        if rest and (inner := command.get_command(context, rest[0])) is not None:
-            command, rest = inner, rest[1:]
-            continue
-        if getattr(command, "invoke_without_command", False) or rest == ["--help"]:
-            break
-        return f"no such command: {rest[:1]}"
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            command.make_context("video-salmonn", rest)
-    except (click.exceptions.Exit, SystemExit):
-        return ""
-    except Exception as error:  # typer may carry a click of its own
-        return getattr(error, "format_message", lambda: repr(error))()
-    return ""
-
-
 def test_every_command_in_the_docs_is_spelled_as_the_command_line_takes_it():
     wrong = []
     for block in every_block():
@@ -77,7 +52,7 @@ def test_every_command_in_the_docs_is_spelled_as_the_command_line_takes_it():
             for arguments in own_arguments(line):
                 shown = [word for word in arguments if word not in ("…", "$o")]
                 if len(shown) == len(arguments) and not any(word.startswith("$") for word in shown):
-                    problem = parsed(shown)
+                    problem = refused(shown)
                     if problem:
                         wrong.append(f"{block.where}: {line}: {problem}")
     assert wrong == []

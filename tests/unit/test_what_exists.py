@@ -6,13 +6,13 @@ import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
-import typer
 
+from command_line import every_command, is_group
 from video_salmonn.cli import doctor
-from video_salmonn.cli.main import COMMANDS, app
+from video_salmonn.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -22,34 +22,14 @@ CODE = sorted((ROOT / "src").rglob("*.py"))
 OTHER = [ROOT / "Makefile", *sorted((ROOT / "examples").glob("*.py")), *sorted((ROOT / "recipes").rglob("*.yaml"))]
 
 
-def tree() -> click.Group:
-    """The whole command line."""
-    group = typer.main.get_command(app)
-    assert isinstance(group, click.Group) or hasattr(group, "list_commands")
-    return group
-
-
-def commands() -> dict[str, click.Command]:
-    """Every command that can be run, under its full name, such as ``data validate``."""
-    found: dict[str, click.Command] = {}
-
-    def walk(group: click.Group, before: str) -> None:
-        for name in group.list_commands(click.Context(group)):
-            command = group.get_command(click.Context(group), name)
-            full = f"{before} {name}".strip()
-            if hasattr(command, "list_commands"):
-                walk(command, full)
-                if not getattr(command, "invoke_without_command", False):
-                    continue
-            found[full] = command
-
-    walk(tree(), "")
-    return found
-
-
 @pytest.fixture(scope="module")
-def known() -> dict[str, click.Command]:
-    return commands()
+def known() -> dict[str, Any]:
+    """Every command that can be run, under its full name, such as ``data validate``."""
+    return {
+        name: command
+        for name, command in every_command().items()
+        if not is_group(command) or getattr(command, "invoke_without_command", False)
+    }
 
 
 def spelled_out() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,15 @@ def notices(name: str | Path) -> list[str]:
     if name == "tiny":
         return ["the tiny model has random weights: its answers mean nothing"]
     if name == "embedded":
-        return ["the embedded model is small and briefly trained: it mishears and misnames (see its model card)"]
+        return [f"the embedded model is small and briefly trained: expect wrong words and names (see {model_card()})"]
     return []
+
+
+def model_card() -> str:
+    """The file that describes the embedded model's weights, from the working directory where it lies below that."""
+    card = Path(str(files("video_salmonn"))) / "assets" / "embedded" / "MODEL_CARD.md"
+    here = Path.cwd()
+    return str(card.relative_to(here) if card.is_relative_to(here) else card)
 
 
 def load_model(name: str | Path, dtype: torch.dtype | None = None, profile: str | None = None) -> Loaded:

@@ -11,7 +11,9 @@ from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError, ManifestError
 from video_salmonn.wording import counted
 
-command = typer.Typer(add_completion=False, no_args_is_help=True, help="Build, encode and check data sets.")
+command = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="Build, encode and check data sets."
+)
 
 _SOURCE = typer.Option(..., "--source", help="Folder with speech/, sounds/, images/ and clips/ and their manifests.")
 _OUT = typer.Option(..., "--out", help="Folder that gets train.jsonl, dev.jsonl and test.jsonl.")

@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     from video_salmonn.inference.engine import VideoSalmonn
     from video_salmonn.metrics.judge import Judge
 
-command = typer.Typer(no_args_is_help=True, add_completion=False, help="Run, score and report evaluations.")
-save = typer.Typer(add_completion=False, help="SAVE, the paper's benchmark: run it; `check` looks at the data only.")
+command = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Run, score and report evaluations."
+)
+save = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    help="SAVE, the paper's benchmark: run it; `check` looks at the data only.",
+)
 command.add_typer(save, name="save")
 command.command("held-out")(held_out)
 

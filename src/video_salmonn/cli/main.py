@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from video_salmonn.cli.output import ClickException, json_mode, prepare_streams, report_error
+from video_salmonn.cli.examples import add_examples, epilog
 
 COMMANDS: dict[str, str] = {
     "ask": "Answer a question about a video, a sound or a picture.",
@@ -72,6 +73,7 @@ class LazyGroup(TyperGroup):
             app.command(name=cmd_name)(target)
             group = typer.main.get_command(app)
         group.name = cmd_name
+        add_examples(group, cmd_name)
         return group
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -91,6 +93,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    epilog=epilog(""),
     help="video-SALMONN: ask questions about what a video shows and what it lets you hear.",
 )
 

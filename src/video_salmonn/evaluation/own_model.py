@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import WhisperConfig
 
+from video_salmonn.checkpoints.assemble import model_card
 from video_salmonn.checkpoints.embedded import part_directory
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.evaluation.engine import Engine, Request
@@ -73,7 +74,7 @@ class OwnModel:
             "profile": self.profile or "own",
             "decoding": self._decoding(),
             "context": self.engine.context,
-            "notices": self.engine.notices,
+            "notices": [notice.replace(model_card(), "its model card") for notice in self.engine.notices],
         }
 
     def _decoding(self) -> str:
