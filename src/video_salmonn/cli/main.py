@@ -11,8 +11,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from video_salmonn.cli.output import ClickException, json_mode, prepare_streams, report_error
 from video_salmonn.cli.examples import add_examples, epilog
+from video_salmonn.cli.output import ClickException, json_mode, prepare_streams, report_error
 
 COMMANDS: dict[str, str] = {
     "ask": "Answer a question about a video, a sound or a picture.",
