@@ -16,12 +16,64 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
 
+from video_salmonn.errors import VideoSalmonnError
+
 if TYPE_CHECKING:
     import torch
 
 CHUNK = 1 << 20
 MOST_DIGESTS = 1 << 16
 _digests: dict[tuple[str, int, int], str] = {}
+
+
+# --------------------------------------------------------------------------------------------------------- lines
+
+
+def numbered_lines(path: Path, error: type[VideoSalmonnError]) -> Iterator[tuple[int, str]]:
+    """Lines of a UTF-8 text file that are not blank, with their numbers from 1 and without their ends.
+
+    Only a line feed ends a line. ``str.splitlines`` also breaks at characters that JSON allows inside a text (U+2028,
+    U+0085 …). A byte order mark at the beginning is left out.
+
+    Raises:
+        error: the file cannot be read, or is not UTF-8; the message names the file and the line.
+    """
+    number = 0
+    try:
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                if text.strip():
+                    yield number, text
+    except OSError as failure:
+        raise error(f"{path}: cannot be read ({failure.strerror})", remedy="check the path") from failure
+    except UnicodeDecodeError as failure:
+        byte = failure.object[failure.start]
+        raise error(
+            f"{path}, line {number}: not UTF-8 text (byte 0x{byte:02x} at column {failure.start + 1})",
+            remedy="save the file as UTF-8, for example: iconv -f latin1 -t utf-8 OLD > NEW",
+        ) from failure
+
+
+def json_value(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError, with the reason in a few words, for whatever is wrong with it."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from error
+    except RecursionError as error:
+        raise ValueError("not JSON that can be read (nested too deeply)") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text (at byte {error.start})") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise ValueError(f"not JSON that can be read ({error})") from error
+    escape = b"\\ud" if isinstance(text, bytes) else "\\ud"
+    if escape in text.lower():  # type: ignore[operator]
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a text holds half of a surrogate pair, which is no character") from error
+    return value
 
 
 # ------------------------------------------------------------------------------------------------------- digests
@@ -52,6 +104,16 @@ def digest_file(path: Path) -> str:
             _digests.clear()  # other threads may look for their own meanwhile
         _digests[key] = found
     return found
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path is a file, or one that the system will not show: whoever opens it says why it cannot be read."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True
+    except OSError:  # a name that is too long, a share that went away
+        return False
 
 
 def fingerprint(module: torch.nn.Module, *settings: Any, leave_out: tuple[str, ...] = ()) -> str:

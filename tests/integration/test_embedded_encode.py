@@ -55,3 +55,11 @@ def test_media_that_cannot_be_decoded_are_named(stores, tmp_path):
     found = encode([Job("sound", "broken.wav")], tmp_path, tmp_path / "features", workers=1)
     assert found == {"done": 0, "already": 0, "failed": 1}
     assert "broken.wav" in (tmp_path / "features" / "failed.txt").read_text()
+
+
+def test_a_file_that_is_gone_costs_its_own_features_only(jobs, stores, tmp_path):
+    found = encode([Job("visual", "gone.png"), jobs[0], Job("sound", "gone.wav")], ROOT, tmp_path)
+    assert found == {"done": 1, "already": 0, "failed": 2}
+    told = (tmp_path / "failed.txt").read_text()
+    assert "gone.png" in told and "gone.wav" in told and "No such file" in told
+    assert encode([Job("visual", "gone.png")], ROOT, tmp_path) == {"done": 0, "already": 0, "failed": 1}

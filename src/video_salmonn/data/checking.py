@@ -13,6 +13,7 @@ from typing import Any
 from video_salmonn.data.manifest import STREAMS, Item, parse_line
 from video_salmonn.data.readers import kind
 from video_salmonn.errors import ManifestError, MediaError
+from video_salmonn.files import numbered_lines
 from video_salmonn.types import Clip
 
 TIMEOUT = 600.0
@@ -89,7 +90,7 @@ def check_manifest(path: Path, *, decode: bool = False, workers: int = 2) -> Acc
     account = Account(str(path))
     uses: dict[Path, _Use] = {}
     seen: dict[str, int] = {}
-    for number, text in _lines(path):
+    for number, text in numbered_lines(path, ManifestError):
         try:
             item = parse_line(text, path, number)
         except ManifestError as error:
@@ -131,16 +132,6 @@ def _unusable(file: Path) -> str:
     if not os.access(file, os.R_OK):
         return "cannot be read (Permission denied)"
     return "" if status.st_size else "holds zero bytes"
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            yield from ((number, line) for number, line in enumerate(stream, 1) if line.strip())
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror})", remedy="give a JSON-lines file") from error
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: is no UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
 def _collect(item: Item, line: int, root: Path, uses: dict[Path, _Use]) -> None:

@@ -15,16 +15,19 @@ composed data costs no disk. A video brings its own sound; with ``"audio": null`
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import ManifestError
-from video_salmonn.files import written
+from video_salmonn.files import json_value, numbered_lines, written
 
 ROLES = ("system", "user", "assistant")
 STREAMS = ("video", "audio", "image")
+_NUMBERS = ("length", "at", "from", "to", "gain", "level", "speed", "rate")
+"""Entries of recipes that are numbers."""
 _REQUIRED = ("id", "media", "conversation", "task")
 
 
@@ -78,6 +81,31 @@ class Item:
         return fields | {key: value for key, value in named.items() if value} | self.extra
 
 
+def _is_time(value: Any) -> bool:
+    """Whether a value is a finite number of at least 0."""
+    return _is_finite(value) and value >= 0
+
+
+def _is_finite(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max  # also of NaN, and of whole numbers beyond any float
+
+
+def _bad_number(recipe: Any) -> str:
+    """The first entry of a recipe that should be a finite number and is not, or nothing."""
+    if isinstance(recipe, list):
+        return next(filter(None, map(_bad_number, recipe)), "")
+    if not isinstance(recipe, dict):
+        return ""
+    for key, value in recipe.items():
+        if key not in _NUMBERS or value is None:
+            if bad := _bad_number(value):
+                return bad
+        elif not _is_finite(value):
+            return f"{key}={value!r}"
+    return ""
+
+
 def _check(value: Any, fail: Any) -> Item:
     if not isinstance(value, dict):
         fail("is no JSON object")
@@ -91,11 +119,14 @@ def _check(value: Any, fail: Any) -> Item:
         silenced = stream == "audio" and media.get(stream, "") is None
         if not silenced and not isinstance(media.get(stream, ""), (str, dict)):
             fail(f"media.{stream} must be a path or a recipe object")
+        bad = _bad_number(media.get(stream))
+        if bad:
+            fail(f"media.{stream}: {bad} in the recipe must be a finite number")
     if media.get("video") and media.get("image"):
         fail("media names a video and a picture; an item shows one of them")
-    start, end = media.get("start", 0), media.get("end")
-    if not isinstance(start, (int, float)) or start < 0 or (end is not None and not end > start):
-        fail(f"media times start={start!r}, end={end!r} are no interval")
+    start, end = media.get("start"), media.get("end")
+    if not all(time is None or _is_time(time) for time in (start, end)) or (end is not None and end <= (start or 0)):
+        fail(f"media times start={start!r}, end={end!r} are no interval; write numbers of seconds, 0 <= start < end")
     if not isinstance(turns, list) or not turns:
         fail("the conversation is empty")
     for turn in turns:
@@ -106,8 +137,8 @@ def _check(value: Any, fail: Any) -> Item:
     if not any(turn["role"] == "user" for turn in turns):
         fail("the conversation has no user turn")
     weight = value.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight >= 0:
-        fail(f"weight is {weight!r}, a number of at least 0 is needed")
+    if not _is_time(weight):
+        fail(f"weight is {weight!r}, a finite number of at least 0 is needed")
     named = {"id", "media", "conversation", "task", "weight", "licence", "source", "split"}
     return Item(
         id=str(value["id"]),
@@ -133,9 +164,9 @@ def parse_line(text: str, path: Path | str, number: int) -> Item:
         raise ManifestError(f"{path}, line {number}: {reason}", remedy="correct the line; docs: manifests")
 
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ManifestError(f"{path}, line {number}: not JSON ({error.msg} at column {error.colno})") from error
+        value = json_value(text)
+    except ValueError as error:
+        raise ManifestError(f"{path}, line {number}: {error}", remedy="correct the line; docs: manifests") from error
     return _check(value, fail)
 
 
@@ -147,19 +178,12 @@ def read_manifest(path: Path | str) -> Iterator[Item]:
     """
     path = Path(path)
     seen: dict[str, int] = {}
-    try:
-        stream = path.open(encoding="utf-8")
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
-    with stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            item = parse_line(line, path, number)
-            if item.id in seen:
-                raise ManifestError(f"{path}, line {number}: id {item.id!r} was used in line {seen[item.id]}")
-            seen[item.id] = number
-            yield item
+    for number, line in numbered_lines(path, ManifestError):
+        item = parse_line(line, path, number)
+        if item.id in seen:
+            raise ManifestError(f"{path}, line {number}: id {item.id!r} was used in line {seen[item.id]}")
+        seen[item.id] = number
+        yield item
 
 
 def write_manifest(path: Path | str, items: Iterable[Item]) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.errors import ConfigError, ManifestError, MissingPartError
+from video_salmonn.files import json_value, numbered_lines
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac")
@@ -44,19 +45,22 @@ class Reader:
 
 def _load(path: Path) -> list[Any]:
     """A JSON list, or JSON lines."""
+    lines = list(numbered_lines(path, ManifestError))
+    remedy = "give the data set's own JSON file"
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot be read ({error})") from error
+        if lines and lines[0][1].lstrip().startswith("["):
+            return list(json_value("\n".join(line for _, line in lines)))
+    except ValueError as error:
+        raise ManifestError(f"{path}: no JSON list: {error}", remedy=remedy) from error
+    return [_value(line, path, number, remedy) for number, line in lines]
+
+
+def _value(line: str, path: Path, number: int, remedy: str) -> Any:
     try:
-        if text.lstrip().startswith("["):
-            return list(json.loads(text))
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except json.JSONDecodeError as error:
-        raise ManifestError(
-            f"{path}: neither a JSON list nor JSON lines ({error.msg} in line {error.lineno})",
-            remedy="give the data set's own JSON file",
-        ) from error
+        return json_value(line)
+    except ValueError as error:
+        reason = f"neither a JSON list nor JSON lines: {error}"
+        raise ManifestError(f"{path}, line {number}: {reason}", remedy=remedy) from error
 
 
 def _turns(value: Any, where: str) -> list[dict[str, str]]:

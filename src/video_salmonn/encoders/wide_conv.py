@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 FEW = 16
 """Input channels a group below which bfloat16 is not trusted."""
 
 
 class WideConv1d(nn.Conv1d):
-    """``Conv1d`` that is right in bfloat16 for any number of channels a group. Padding is with zeros."""
+    """``Conv1d`` that is right in bfloat16 for any number of channels a group."""
 
     def computes_in(self, x: torch.Tensor) -> torch.dtype:
         """The type that ``x`` is convolved in."""
@@ -34,5 +33,4 @@ class WideConv1d(nn.Conv1d):
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         bias = None if self.bias is None else self.bias.float()
         with torch.autocast("cpu", enabled=False):
-            args = (self.stride, self.padding, self.dilation, self.groups)
-            return F.conv1d(x.float(), self.weight.float(), bias, *args).to(dtype)
+            return self._conv_forward(x.float(), self.weight.float(), bias).to(dtype)

@@ -15,6 +15,7 @@ from typing import Any
 
 from video_salmonn.errors import EvaluationError
 from video_salmonn.evaluation.item import Prediction
+from video_salmonn.files import json_value
 from video_salmonn.types import Likelihood
 from video_salmonn.wording import agree, counted
 
@@ -42,10 +43,10 @@ def read_predictions(file: Path, *, task: str | None = None) -> list[Prediction]
             continue
         where = f"{file}: line {number}"
         try:
-            fields = json.loads(line)
+            fields = json_value(line)
         except ValueError as error:
             remedy = "a killed run leaves a torn last line: run again with --resume" if number == len(lines) else ""
-            raise EvaluationError(f"{where}: is no JSON: {error}", remedy=remedy) from error
+            raise EvaluationError(f"{where}: {error}", remedy=remedy) from error
         prediction = _prediction(fields, where, task)
         if prediction.id in found:
             raise EvaluationError(

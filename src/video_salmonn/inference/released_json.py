@@ -6,13 +6,12 @@ single video file brings its own sound, which the released code could not do.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_salmonn.errors import ContextError, ManifestError, MediaError
-from video_salmonn.files import write_json
+from video_salmonn.files import is_there, json_value, write_json
 from video_salmonn.inference.options import checked
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ def read_items(path: Path) -> list[dict[str, Any]]:
         ManifestError: the file cannot be read, or an item lacks something; names file and item.
     """
     try:
-        items = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        items = json_value(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ManifestError(f"{path}: not readable as JSON ({error})", remedy=REMEDY) from error
     if not isinstance(items, list):
         raise ManifestError(f"{path}: a list of items is needed", remedy=REMEDY)
@@ -59,7 +58,7 @@ def _media(item: dict[str, Any], folder: Path) -> Any:
     def resolve(name: str) -> str:
         direct = Path(name)
         beside = folder / name
-        return str(beside if not direct.exists() and beside.exists() else direct)
+        return str(beside if not is_there(direct) and is_there(beside) else direct)
 
     names = item["image_name"]
     return resolve(names) if isinstance(names, str) else (resolve(names[0]), resolve(names[1]))

@@ -17,7 +17,7 @@ from video_salmonn.media.audio import RATE, RELEASED_MIN_SECONDS, SoundTrack
 from video_salmonn.media.feeds import Feed, Sample, open_feed
 from video_salmonn.media.options import MediaOptions
 from video_salmonn.media.reporting import build_report, check_usable
-from video_salmonn.media.source import MediaSource, open_source, source_name
+from video_salmonn.media.source import MediaSource, errors_name, open_source, source_name
 from video_salmonn.media.video import VideoTrack
 from video_salmonn.types import Clip, FrameBatch, Heard, MediaReport, Seen, Waveform
 from video_salmonn.wording import counted
@@ -68,7 +68,8 @@ class ClipStream:
 
     def __next__(self) -> Piece:
         try:
-            return next(self._pieces)
+            with errors_name(self._source):
+                return next(self._pieces)
         except MemoryError:
             remedy = "Give frame_size, a stretch (start, end), or decode it on a larger machine."
             raise LimitError(source_name(self._source), "not enough memory to decode it", remedy=remedy) from None
@@ -138,7 +139,7 @@ class ClipStream:
         if self._main.video is not None and self._main.video.frames_cut_at is not None:
             raise LimitError(
                 self._main.name,
-                f"has more than the allowed {counted(limits.max_frames, 'frame')}",
+                f"has more than the allowed {counted(limits.max_frames or 0, 'frame')}",
                 remedy="Take fewer frames per second, or raise Limits.max_frames.",
             )
 

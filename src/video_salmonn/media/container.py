@@ -19,7 +19,7 @@ from av.container import InputContainer
 
 from video_salmonn.errors import LimitError, MediaError
 from video_salmonn.media.limits import Limits
-from video_salmonn.media.source import Opened
+from video_salmonn.media.source import Opened, in_words
 from video_salmonn.wording import counted
 
 FORMATS = (
@@ -94,6 +94,7 @@ class Container:
         self._limits = limits
         self._guard = opened.file
         assert opened.file is not None
+        opened.file.ends_there = True
         missing = _mp4_boxes(opened)[1]
         if missing:
             self.notes.append(f"the file is cut off: {counted(missing, 'byte', 'are')} missing at its end")
@@ -218,7 +219,7 @@ class Container:
         """
         self._raise_limits(error)
         track.lost.append(time)
-        track.error = track.error or _words(error)
+        track.error = track.error or in_words(error)
         if on_corrupt == "raise":
             raise self._damaged(track, time, error) from error
 
@@ -239,29 +240,38 @@ class Container:
                     if self._guard is not None:
                         self._guard.check_time()
                     yield packet
+                self._note_failure(on_corrupt)
                 return
             except EOFError:
+                self._note_failure(on_corrupt)
                 return
             except DECODING_ERRORS as error:
                 self._raise_limits(error)
                 failures += 1
-                self.ended_early = _words(error)
-                if on_corrupt == "raise":
-                    raise MediaError(
-                        self.name,
-                        f"reading stopped: {_words(error)}",
-                        remedy="Repair the file, or use on_corrupt='keep' for what can be read.",
-                    ) from error
+                self._stopped(error, on_corrupt)
         for stream in streams:  # what the decoders still hold
             packet = av.Packet(0)
             packet.stream = stream
             yield packet
 
+    def _note_failure(self, on_corrupt: str) -> None:
+        if self._guard is not None and self._guard.failure is not None:
+            self._stopped(self._guard.failure, on_corrupt)
+
+    def _stopped(self, error: BaseException, on_corrupt: str) -> None:
+        self.ended_early = in_words(error)
+        if on_corrupt == "raise":
+            raise MediaError(
+                self.name,
+                f"reading stopped: {in_words(error)}",
+                remedy="Repair the file, or use on_corrupt='keep' for what can be read.",
+            ) from error
+
     def _damaged(self, track: Track, time: float | None, error: BaseException) -> MediaError:
         where = "" if time is None else f" at {time:.2f} s"
         return MediaError(
             self.name,
-            f"damaged{where}: {_words(error)}",
+            f"damaged{where}: {in_words(error)}",
             stream=track.label,
             remedy="Repair the file, or use on_corrupt='keep' for what can be decoded.",
         )
@@ -303,6 +313,10 @@ class Container:
         return max(0.0, (start + self._av.duration) / av.time_base - self.zero)
 
 
+class _OtherFileError(PermissionError):
+    """The file points to another one."""
+
+
 def open_container(opened: Opened, limits: Limits) -> InputContainer:
     """Open a source with FFmpeg, which may open nothing else.
 
@@ -312,7 +326,7 @@ def open_container(opened: Opened, limits: Limits) -> InputContainer:
     """
 
     def refuse(url: str, flags: int, options: dict[str, str]) -> Any:
-        raise PermissionError(f"the file asks to open {url!r}")
+        raise _OtherFileError(f"the file asks to open {url!r}")
 
     remedy = "Check that the file is a complete video, sound or picture file; re-encode it if a player opens it."
     try:
@@ -327,13 +341,13 @@ def open_container(opened: Opened, limits: Limits) -> InputContainer:
         )
     except LimitError:
         raise
-    except PermissionError as error:
+    except _OtherFileError as error:
         raise LimitError(
             opened.name, f"points to other files ({error})", remedy="Pass the media file itself."
         ) from None
     except (av.error.FFmpegError, OSError, ValueError, MemoryError, EOFError) as error:
         # FFmpeg's word for a format that is not on the list is "Invalid argument".
-        detail = "of no format that is read here" if isinstance(error, av.error.ArgumentError) else _words(error)
+        detail = "of no format that is read here" if isinstance(error, av.error.ArgumentError) else in_words(error)
         names, _ = _mp4_boxes(opened)
         if names and b"moov" not in names:
             detail = "its index (moov) is missing: the file was cut off or its recording was not finished"
@@ -415,8 +429,3 @@ def _short(description: dict[str, Any]) -> str:
         detail = f"{description.get('sample_rate')} Hz {description.get('layout')}"
     language = f" {description['language']}" if description.get("language") else ""
     return f"#{description['index']} ({description['codec']} {detail}{language})"
-
-
-def _words(error: BaseException) -> str:
-    """FFmpeg's reason without errno and file name."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

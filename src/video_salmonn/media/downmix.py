@@ -67,7 +67,7 @@ def floats(frame: Any) -> np.ndarray:
     array = planes[0] if len(planes) == 1 else np.concatenate(planes)
     if full == 1.0:
         return np.array(array, dtype=np.float32)
-    scaled = array.astype(np.float32 if array.itemsize < 4 else np.float64)
+    scaled: np.ndarray = array.astype(np.float32 if array.itemsize < 4 else np.float64)
     return ((scaled - zero) * (1 / full)).astype(np.float32, copy=False)
 
 

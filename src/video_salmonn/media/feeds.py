@@ -146,9 +146,10 @@ class ContainerFeed(Feed):
             else:
                 self.audio = self._listen(track.label, axis)
         claimed = self._claimed()
-        for track, other in ((self.video, self.audio), (self.audio, self.video)):
-            if track is not None:
-                track.covered = functools.partial(_covered, claimed, other)
+        if self.video is not None:
+            self.video.covered = functools.partial(_covered, claimed, self.audio)
+        if self.audio is not None:
+            self.audio.covered = functools.partial(_covered, claimed, self.video)
 
     def _claimed(self) -> float:
         """Where the header says that the clip ends, seconds on the clip axis; 0 where it does not say or only derives

@@ -47,9 +47,9 @@ class _Reader:
 
     def number(self, size: int) -> int:
         """An unsigned number of ``size`` bytes (0: the number 0)."""
-        return int.from_bytes(self.bytes(size), "big")
+        return int.from_bytes(self.take(size), "big")
 
-    def bytes(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
         """The next ``size`` bytes."""
         found = self._data[self._at : self._at + size]
         if len(found) != size:
@@ -174,7 +174,8 @@ class _Picture:
                 stream.codec_context.thread_count = 1
             for packet in container.demux(chosen):
                 self._opened.file.check_time()  # type: ignore[union-attr]
-                for frame in packet.decode():
+                frames: list[Any] = list(packet.decode())
+                for frame in frames:
                     self._check_size(frame.width, frame.height)
                     found.setdefault(packet.stream.id, frame.to_ndarray(format="rgb24"))
         finally:
@@ -283,7 +284,7 @@ def _read_infos(data: bytes, items: dict[int, _Item]) -> None:
         if kind == "infe" and version >= 2:
             number = entry.number(2 if version == 2 else 4)
             entry.number(2)
-            items.setdefault(number, _Item()).kind = entry.bytes(4).decode("latin-1")
+            items.setdefault(number, _Item()).kind = entry.take(4).decode("latin-1")
 
 
 def _read_references(data: bytes, items: dict[int, _Item]) -> None:

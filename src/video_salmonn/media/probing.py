@@ -9,7 +9,7 @@ from video_salmonn.media.feeds import Feed, open_feed
 from video_salmonn.media.options import MediaOptions
 from video_salmonn.media.reporting import build_report, check_usable
 from video_salmonn.media.sampling import count_uniform, parse_frame_times
-from video_salmonn.media.source import MediaSource, open_source
+from video_salmonn.media.source import MediaSource, errors_name, open_source
 from video_salmonn.types import MediaReport
 
 _FIRST_FRAMES = 400
@@ -25,7 +25,7 @@ def probe(source: MediaSource, *, sound: MediaSource | None = None, options: Med
         MediaError, EmptyMediaError, LimitError: as :func:`~video_salmonn.media.load_clip` would.
     """
     options = options or MediaOptions()
-    with contextlib.ExitStack() as stack:
+    with errors_name(source), contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_source(source, options.limits))
         main = open_feed(opened, options, video=options.use_video, audio=options.use_audio and sound is None)
         stack.callback(main.close)
@@ -50,7 +50,7 @@ def duration(source: MediaSource, *, options: MediaOptions | None = None) -> flo
     For a single picture this is the time of one frame (0.5 s at 2 frames per second) or of its spotlight crops.
     """
     options = options or MediaOptions()
-    with contextlib.ExitStack() as stack:
+    with errors_name(source), contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_source(source, options.limits))
         feed = open_feed(opened, options, video=options.use_video, audio=options.use_audio)
         stack.callback(feed.close)

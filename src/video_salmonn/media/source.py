@@ -95,15 +95,31 @@ class GuardedFile:
         self._source = source
         self._deadline = deadline
         self._seconds = seconds
+        self.failure: OSError | None = None
+        """The first error of the system while this file was read."""
+        self.ends_there = False
+        """Whether the file ends for its reader where it cannot be read, so that what came before is used."""
 
     def read(self, size: int = -1) -> bytes:
         """Read up to ``size`` bytes."""
         self.check_time()
-        return self._file.read(size)
+        if self.failure is not None and self.ends_there:
+            return b""
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            if self.ends_there:
+                return b""
+            raise
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move the position."""
-        return self._file.seek(offset, whence)
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:
+            self.failure = self.failure or error
+            raise
 
     def tell(self) -> int:
         """The position."""
@@ -134,28 +150,57 @@ def source_name(source: MediaSource) -> str:
 
 
 @contextlib.contextmanager
+def errors_name(source: MediaSource) -> Iterator[None]:
+    """Whatever the system raises inside (permissions, a failing disk, a share that went away) is a MediaError."""
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(source_name(source), error) from error
+
+
+def in_words(error: BaseException) -> str:
+    """The reason of an error, without its number and file name."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _unreadable(name: str, error: Exception) -> MediaError:
+    return MediaError(
+        name, f"cannot be read ({in_words(error)})", remedy="Check the file, its permissions and its disk."
+    )
+
+
+@contextlib.contextmanager
 def open_source(source: MediaSource, limits: Limits) -> Iterator[Opened]:
     """Open ``source`` for reading and close again what was opened here (never the caller's own file object).
 
     Raises:
-        MediaError: no such file, not a regular file, not media, a malformed array.
+        MediaError: no such file, not a regular file, not media, a malformed array; or reading it failed, now or later.
         EmptyMediaError: zero bytes, an empty array.
         LimitError: too large, or from a place that is not allowed.
     """
     name = source_name(source)
     with contextlib.ExitStack() as cleanup:
-        if isinstance(source, str) and _SCHEME.match(source):
-            file: IO[bytes] = cleanup.enter_context(download(source, limits))
-        elif isinstance(source, (str, os.PathLike)):
-            file = cleanup.enter_context(_open_path(source, name, limits))
-        elif isinstance(source, (bytes, bytearray, memoryview)):
-            file = io.BytesIO(source)
-        elif hasattr(source, "read"):
-            file = _seekable(source, name, limits, cleanup)
-        else:
-            yield _open_array(source, name)
-            return
-        yield _opened_file(file, name, limits)
+        try:
+            if isinstance(source, str) and _SCHEME.match(source):
+                file: IO[bytes] | None = cleanup.enter_context(download(source, limits))
+            elif isinstance(source, (str, os.PathLike)):
+                file = cleanup.enter_context(_open_path(source, name, limits))
+            elif isinstance(source, (bytes, bytearray, memoryview)):
+                file = io.BytesIO(source)
+            elif hasattr(source, "read"):
+                file = _seekable(source, name, limits, cleanup)
+            else:
+                file = None
+            opened = _open_array(source, name) if file is None else _opened_file(file, name, limits)
+        except (OSError, ValueError) as error:  # ValueError: a file object that is closed
+            raise _unreadable(name, error) from error
+        try:
+            yield opened
+        except (OSError, MediaError) as error:
+            failure = None if opened.file is None else opened.file.failure
+            if failure is None or isinstance(error, LimitError):
+                raise  # of another file, or not for want of reading
+            raise _unreadable(name, failure) from error
 
 
 def _open_path(path: str | os.PathLike[str], name: str, limits: Limits) -> IO[bytes]:
@@ -169,11 +214,14 @@ def _open_path(path: str | os.PathLike[str], name: str, limits: Limits) -> IO[by
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise MediaError(name, f"cannot be opened ({reason})", remedy="Check the path and its permissions.") from None
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise MediaError(name, f"is {_kind(mode)}, not a regular file", remedy=_OPEN_REMEDY)
+        return os.fdopen(handle, "rb")
+    except BaseException:
         os.close(handle)
-        raise MediaError(name, f"is {_kind(mode)}, not a regular file", remedy=_OPEN_REMEDY)
-    return os.fdopen(handle, "rb")
+        raise
 
 
 def _kind(mode: int) -> str:

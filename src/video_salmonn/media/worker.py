@@ -30,7 +30,7 @@ import video_salmonn.errors as errors
 from video_salmonn.errors import ConfigError, MediaError, VideoSalmonnError
 from video_salmonn.media.clip import load_clip
 from video_salmonn.media.options import MediaOptions
-from video_salmonn.media.source import MediaSource, source_name
+from video_salmonn.media.source import MediaSource, errors_name, source_name
 from video_salmonn.types import Clip, FrameBatch, Heard, MediaReport, Seen, Waveform
 
 _LENGTH = struct.Struct("<Q")
@@ -66,8 +66,18 @@ class Worker:
             LimitError, EmptyMediaError: as :func:`~video_salmonn.media.load_clip`.
         """
         name = source_name(source)
-        request = pickle.dumps((_portable(source), None if sound is None else _portable(sound), options, name))
-        process = self._process or self._start()
+        with errors_name(source):
+            parts = (_portable(source), None if sound is None else _portable(sound), options, name)
+        try:
+            request = pickle.dumps(parts)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            remedy = "Pass a path, bytes or arrays."
+            raise MediaError(name, f"cannot go to another process ({error})", remedy=remedy) from error
+        try:
+            process = self._process or self._start()
+        except OSError as error:
+            reason = f"its decoding process cannot be started ({error.strerror})"
+            raise MediaError(name, reason, remedy="Use fewer processes, or a machine with more memory.") from error
         assert process.stdin is not None and process.stdout is not None
         expired = threading.Event()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import MissingPartError, TrainingError
-from video_salmonn.files import write_text
+from video_salmonn.files import json_value, write_text
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
@@ -93,10 +93,10 @@ class Logbook:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Whole lines of a metrics file; one that was cut off in the middle is left out."""
     lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in path.read_bytes().split(b"\n"):
         try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
+            value = json_value(text)
+        except ValueError:
             continue
         if isinstance(value, dict) and "step" in value:
             lines.append(value)

@@ -35,6 +35,7 @@ from video_salmonn.errors import MediaError
 from video_salmonn.features.frames import prepare_frames
 from video_salmonn.features.logmel import log_mel
 from video_salmonn.features.patches import yamnet_patches
+from video_salmonn.files import write_text
 
 SEGMENT_SECONDS = 10.0
 
@@ -128,17 +129,21 @@ def encode(
     wanted: dict[str, Job] = {}
     counts = {"done": 0, "already": 0, "failed": 0}
     keys: dict[str, str] = {}
+    failed: list[str] = []
     for job in jobs:
-        key = keys[key_name(job.recipe)] = recipe_key(job.recipe, root)
+        try:
+            key = keys[key_name(job.recipe)] = recipe_key(job.recipe, root)
+        except MediaError as error:  # costs the items it belongs to
+            failed.append(str(error))
+            continue
         if all(f"{key}.{tensor}" in store for tensor in job.tensors):
             counts["already"] += 1
         else:
             wanted.setdefault(f"{key}.{job.kind}", job)
     write_keys(folder, keys)
     if not wanted:
-        return counts
+        return counts | _told(failed, folder)
     encoders = FrozenEncoders(home, dtype, device)
-    failed: list[str] = []
     together = 1 if encoders.device.type == "cpu" else 32
     number = 0
     with FeatureWriter(folder) as writer:
@@ -156,10 +161,15 @@ def encode(
             counts["done"] += len(usable)
             if progress is not None:
                 progress(number, len(wanted))
-    counts["failed"] = len(failed)
-    if failed:
-        (folder / "failed.txt").write_text("\n".join(failed) + "\n")
-    return counts
+    return counts | _told(failed, folder)
+
+
+def _told(failed: list[str], folder: Path) -> dict[str, int]:
+    """Write the media that could not be used to ``failed.txt``; returns their count."""
+    reasons = list(dict.fromkeys(failed))
+    if reasons:
+        write_text(folder / "failed.txt", "\n".join(reasons) + "\n")
+    return {"failed": len(reasons)}
 
 
 def _render(job: Job, root: Path) -> Rendered | str:

@@ -35,8 +35,9 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise MediaError(str(path), f"cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(str(path), f"cannot be read ({reason})", remedy="Check the path and the file.") from error
 
 
 def _by_content(value: Any, root: Path) -> Any:

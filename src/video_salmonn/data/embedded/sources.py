@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import ManifestError
+from video_salmonn.files import json_value, numbered_lines
 
 TEST_SPEAKERS = {"777", "1919", "2086"}
 DEV_SPEAKERS = {"84"}
@@ -70,17 +71,11 @@ def plain_words(text: str) -> str:
 
 def lines_of(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a JSON-lines file. Raises ManifestError naming file and line where one is damaged."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ManifestError(
-            f"{path}: cannot be read ({error.strerror})", remedy="give the data folder as --source"
-        ) from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in numbered_lines(path, ManifestError):
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ManifestError(f"{path}, line {number}: not JSON ({error.msg})") from error
+            yield json_value(line)
+        except ValueError as error:
+            raise ManifestError(f"{path}, line {number}: {error}", remedy="give the data folder as --source") from error
 
 
 def _split_speech(collection: str, row: dict[str, Any]) -> str:

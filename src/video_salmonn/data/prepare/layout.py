@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.errors import ManifestError
+from video_salmonn.files import json_value
 
 MEDIA = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus"}
 MEDIA |= {".jpg", ".jpeg", ".png", ".gif", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
@@ -77,19 +77,22 @@ class Layout:
 def read_json(path: Path) -> Any:
     """A JSON file's value. Raises ManifestError naming the file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return json_value(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ManifestError(f"{path}: not readable as JSON ({error})", remedy="fetch the file again") from error
 
 
 def read_table(path: Path, *columns: str) -> Iterator[dict[str, str]]:
     """Rows of a CSV file with a header. Raises ManifestError where one of ``columns`` is missing."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream)
-        missing = [column for column in columns if column not in (rows.fieldnames or [])]
-        if missing:
-            raise ManifestError(f"{path}: lacks the columns {missing}; it has {rows.fieldnames}")
-        yield from rows
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.DictReader(stream)
+            missing = [column for column in columns if column not in (rows.fieldnames or [])]
+            if missing:
+                raise ManifestError(f"{path}: lacks the columns {missing}; it has {rows.fieldnames}")
+            yield from rows
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{path}: not readable as a table ({error})", remedy="fetch the file again") from error
 
 
 def field_of(entry: Any, path: Path, number: int, *names: str) -> list[Any]:

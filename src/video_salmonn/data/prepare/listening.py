@@ -9,6 +9,7 @@ from video_salmonn.data.manifest import Item
 from video_salmonn.data.prepare.layout import Layout, item, read_table
 from video_salmonn.data.prompts import ask
 from video_salmonn.errors import ManifestError
+from video_salmonn.files import numbered_lines
 
 
 def librispeech(layout: Layout) -> Iterator[Item]:
@@ -21,7 +22,7 @@ def librispeech(layout: Layout) -> Iterator[Item]:
     for file in sorted(layout.folder.rglob("*.trans.txt")):
         if not any(part.startswith(layout.split) for part in file.relative_to(layout.folder.parent).parts):
             continue
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for _, line in numbered_lines(file, ManifestError):
             name, _, text = line.strip().partition(" ")
             if not text:
                 continue
@@ -47,7 +48,7 @@ def how2(layout: Layout) -> Iterator[Item]:
     """How2, 300 h (Sanabria et al. 2018): Kaldi's ``SPLIT/segments`` and ``SPLIT/text*``, and one video an id."""
     segments = layout.find(f"{layout.split}/segments")
     texts = dict(_pairs(layout.find(f"{layout.split}/text.id.en", f"{layout.split}/text")))
-    for number, line in enumerate(segments.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in numbered_lines(segments, ManifestError):
         try:
             name, recording, start, end = line.split()
             span = {"start": float(start), "end": float(end)}
@@ -64,7 +65,7 @@ def how2(layout: Layout) -> Iterator[Item]:
 
 
 def _pairs(path: Path) -> Iterator[tuple[str, str]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for _, line in numbered_lines(path, ManifestError):
         name, _, text = line.strip().partition(" ")
         if name:
             yield name, text.strip()

@@ -9,6 +9,7 @@ from video_salmonn.data.manifest import Item
 from video_salmonn.data.prepare.layout import Layout, field_of, item, read_json, read_table
 from video_salmonn.data.prompts import ask
 from video_salmonn.errors import ManifestError
+from video_salmonn.files import numbered_lines
 from video_salmonn.metrics.choice import option_lines
 
 
@@ -61,7 +62,7 @@ def msvdqa(layout: Layout) -> Iterator[Item]:
     path = layout.find(f"{layout.split}_qa.json")
     names = {}
     try:
-        for line in layout.find("youtube_mapping.txt").read_text(encoding="utf-8").splitlines():
+        for _, line in numbered_lines(layout.find("youtube_mapping.txt"), ManifestError):
             clip, _, code = line.strip().rpartition(" ")
             names[code] = clip
     except ManifestError:

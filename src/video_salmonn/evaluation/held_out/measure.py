@@ -18,13 +18,13 @@ import torch
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import MixingConfig
-from video_salmonn.errors import ConfigError, MediaError
+from video_salmonn.errors import ConfigError, EvaluationError, MediaError
 from video_salmonn.evaluation.held_out.answers import answer_all, under
 from video_salmonn.evaluation.held_out.groups import GROUPS, Group
 from video_salmonn.evaluation.held_out.probe import linear_probe
 from video_salmonn.evaluation.predictions import mend
 from video_salmonn.evaluation.settings import agree_on_settings
-from video_salmonn.files import digest_file, fingerprint
+from video_salmonn.files import digest_file, fingerprint, json_value, numbered_lines
 from video_salmonn.metrics.scored import Scored
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -217,10 +217,10 @@ def read_answers(path: Path) -> dict[tuple[str, str], str]:
     mend(path)
     known: dict[tuple[str, str], str] = {}
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for _, line in numbered_lines(path, EvaluationError):
             try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
+                entry = json_value(line)
+            except ValueError:
                 continue
             known[entry["condition"], entry["id"]] = entry["answer"]
     return known

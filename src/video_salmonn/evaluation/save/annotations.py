@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from video_salmonn.errors import EvaluationError
+from video_salmonn.files import json_value, numbered_lines
 from video_salmonn.wording import counted
 
 _VIDEO = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg"})
@@ -104,8 +104,8 @@ def read_records(file: Path) -> Iterator[Record]:
         EvaluationError: if the file cannot be read, is no JSON, no list, empty, or holds something else than objects.
     """
     try:
-        loaded = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        loaded = json_value(file.read_bytes())
+    except (OSError, ValueError) as error:
         raise EvaluationError(f"{file}: cannot be read as JSON: {error}", remedy="fetch the file again") from error
     if not isinstance(loaded, list) or not loaded:
         raise EvaluationError(f"{file}: must be a non-empty JSON list, not {type(loaded).__name__}")
@@ -116,8 +116,8 @@ def read_records(file: Path) -> Iterator[Record]:
 
 
 def read_lines(file: Path) -> list[str]:
-    """The lines of a UTF-8 text file, without their ends; errors name the file."""
-    try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"{file}: cannot be read as text: {error}") from error
+    """The lines of a UTF-8 text file, without their ends and blank ones empty; errors name the file."""
+    lines: list[str] = []
+    for number, line in numbered_lines(file, EvaluationError):
+        lines += [""] * (number - 1 - len(lines)) + [line]
+    return lines

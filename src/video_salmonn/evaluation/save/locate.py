@@ -22,6 +22,7 @@ from pathlib import Path
 from video_salmonn.errors import EvaluationError
 from video_salmonn.evaluation.item import Entry, Media
 from video_salmonn.evaluation.save.annotations import MEDIA_SUFFIXES
+from video_salmonn.files import is_there
 
 _OTHER_SOUND = (".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a")
 
@@ -81,7 +82,7 @@ class MediaIndex:
             Ambiguous: if several files fit equally well.
         """
         for folder in (self.root, self.root / task, beside):
-            if folder is not None and (folder / name).is_file():
+            if folder is not None and is_there(folder / name):
                 return folder / name
         wanted = Path(name).parts
         named = self._by_name.get(Path(name).name, [])
@@ -115,7 +116,7 @@ class Finder:
         """The file for a name; a mapped name must exist."""
         if name in self.mapping:
             path = self.index.root / self.mapping[name]
-            return path if path.is_file() else None
+            return path if is_there(path) else None
         return self.index.find(name, self.task, self.beside)
 
     def find_sound(self, name: str) -> Path | None:

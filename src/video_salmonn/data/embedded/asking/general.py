@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from video_salmonn.data.embedded.sources import Source, bucket
 from video_salmonn.data.embedded.wordings import named, sentence, sound_phrase
 from video_salmonn.data.manifest import Item
 from video_salmonn.errors import ManifestError
+from video_salmonn.files import json_value, numbered_lines
 
 
 def transcripts_again(stock: Stock, count: int) -> Iterator[Item]:
@@ -161,10 +161,10 @@ def read_text(path: Path) -> list[tuple[str, str]]:
         ManifestError: a line is no prompt with its answer.
     """
     found: list[tuple[str, str]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in numbered_lines(path, ManifestError):
         try:
-            row = json.loads(line)
+            row = json_value(line)
             found.append((row["prompt"], row["answer"]))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(f"{path}, line {number}: no prompt and answer ({error})") from error
     return found

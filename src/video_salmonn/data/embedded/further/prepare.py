@@ -21,8 +21,7 @@ def known_ids(data: Path) -> Known:
     """Ids of the first collections' manifests, which further ones leave out."""
     found: Known = {}
     for path in sorted(data.glob("*/*.jsonl")):
-        rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-        found.setdefault(path.stem, set()).update(str(row["id"]) for row in rows if "id" in row)
+        found.setdefault(path.stem, set()).update(str(row["id"]) for row in lines_of(path) if "id" in row)
     return found
 
 
