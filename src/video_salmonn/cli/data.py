@@ -34,12 +34,16 @@ def build_embedded(
     held_out: Path | None = typer.Option(
         None, "--held-out-questions", help="JSON lines with question and media that no training may use."
     ),
+    speech_hours: str = typer.Option(
+        "", "--speech-hours", help="Hours of synthetic speech by engine, like piper=20,kokoro=8,espeak=4."
+    ),
     as_json: bool = _JSON,
 ) -> None:
     """Write the manifests that the embedded default is trained and tested on. Nothing is decoded or copied."""
     from video_salmonn.data.embedded.build import build
+    from video_salmonn.data.embedded.spoken import parse_hours
 
-    table = build(source, out, seed, scale, wordnet, further, held_out)
+    table = build(source, out, seed, scale, wordnet, further, held_out, parse_hours(speech_hours))
     if as_json:
         emit_json(table | {"out": str(out)})
         return
@@ -47,6 +51,8 @@ def build_embedded(
         stdout.print(f"{split}: {counted(table['items'][split], 'item')}")
         for task, count in tasks.items():
             stdout.print(f"  {count:6d} {task}")
+    for name, value in table.get("speech", {}).items():
+        stdout.print(f"synthetic speech, {name}: {value}")
 
 
 @command.command("prepare-further")

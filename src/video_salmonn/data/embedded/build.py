@@ -24,6 +24,7 @@ from video_salmonn.data.embedded.sources import (
     read_sentences,
     read_sources,
 )
+from video_salmonn.data.embedded.spoken import speech_by_the_hour
 from video_salmonn.data.embedded.wordnet import choose, read_texts
 from video_salmonn.data.manifest import Item, write_manifest
 
@@ -51,6 +52,8 @@ class Plan:
         scale: multiplies the number of composed items.
         wordnet: WordNet's folder, to widen the vocabulary (:mod:`video_salmonn.data.embedded.wordnet`); None without.
         held_out: questions (JSON lines with ``question`` and ``media``) whose wordings and media no training may use.
+        hours: of synthetic speech, by engine (:mod:`video_salmonn.data.embedded.spoken`); takes the place of the groups
+            ``synthetic`` and ``vocabulary``.
     """
 
     folder: Path
@@ -59,6 +62,7 @@ class Plan:
     scale: float = 1.0
     wordnet: Path | None = None
     held_out: Path | None = None
+    hours: dict[str, float] | None = None
 
 
 def _stock(split: str, group: str, sources: list[Source], texts: Texts, seed: int) -> Stock:
@@ -100,19 +104,26 @@ def plain_question(text: str) -> str:
     return plain_words(text)
 
 
-def build_items(plan: Plan, out: Path) -> Iterator[Item]:
+def build_items(plan: Plan, out: Path, account: dict[str, Any] | None = None) -> Iterator[Item]:
     """All items of all splits. The same arguments give the same items.
 
     Args:
         plan: what to build from.
         out: where the manifests will stand.
+        account: gets what the synthetic speech brings, as ``speech``.
     """
     sources = all_sources(plan, out)
     spoken = [source for source in sources if source.kind == "speech"]
     held_out = {source.text for source in spoken if source.split != "train"}
     sentences = read_sentences(plan.folder, held_out)
     vocabulary: list[str] = []
-    if plan.wordnet is not None:
+    if plan.hours:
+        read = (source.text for source in spoken if source.split == "train")
+        items, brought = speech_by_the_hour(plan.folder, plan.wordnet, plan.hours, read, held_out, plan.seed)
+        if account is not None:
+            account["speech"] = brought
+        yield from items
+    elif plan.wordnet is not None:
         known = [*sentences, *(source.text for source in spoken if source.split == "train")]
         vocabulary = choose(
             [text for text in read_texts(plan.wordnet) if text not in held_out], known, VOCABULARY_WORDS, plan.seed
@@ -122,6 +133,8 @@ def build_items(plan: Plan, out: Path) -> Iterator[Item]:
     asked = set() if plan.held_out is None else {plain_question(row["question"]) for row in lines_of(plan.held_out)}
     for split in SPLITS:
         for group, (compose, count) in {**COMPOSERS, **QUESTIONS}.items():
+            if plan.hours and group in ("synthetic", "vocabulary"):
+                continue
             wanted = round(count * SHARE[split] * plan.scale)
             for item in compose(_stock(split, group, sources, texts, plan.seed), wanted):
                 turns = [turn["content"] for turn in item.conversation if turn["role"] == "user"]
@@ -138,6 +151,7 @@ def build(
     wordnet: Path | None = None,
     further: Sequence[Path] = (),
     held_out: Path | None = None,
+    hours: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """Write the manifests into ``out`` (created); returns the table, which is also written as ``build.json``.
 
@@ -145,10 +159,10 @@ def build(
     """
     out.mkdir(parents=True, exist_ok=True)
     by_split: dict[str, list[Item]] = {split: [] for split in SPLITS}
-    for item in build_items(Plan(folder, tuple(further), seed, scale, wordnet, held_out), out):
-        by_split[item.split].append(item)
     table: dict[str, Any] = {"seed": seed, "scale": scale, "wordnet": wordnet is not None, "further": len(further)}
     table |= {"items": {}, "tasks": {}}
+    for item in build_items(Plan(folder, tuple(further), seed, scale, wordnet, held_out, hours), out, table):
+        by_split[item.split].append(item)
     for split, items in by_split.items():
         table["items"][split] = write_manifest(out / f"{split}.jsonl", items)
         table["tasks"][split] = dict(sorted(Counter(item.task for item in items).items()))

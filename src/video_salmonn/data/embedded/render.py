@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from video_salmonn.data.embedded.recipes import Recipe
 from video_salmonn.data.embedded.synthesis import speak
+from video_salmonn.data.embedded.voices import ENGINES, say
 from video_salmonn.errors import EmptyMediaError, MediaError
 from video_salmonn.media import MediaOptions, load_clip
 
@@ -39,6 +40,9 @@ def _resampled(samples: Samples, rate: int) -> Samples:
 
 
 def _said(layer: dict[str, Any]) -> Samples:
+    if layer["engine"] in ENGINES:
+        spoken, rate = say(layer)
+        return _resampled(spoken, round(rate * layer.get("speed", 1.0)))
     samples, rate = speak(layer["say"], layer["engine"], layer["voice"], layer.get("rate", 160))
     return _resampled(samples, round(rate * layer.get("speed", 1.0)))
 
