@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from video_salmonn.data.embedded.asking import absence, contents, general, kinds, people, presence, series, unknowable
+from video_salmonn.data.embedded.asking import absence, contents, general, kinds, people, presence, series, taught, unknowable
 from video_salmonn.data.embedded.compose import Composer
 
 QUESTIONS: dict[str, tuple[Composer, int]] = {
@@ -39,6 +39,9 @@ QUESTIONS: dict[str, tuple[Composer, int]] = {
     "names_again": (general.names_again, 1600),
     "descriptions": (general.descriptions, 1200),
     "chats": (general.chats, 700),
+    "teacher_pictures": (taught.teacher_pictures, 900),
+    "teacher_sounds": (taught.teacher_sounds, 0),
+    "teacher_presence": (taught.teacher_presence, 1200),
     "text_alone": (general.text_alone, 0),
 }
 """Kind -> (function, items in the training split; 0 where the sources decide)."""

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.data.embedded.sources import Source, lines_of
+from video_salmonn.data.embedded.wordings import SOUND_PHRASES
 
 NAMES = "names.jsonl"
+_CLASSES = {phrase: label for label, phrase in SOUND_PHRASES.items()}
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,6 @@ def with_names(sources: list[Source], names: Iterable[Names]) -> list[Source]:
         if source.kind == "unnamed-sound" and source.split != "test":
             if found is None or not found.sure:
                 continue
-            source = replace(source, kind="sound", label=found.sure[0])
+            source = replace(source, kind="sound", label=_CLASSES.get(found.sure[0], found.sure[0]))
         out.append(source)
     return out
