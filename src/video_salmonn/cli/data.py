@@ -77,6 +77,65 @@ def prepare_further(
             stdout.print(f"       cannot be used: {reason}", markup=False, soft_wrap=True)
 
 
+@command.command("name-further")
+@reports_errors
+def name_further(
+    source: Path = _SOURCE,
+    further: Path = typer.Option(..., "--further", help="Folder written by prepare-further; gets names.jsonl."),
+    threads: int = typer.Option(1, "--threads", help="Of torch."),
+    as_json: bool = _JSON,
+) -> None:
+    """Ask the encoders' own heads what all pictures and sounds show, for training. Names of an earlier run are kept."""
+    import torch
+
+    from video_salmonn.data.embedded.further.names import read_names, write_names
+    from video_salmonn.data.embedded.further.sources import read_further
+    from video_salmonn.data.embedded.further.teachers import name_all
+    from video_salmonn.data.embedded.sources import read_sources
+
+    torch.set_num_threads(threads)
+    sources = [*read_sources(source, further), *read_further(further, further)]
+    failed: list[str] = []
+
+    def report(done: int, reason: str) -> None:
+        if reason:
+            failed.append(reason)
+            stderr.print(f"left out: {reason}", markup=False, soft_wrap=True)
+        if done % 500 == 0:
+            stderr.print(f"{done}", markup=False)
+
+    count = write_names(further, name_all(sources, further, list(read_names(further)), report=report))
+    if as_json:
+        emit_json({"named": count, "left_out": failed})
+    else:
+        stdout.print(f"{count} named, {len(failed)} left out")
+
+
+@command.command("answer-text")
+@reports_errors
+def answer_text(
+    further: Path = typer.Option(..., "--further", help="Folder written by prepare-further; gets text/base.jsonl."),
+    count: int = typer.Option(1400, "--prompts", min=1, help="How many prompts."),
+    threads: int = typer.Option(1, "--threads", help="Of torch."),
+    as_json: bool = _JSON,
+) -> None:
+    """Let the untouched language model answer prompts without media; its answers are what training keeps."""
+    import torch
+
+    from video_salmonn.checkpoints.embedded import load_language_model
+    from video_salmonn.data.embedded.build import TEXT
+    from video_salmonn.data.embedded.further.text import base_answers, prompts, write_answers
+
+    torch.set_num_threads(threads)
+    model, tokenizer = load_language_model()
+    pairs = base_answers(prompts(count), model, tokenizer, report=lambda done: stderr.print(f"{done} / {count}"))
+    write_answers(further / TEXT, pairs)
+    if as_json:
+        emit_json({"prompts": count, "answers": len(pairs), "out": str(further / TEXT)})
+    else:
+        stdout.print(f"{len(pairs)} answers in {further / TEXT}", markup=False, soft_wrap=True)
+
+
 @command.command("encode-embedded")
 @reports_errors
 def encode_embedded(

@@ -16,7 +16,18 @@ from video_salmonn.data.feature_store import FeatureWriter
 from video_salmonn.data.manifest import Item, write_manifest
 from video_salmonn.errors import ConfigError
 from video_salmonn.evaluation.held_out.answers import answer_all, under
-from video_salmonn.evaluation.held_out.groups import GROUPS, balanced, both, both_parts, choose, contains, names
+from video_salmonn.evaluation.held_out.groups import (
+    GROUPS,
+    balanced,
+    both,
+    both_parts,
+    choose,
+    contains,
+    names,
+    refused,
+    refuses,
+    says_missing,
+)
 from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe, read_answers
 from video_salmonn.evaluation.held_out.page import figure, page
 from video_salmonn.evaluation.held_out.probe import linear_probe
@@ -41,6 +52,37 @@ def test_balanced_accuracy_counts_both_answers_alike():
     assert balanced(items, ["yes", "Yes, it does.", "no", "no"]).value == pytest.approx((2 / 3 + 1) / 2)
     assert balanced(items, ["yes"] * 4).value == 0.5
     assert balanced(items, ["perhaps"] * 4).value == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "refusal"),
+    [
+        ("I can't tell from this clip.", True),
+        ("I cannot know that.", True),
+        ("That cannot be known.", True),
+        ("I don’t know.", True),
+        ("A can.", False),
+        ("It is silent.", False),
+        ("Tell me.", False),
+        ("", False),
+    ],
+)
+def test_a_refusal_is_told_from_an_answer(answer, refusal):
+    assert refuses(answer) == refusal
+    assert refused([item("Rain.")], [answer]).value == float(refusal)
+
+
+@pytest.mark.parametrize(
+    ("reference", "right", "wrong"),
+    [
+        ("It is silent.", "Nothing can be heard.", "A dog barking."),
+        ("There is no picture.", "I see nothing.", "There is no sound."),
+        ("There is no sound.", "It is silent.", "There is no picture."),
+        ("Nothing is said.", "Nobody is speaking.", "nothing like it"),
+    ],
+)
+def test_what_is_missing_may_be_said_in_other_words(reference, right, wrong):
+    assert says_missing([item(reference)] * 3, [reference, right, wrong]).items == (1.0, 1.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,44 @@ def contains(items: Sequence[Item], answers: Sequence[str]) -> Scored:
     )
 
 
+_REFUSES = re.compile(
+    r"\b(?:can(?:no|')t (?:tell|say|know|be known|answer)|can not (?:tell|say|know)|do(?: not|n't) know|unknown|"
+    r"not (?:clear|known)|no way (?:to tell|of knowing)|impossible to (?:tell|say|know))\b"
+)
+_UNHEARD = r"\b(?:no sound|silen(?:t|ce)|nothing (?:is |can be |to be )?(?:heard|to hear)|hear nothing)\b"
+_UNSEEN = r"\b(?:no (?:picture|image|video|photo)|nothing (?:is |can be |to be )?(?:seen|shown|to see)|see nothing)\b"
+_UNSAID = r"\b(?:nothing (?:is )?said|no(?:body| one) (?:is )?(?:speak|talk|sa(?:y|id))\w*|no speech|no words)"
+_MISSING = {
+    "silent": re.compile(_UNHEARD),
+    "no sound": re.compile(_UNHEARD),
+    "no picture": re.compile(_UNSEEN),
+    "nothing is said": re.compile(_UNSAID),
+}
+"""By what a reference says is missing: how an answer may say so."""
+
+
+def refuses(answer: str) -> bool:
+    """Whether an answer says that the question cannot be answered."""
+    return _REFUSES.search(normalise_answer(answer)) is not None
+
+
+def refused(items: Sequence[Item], answers: Sequence[str]) -> Scored:
+    """Share of answers that refuse."""
+    return _shares(items, answers, lambda item, answer: refuses(answer))
+
+
+def says_missing(items: Sequence[Item], answers: Sequence[str]) -> Scored:
+    """Share of answers that say what the references say is missing: silence, sound, picture or speech."""
+
+    def right(item: Item, answer: str) -> bool:
+        wanted = normalise_answer(item.answer)
+        pattern = next((pattern for name, pattern in _MISSING.items() if name in wanted), None)
+        said = normalise_answer(answer)
+        return said == wanted or (pattern is not None and pattern.search(said) is not None)
+
+    return _shares(items, answers, right)
+
+
 @dataclass(frozen=True)
 class Group:
     """One row of the table.
@@ -171,17 +209,56 @@ GROUPS: tuple[Group, ...] = (
     Group("speech-present", "is anybody speaking?", ("speech-present",), balanced, "", (), "balanced accuracy"),
     Group("absent", "asked about what is not there", ("absent",), named),
     Group("events", "which sound came first, last, in which order", ("event-first", "event-last", "event-order"),
-          named),
+          named, "events/"),
     Group("around", "what was said before or after a sound", ("said-before", "said-after"), word_error_rate, "", (),
           "wer", 48),
     Group("speech-over-sound", "speech over a sound 6 to 18 dB weaker", ("transcribe-over",), word_error_rate, "", (),
           "wer", 80),
     Group("sound-under-speech", "the sound behind speech", ("background-over",), named),
-    Group("digits", "strings of spoken digits", ("digits",), word_error_rate, "", (), "wer"),
-    Group("count", "how many digits are spoken", ("count-digits",), named),
+    Group("digits", "strings of spoken digits", ("digits",), word_error_rate, "digits/", (), "wer"),
+    Group("count", "how many digits are spoken", ("count-digits",), named, "digits/"),
     Group("orders", "slots of spoken orders", ("order",), named),
     Group("spoken-question", "a spoken question about the picture", ("spoken-question",), named),
-    Group("slides", "the first or last of two pictures", ("first-picture", "last-picture"), named, "", _SENSES),
+    Group("slides", "the first or last of two pictures", ("first-picture", "last-picture"), named, "slides/", _SENSES),
+    Group("test-other", "read speech, LibriSpeech test-other, 10 speakers", ("transcribe",), word_error_rate,
+          "transcribe/test_other:", (), "wer", 80),
+    Group("common-voice", "read speech, Common Voice, 96 speakers", ("transcribe",), word_error_rate,
+          "transcribe/common_voice:", (), "wer", 48),
+    Group("children", "short sentences, held-out children", ("transcribe",), word_error_rate, "transcribe/children:",
+          (), "wer", 48),
+    Group("speech-free", "speech asked for in many wordings", ("transcribe-free", "transcribe-free-av"),
+          word_error_rate, "", (), "wer", 80),
+    Group("yesno-sounds", "is a certain sound to be heard?", ("yesno-sound",), balanced, "yesno-sound/", _SENSES,
+          "balanced accuracy", 8),
+    Group("yesno-pictures", "is a certain thing to be seen?", ("yesno-picture",), balanced, "yesno-picture/", _SENSES,
+          "balanced accuracy", 8),
+    Group("yesno-sense", "one sense asked where sound and picture disagree", ("yesno-sense",), balanced, "", _SENSES,
+          "balanced accuracy", 8),
+    Group("yesno-speech", "is anybody speaking? (music, silence, noise too)", ("yesno-speech",), balanced, "", (),
+          "balanced accuracy", 8),
+    Group("yesno-music", "is there music?", ("yesno-music",), balanced, "", (), "balanced accuracy", 8),
+    Group("yesno-words", "is a certain word said?", ("yesno-word",), balanced, "", (), "balanced accuracy", 8),
+    Group("yesno-colours", "is it of a certain colour?", ("yesno-colour",), balanced, "", (), "balanced accuracy", 8),
+    Group("refusals", "what no clip can tell: refused", ("unknowable",), refused),
+    Group("wrong-refusals", "questions that can be answered: refused (less is better)",
+          ("sound-free", "picture-free", "which", "gender", "language", "kind-animal", "kind-garment", "kind-produce",
+           "first-word", "last-word", "count-people", "wall-colour", "material"), refused, "", (), "refusals"),
+    Group("silent-track", "a silent track: said to be silent", ("silent",), says_missing),
+    Group("absent-senses", "a sense that is not there: said so", ("absent-picture", "absent-sound", "absent-speech"),
+          says_missing),
+    Group("gender", "is the speaker a man or a woman?", ("gender",), named),
+    Group("wall-colour", "colour of the wall while another is spoken", ("wall-colour",), named, "", _SENSES),
+    Group("spoken-colour", "the spoken colour before a wall of another", ("spoken-colour",), named),
+    Group("colours", "colour of the thing in a picture", ("colour",), named),
+    Group("materials", "what an object is made of", ("material",), named),
+    Group("which", "the animal, number, place … that is mentioned", ("which", "which-none"), named),
+    Group("sounds-taught", "sounds of classes that only the sound head knew (ESC-50)", ("sound-teacher",), named),
+    Group("pictures-taught", "pictures by names that only the picture head knew", ("picture-teacher",), named),
+    Group("speakers", "how many people speak", ("count-speakers",), named),
+    Group("series", "the first, last, next or all of several sounds, free wordings",
+          ("event-first", "event-last", "event-order", "after-sound", "before-sound"), named, "series/"),
+    Group("digits-more", "one to eight digits, free wordings", ("digits",), word_error_rate, "digits-more/", (), "wer"),
+    Group("count-more", "how many digits, one to eight", ("count-digits",), named, "digits-more/"),
 )  # fmt: skip
 
 

@@ -19,21 +19,108 @@ HEARD_AS: dict[str, tuple[str, ...]] = {
 """Names for an ESC-10 sound in yes/no questions."""
 
 LIKE: tuple[frozenset[str], ...] = (
-    frozenset({"rain", "sea waves", "fire crackling", "a stream", "wind", "a waterfall", "thunder", "running water",
-               "water dripping", "a splash", "frying", "a toilet flushing", "people clapping"}),
-    frozenset({"helicopter", "chainsaw", "an engine", "a vacuum cleaner", "an airplane", "a lawn mower", "a car", "a truck",
-               "a train", "a motorcycle", "a motorboat", "a drill", "a hair dryer", "a blender"}),
-    frozenset({"clock tick", "a click", "typing on a keyboard", "footsteps", "somebody knocking on a door", "horse hooves",
-               "water dripping", "a camera"}),
-    frozenset({"rooster", "a hen clucking", "a turkey gobbling", "a goose honking", "a duck quacking", "a crow cawing",
-               "birds singing", "an owl hooting", "a pigeon cooing"}),
-    frozenset({"person sneeze", "somebody coughing", "somebody breathing", "somebody snoring", "somebody laughing",
-               "baby cry", "somebody screaming", "a cat meowing", "somebody burping"}),
-    frozenset({"an alarm", "an alarm clock", "a telephone ringing", "a beep", "beeping", "a siren", "a doorbell", "a chime",
-               "church bells", "wind chimes", "a car horn", "a whistle", "a train whistle"}),
+    frozenset(
+        {
+            "rain",
+            "sea waves",
+            "fire crackling",
+            "a stream",
+            "wind",
+            "a waterfall",
+            "thunder",
+            "running water",
+            "water dripping",
+            "a splash",
+            "frying",
+            "a toilet flushing",
+            "people clapping",
+        }
+    ),
+    frozenset(
+        {
+            "helicopter",
+            "chainsaw",
+            "an engine",
+            "a vacuum cleaner",
+            "an airplane",
+            "a lawn mower",
+            "a car",
+            "a truck",
+            "a train",
+            "a motorcycle",
+            "a motorboat",
+            "a drill",
+            "a hair dryer",
+            "a blender",
+        }
+    ),
+    frozenset(
+        {
+            "clock tick",
+            "a click",
+            "typing on a keyboard",
+            "footsteps",
+            "somebody knocking on a door",
+            "horse hooves",
+            "water dripping",
+            "a camera",
+        }
+    ),
+    frozenset(
+        {
+            "rooster",
+            "a hen clucking",
+            "a turkey gobbling",
+            "a goose honking",
+            "a duck quacking",
+            "a crow cawing",
+            "birds singing",
+            "an owl hooting",
+            "a pigeon cooing",
+        }
+    ),
+    frozenset(
+        {
+            "person sneeze",
+            "somebody coughing",
+            "somebody breathing",
+            "somebody snoring",
+            "somebody laughing",
+            "baby cry",
+            "somebody screaming",
+            "a cat meowing",
+            "somebody burping",
+        }
+    ),
+    frozenset(
+        {
+            "an alarm",
+            "an alarm clock",
+            "a telephone ringing",
+            "a beep",
+            "beeping",
+            "a siren",
+            "a doorbell",
+            "a chime",
+            "church bells",
+            "wind chimes",
+            "a car horn",
+            "a whistle",
+            "a train whistle",
+        }
+    ),
     frozenset({"a punch", "a cannon shot", "an explosion", "a gunshot", "fireworks", "thunder", "glass breaking"}),
-    frozenset({"a cow mooing", "a sheep bleating", "a goat bleating", "a pig grunting", "a horse neighing",
-               "a lion roaring", "dog bark"}),
+    frozenset(
+        {
+            "a cow mooing",
+            "a sheep bleating",
+            "a goat bleating",
+            "a pig grunting",
+            "a horse neighing",
+            "a lion roaring",
+            "dog bark",
+        }
+    ),
     frozenset({"insects buzzing", "crickets", "a mosquito"}),
     frozenset({"a whoosh", "wind"}),
     frozenset({"sawing", "somebody brushing teeth", "scissors", "a door creaking"}),

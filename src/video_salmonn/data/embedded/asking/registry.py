@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from video_salmonn.data.embedded.asking import absence, contents, general, kinds, people, presence, series, taught, unknowable
+from video_salmonn.data.embedded.asking import (
+    absence,
+    contents,
+    general,
+    kinds,
+    people,
+    presence,
+    series,
+    taught,
+    unknowable,
+)
 from video_salmonn.data.embedded.compose import Composer
 
 QUESTIONS: dict[str, tuple[Composer, int]] = {

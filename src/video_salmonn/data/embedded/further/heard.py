@@ -125,12 +125,14 @@ VAGUE = ("music", "an engine", "a car", "a truck", "an explosion", "an alarm", "
 """Phrases that give way to any other that is nearly as sure."""
 
 ESC50: dict[str, str] = {
-    "cow": "a cow mooing", "wind": "wind", "hand saw": "sawing", "siren": "a siren", "door wood creaks": "a door creaking",
+    "cow": "a cow mooing", "wind": "wind", "hand saw": "sawing", "siren": "a siren",
+    "door wood creaks": "a door creaking",
     "footsteps": "footsteps", "fireworks": "fireworks", "toilet flush": "a toilet flushing", "cat": "a cat meowing",
     "thunderstorm": "thunder", "church bells": "church bells", "frog": "a frog croaking", "insects": "insects buzzing",
     "pig": "a pig grunting", "laughing": "somebody laughing", "crow": "a crow cawing",
     "brushing teeth": "somebody brushing teeth", "vacuum cleaner": "a vacuum cleaner", "coughing": "somebody coughing",
-    "keyboard typing": "typing on a keyboard", "chirping birds": "birds singing", "crickets": "crickets", "train": "a train",
+    "keyboard typing": "typing on a keyboard", "chirping birds": "birds singing", "crickets": "crickets",
+    "train": "a train",
     "water drops": "water dripping", "pouring water": "running water", "clock alarm": "an alarm clock",
     "engine": "an engine", "car horn": "a car horn", "breathing": "somebody breathing", "snoring": "somebody snoring",
     "door wood knock": "somebody knocking on a door", "sheep": "a sheep bleating", "clapping": "people clapping",

@@ -70,7 +70,7 @@ WIDER: dict[str, tuple[int, ...]] = {
     "a mountain": (970, 980),
     "a beach": (977, 978),
     "a flower": (985, 986),
-    "a mushroom": _span((991, 997)) + (947,),
+    "a mushroom": (*_span((991, 997)), 947),
     "bread": (930, 931),
     "an ice cream": (928, 929),
     "a pizza": (963,),
@@ -90,7 +90,8 @@ WIDER: dict[str, tuple[int, ...]] = {
 
 VAGUE = {
     "website", "comic book", "envelope", "menu", "book jacket", "dust jacket", "crossword", "packet", "product packet",
-    "velvet", "wool", "window shade", "window screen", "shower curtain", "front curtain", "spotlight", "stage", "web site",
+    "velvet", "wool", "window shade", "window screen", "shower curtain", "front curtain", "spotlight", "stage",
+    "web site",
     "screen", "monitor", "hook", "nail", "screw", "switch", "matchstick", "doormat", "quilt", "pillow", "lampshade",
     "safety pin", "mask", "bib", "band-aid", "mousetrap", "necklace",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The encoders' own classifiers as teachers: what EfficientNet says of pictures and YAMNet of sounds, where they are sure.
+"""The encoders' own heads as teachers: what EfficientNet says of pictures and YAMNet of sounds, where they are sure.
 
 They are asked at training time only; nothing of them reaches the language model when it answers.
 """
@@ -28,7 +28,7 @@ from video_salmonn.features.frames import prepare_frames
 from video_salmonn.features.patches import yamnet_patches
 
 SEEN_SURE, GROUP_SURE, SEEN_ABSENT = 0.6, 0.85, 2e-3
-"""Probability of a class, and of a whole group of classes, above which it is a name, and below which it is not there."""
+"""Probability of a class, and of a group of classes, above which it is a name, and below which it is not there."""
 HEARD_SURE, HEARD_NEAR, HEARD_ABSENT = 0.65, 0.3, 0.02
 """The same for a sound's highest score over time; a vague name gives way to others this near."""
 ABSENT_NAMES = 12

@@ -18,11 +18,16 @@ from video_salmonn.data.embedded.asking.grammar import readings
 from video_salmonn.model import prompt
 from video_salmonn.model.presets import preset
 
-_PLACES = "Italy|Spain|Japan|Canada|Egypt|Norway|Brazil|India|Greece|Kenya|Peru|Poland|Turkey|Mexico|Ireland|Australia|China"
+_PLACES = (
+    "Italy|Spain|Japan|Canada|Egypt|Norway|Brazil|India|Greece|Kenya|Peru|Poland|Turkey|Mexico|Ireland|Australia|China"
+)
 _THINGS = (
-    "a bicycle|a volcano|the moon|a bridge|gravity|a magnet|the sun|a battery|rain|snow|a rainbow|a computer|the heart|an atom|"
-    "a tree|bread|cheese|a whale|a spider|an eagle|a piano|a ship|the sea|an island|a castle|money|music|time|a lighthouse|"
-    "photosynthesis|electricity|a telescope|an engine|a dictionary|a comet|a glacier|a novel|a poem|an orchestra|chess|tea"
+    "a bicycle|a volcano|the moon|a bridge|gravity|a magnet|the sun|a battery|rain|snow|a rainbow|a computer|"
+    "the heart|an atom|"
+    "a tree|bread|cheese|a whale|a spider|an eagle|a piano|a ship|the sea|an island|a castle|money|music|time|"
+    "a lighthouse|"
+    "photosynthesis|electricity|a telescope|an engine|a dictionary|a comet|a glacier|a novel|a poem|an orchestra|"
+    "chess|tea"
 )
 _TOPICS = (
     "winter|the sea|my dog|autumn|a long journey|an old house|friendship|a lost key|the night sky|a small town|a train|"
@@ -40,17 +45,21 @@ _LINES = (
     "(Tell me|Give me|I want) a (joke|riddle|fun fact|proverb|short story|recipe for soup|tip for sleeping well).",
     "(How do I|How can I|What is the best way to) (boil an egg|learn a language|sleep better|save money|write a letter|"
     "make tea|tie a knot|bake bread|plant a tree|clean a window|stay healthy|read faster|draw a cat|fix a puncture)?",
-    "(Name|List|Tell me) (three|two|five|some) (fruits|colours|animals|countries|planets|rivers|instruments|tools|sports|"
+    "(Name|List|Tell me) (three|two|five|some) (fruits|colours|animals|countries|planets|rivers|instruments|tools|"
+    "sports|"
     "trees|birds|metals|vegetables|months|cities in Europe).",
-    "(What is|Calculate|How much is) (2 + 3|7 times 8|10 minus 4|12 divided by 3|15 + 27|9 squared|half of 50|100 - 37)?",
+    "(What is|Calculate|How much is) (2 + 3|7 times 8|10 minus 4|12 divided by 3|15 + 27|9 squared|half of 50|"
+    "100 - 37)?",
     "(What is|Give me) (the opposite|a synonym|the plural|another word) (of|for) (hot|big|mouse|happy|fast|child|dark|"
     "strong|foot|early|cheap|quiet)?",
     "(Who|In which century did somebody) (wrote Hamlet|invented the telephone|painted the Mona Lisa|discovered America|"
     "was Napoleon|built the pyramids|was the first person on the moon|was Einstein)?",
-    "(Why|How) (is the sky blue|do birds fly|do we sleep|does the wind blow|do leaves fall|is the sea salty|do cats purr|"
+    "(Why|How) (is the sky blue|do birds fly|do we sleep|does the wind blow|do leaves fall|is the sea salty|"
+    "do cats purr|"
     "does bread rise|do stars shine|does ice float|do we dream)?",
     "(Translate|Say) (good morning|thank you|the cat|water|I am hungry) (to|in) (French|Spanish|Italian).",
-    "(Correct|Rewrite|Shorten|Finish) this sentence: (he go to school|me likes apples|the weather is very very good today|"
+    "(Correct|Rewrite|Shorten|Finish) this sentence: (he go to school|me likes apples|"
+    "the weather is very very good today|"
     "she have two cat|once upon a time|the train was late because|in the middle of the night).",
 )
 
@@ -91,7 +100,9 @@ def base_answers(
         pieces = prompt.build_pieces(
             config.prompt, prompt.parse(text, 0), tokenizer, open_answer=True, system=config.system
         )
-        rows.append(prompt.tokenise(pieces, tokenizer, [], config.media_token_id, begin=config.prompt != "chat").input_ids)
+        rows.append(
+            prompt.tokenise(pieces, tokenizer, [], config.media_token_id, begin=config.prompt != "chat").input_ids
+        )
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     answers = [""] * len(rows)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -100,7 +111,9 @@ def base_answers(
         width = max(len(rows[index]) for index in group)
         ids = torch.tensor([[pad] * (width - len(rows[index])) + list(rows[index]) for index in group])
         mask = torch.tensor([[0] * (width - len(rows[index])) + [1] * len(rows[index]) for index in group])
-        out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=new_tokens, do_sample=False, pad_token_id=pad)
+        out = model.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=new_tokens, do_sample=False, pad_token_id=pad
+        )
         for index, row in zip(group, out[:, width:]):
             whole = bool((row == tokenizer.eos_token_id).any())
             answers[index] = _trimmed(tokenizer.decode(row, skip_special_tokens=True).strip(), whole)
