@@ -83,4 +83,4 @@ def _fate(status: str, start: float | None, end: float | None, detail: str) -> s
 
 
 def _seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    return "" if value is None else f"{round(value, 2) + 0.0:.2f}"  # not -0.00

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from rich.live import Live
+from rich.spinner import Spinner
+
 from video_salmonn.cli.output import stderr
 
 
@@ -14,6 +17,12 @@ def working(what: str) -> Iterator[None]:
     if not stderr.is_terminal:
         yield
         return
+    if stderr.is_dumb_terminal:  # it cannot take a line back
+        stderr.print(f"{what} ...")
+        yield
+        return
     plain = not (stderr.encoding or "").lower().startswith("utf")
-    with stderr.status(f"{what} ...", spinner="line" if plain else "dots"):
+    spinner = Spinner("line" if plain else "dots", f"{what} ...")
+    quiet = {"redirect_stdout": False, "redirect_stderr": False}  # stdout is the answer's alone
+    with Live(spinner, console=stderr, refresh_per_second=8, transient=True, **quiet):  # shown at once, gone at the end
         yield

@@ -517,7 +517,9 @@ class VideoSalmonn:
         levels = options.get("zero_levels", ())
         count = len(self.model.connector.config.levels)
         if isinstance(levels, (str, int)) or any(level not in range(count) for level in levels):
-            raise ConfigError(f"zero_levels is {levels!r}: the connector has levels 0 to {count - 1}")
+            raise ConfigError(
+                f"zero_levels is {levels!r}: the connector has levels 0 to {count - 1}", remedy="list some of them"
+            )
 
     @torch.inference_mode()
     def _generate(

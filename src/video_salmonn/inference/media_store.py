@@ -109,18 +109,20 @@ class KeptMedia:
                 return replace(found, reused=True)
             limits = options.get("limits") or Limits()
             with timer.stage("decode"):
-                name = _name_of(self.source)
                 self.source, self.sound = (_seekable(one, limits) for one in (self.source, self.sound))
             made = store.get(self.source, self.sound, timer=timer, **options)
-            if name is not None:
-                made = replace(made, report=replace(made.report, source=name))
             self._made[key] = replace(made, clip=None)
             return made
 
 
-def _name_of(source: Any) -> str | None:
-    """How reports call a file object, before it is copied."""
-    return source_name(source) if hasattr(source, "read") else None
+class _Copy:
+    """A file under another file's name."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self._file, self.name = file, name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _seekable(source: Any, limits: Limits) -> Any:
@@ -139,8 +141,7 @@ def _seekable(source: Any, limits: Limits) -> Any:
                 source_name(source), f"sends more than the allowed {most:g} MiB", remedy="Save it to a file first."
             )
         copy.write(chunk)
-    copy.seek(0)
-    return copy
+    return _Copy(copy, source_name(source))
 
 
 class MediaStore:

@@ -95,8 +95,12 @@ def checked(options: Options) -> dict[str, Any]:
     for name in ("temperature", "repetition_penalty"):
         if name in given:
             number(given[name], name, low=0, open_low=True)
-    if "top_p" in given:
-        number(given["top_p"], "top_p", low=0, high=1, open_low=True)
+    for name in ("top_p", "typical_p"):
+        if name in given:
+            number(given[name], name, low=0, high=1, open_low=True)
+    for name in ("min_p", "epsilon_cutoff", "eta_cutoff"):
+        if name in given:
+            number(given[name], name, low=0, high=1)
     if "length_penalty" in given:
         number(given["length_penalty"], "length_penalty", low=-math.inf)
     if "adapter_scale" in given:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from numbers import Integral, Real
+from typing import Any, Literal
 
 from video_salmonn.errors import ConfigError
 from video_salmonn.media.limits import Limits
@@ -70,8 +71,14 @@ class MediaOptions:
             raise ConfigError("use_video and use_audio are both off", remedy="Switch one of them on.")
         for name in ("start", "end"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
+            if value is not None and not (_is_number(value) and math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be 0 or more seconds, not {value!r}", remedy=f"Correct {name}.")
+        for name in ("video_stream", "audio_stream"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, Integral) and _is_number(value) and value >= 0):
+                raise ConfigError(f"{name} must be the index of a stream, not {value!r}", remedy=f"Correct {name}.")
+        if not isinstance(self.limits, Limits):
+            raise ConfigError(f"limits must be Limits, not {type(self.limits).__name__}", remedy="Pass Limits(…).")
         if self.end is not None and self.end <= (self.start or 0):
             raise ConfigError(f"end ({self.end:g} s) is not after start ({self.start or 0:g} s)", remedy="Correct end.")
         if self.spotlight not in (0, *range(2, 17)):
@@ -86,3 +93,7 @@ class MediaOptions:
             raise ConfigError(f"scaling {self.scaling!r} is unknown", remedy="Use bicubic, bilinear or area.")
         if self.sound_mode not in ("mix", "released"):
             raise ConfigError(f"sound_mode {self.sound_mode!r} is unknown", remedy="Use mix or released.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
