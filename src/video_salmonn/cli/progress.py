@@ -23,6 +23,8 @@ def working(what: str) -> Iterator[None]:
         return
     plain = not (stderr.encoding or "").lower().startswith("utf")
     spinner = Spinner("line" if plain else "dots", f"{what} ...")
-    quiet = {"redirect_stdout": False, "redirect_stderr": False}  # stdout is the answer's alone
-    with Live(spinner, console=stderr, refresh_per_second=8, transient=True, **quiet):  # shown at once, gone at the end
+    # shown at once, gone at the end; stdout is the answer's alone
+    with Live(
+        spinner, console=stderr, refresh_per_second=8, transient=True, redirect_stdout=False, redirect_stderr=False
+    ):
         yield

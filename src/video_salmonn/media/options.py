@@ -75,7 +75,7 @@ class MediaOptions:
                 raise ConfigError(f"{name} must be 0 or more seconds, not {value!r}", remedy=f"Correct {name}.")
         for name in ("video_stream", "audio_stream"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, Integral) and _is_number(value) and value >= 0):
+            if value is not None and not (isinstance(value, Integral) and _is_number(value) and int(value) >= 0):
                 raise ConfigError(f"{name} must be the index of a stream, not {value!r}", remedy=f"Correct {name}.")
         if not isinstance(self.limits, Limits):
             raise ConfigError(f"limits must be Limits, not {type(self.limits).__name__}", remedy="Pass Limits(…).")
