@@ -41,7 +41,8 @@ def differences(config: VideoSalmonnConfig) -> str:
 
 
 def _flat(config: VideoSalmonnConfig) -> dict[str, Any]:
-    connector, text = config.connector_config, config.text_config
+    connector = config.connector_config
+    text: Any = config.text_config
     names = ("num_hidden_layers", "hidden_size", "levels", "mask_direction", "attend_padding", "trim_padding")
     found: dict[str, Any] = {f"connector {name}": getattr(connector, name) for name in names}
     found["connector levels"] = [(level.frames, level.queries) for level in connector.levels]

@@ -18,7 +18,7 @@ from video_salmonn.checkpoints.sources import Ref
 from video_salmonn.connector import ConnectorConfig, Level
 from video_salmonn.encoders.beats import BeatsConfig
 from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.model.presets import LORA_QKVO
+from video_salmonn.model.presets import ATTENTION
 from video_salmonn.wording import counted
 
 HEAD_WIDTH = 64
@@ -156,9 +156,9 @@ def lora_sizes(delta: Refs, where: str, settings: Mapping[str, Any]) -> dict[str
             f"{where}: holds no LoRA tensors ({LORA_PREFIX}…lora_A.default.weight)",
             remedy="give the whole checkpoint: without its adapter the language model does not know the media tokens",
         )
-    targets = sorted({name.split(".lora_")[0].rsplit(".", 1)[-1] for name in names}.union(LORA_QKVO["targets"]))
+    targets = sorted({name.split(".lora_")[0].rsplit(".", 1)[-1] for name in names}.union(ATTENTION))
     rank = majority(delta, [(lambda n: ".lora_A." in n, 0), (lambda n: ".lora_B." in n, 1)], "LoRA rank", where)
-    order = {target: i for i, target in enumerate(LORA_QKVO["targets"])}
+    order = {target: i for i, target in enumerate(ATTENTION)}
     targets.sort(key=lambda target: (order.get(target, len(order)), target))
     return {"r": rank, "alpha": LORA_ALPHA, "dropout": LORA_DROPOUT, "targets": targets, **settings}
 

@@ -34,7 +34,12 @@ def command(
     from video_salmonn.cli.info import read_config
     from video_salmonn.model.memory import memory_plan
 
-    asked = {"quantise": quantise, "kv_cache": kv_cache, "beams": num_beams, "new_tokens": max_new_tokens}
+    asked: dict[str, Any] = {
+        "quantise": quantise,
+        "kv_cache": kv_cache,
+        "beams": num_beams,
+        "new_tokens": max_new_tokens,
+    }
     config, seconds, numbers = read_config(model), _seconds(clip), _short(dtype)
     places = _here()
     wanted = _map(device_map, config, seconds, numbers, asked)

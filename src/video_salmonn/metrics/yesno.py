@@ -76,7 +76,7 @@ def _word(hit: re.Match[str]) -> bool | None:
 
 def _statement(text: str) -> bool | None:
     """Whether the clauses of a text state agreement; None where none does, they differ, or one leaves it open."""
-    verdicts = set()
+    verdicts: set[bool | None] = set()
     for clause in map(str.strip, _CLAUSE.split(text)):
         if short := _SHORT.fullmatch(clause) or _THINK.fullmatch(clause):
             verdicts.add(short["no"] is None)

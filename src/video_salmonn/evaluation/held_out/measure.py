@@ -83,7 +83,7 @@ class HeldOut:
         ):
             tensor = self.store[name].cpu().contiguous()
             hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-            hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
+            hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
         return {"manifest": digest_file(self.manifest), "features": hasher.hexdigest()}
 
     def under(self, items: Sequence[Item], condition: str, others: Sequence[Item]) -> list[Example]:

@@ -1,0 +1,70 @@
+"""The auxiliary loss on a model: outputs that are an item's words lose less than others, and nothing else counts."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from video_salmonn.checkpoints.assemble import build_tiny
+from video_salmonn.data.manifest import Item
+from video_salmonn.data.mixing import PLAIN, MixingConfig
+from video_salmonn.training.auxiliary import WordAuxiliary
+from video_salmonn.training.examples import Example, ExampleMaker
+
+HEARD = {"heard": "heavy rain"}
+WORDS = ("...", "heavy", "rain")
+
+
+class WordTokenizer:
+    """One token a word: with the tiny model's bytes, the pause would be a part of every word."""
+
+    def __call__(self, text, add_special_tokens):
+        return SimpleNamespace(input_ids=[10 + WORDS.index(w) if w in WORDS else 30 for w in text.split()])
+
+
+TURNS = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "Rain."}]
+
+
+@pytest.fixture(scope="module")
+def auxiliary():
+    torch.manual_seed(0)
+    model, _ = build_tiny(0)
+    processor = SimpleNamespace(tokenizer=WordTokenizer())
+    items = [Item("a", {"audio": "a.wav"}, TURNS, "sound", extra={"words": HEARD}), Item("b", {}, TURNS, "text")]
+    maker = ExampleMaker(items, None, MixingConfig(enabled=False), 0)
+    return WordAuxiliary(model, processor, maker, torch.device("cpu"))
+
+
+def row(words, rule=PLAIN):
+    return SimpleNamespace(example=Example("x", None, TURNS, 1.0, rule, words=words))
+
+
+def saying(auxiliary, columns):
+    """Outputs that are the embeddings of columns of the head."""
+    head = auxiliary.head
+    return head.mean + head.radius * head.rows[torch.tensor(columns)]
+
+
+def test_saying_the_words_of_an_item_loses_less_than_silence(auxiliary):
+    letters = auxiliary.head.columns_of("heavy rain")
+    assert auxiliary.per_frame == 3 and len(letters) == len(auxiliary.head.tokens("heavy rain"))
+    right = [column for letter in letters for column in (0, letter, 0)]  # the second output of a frame names the sound
+    outputs = saying(auxiliary, right).requires_grad_()
+    loss = auxiliary([row(HEARD)], [outputs])
+    assert loss.shape == () and loss < auxiliary([row(HEARD)], [saying(auxiliary, [0] * len(right))]) / 2
+    loss.backward()
+    assert outputs.grad.abs().sum() > 0, "the connector learns from it"
+
+
+def test_a_batch_loses_what_its_items_lose_together(auxiliary):
+    letters = auxiliary.head.columns_of("heavy rain")
+    long, short = saying(auxiliary, [0, letters[0], 0] * 3), saying(auxiliary, [0, letters[1], 0])
+    alone = [auxiliary([row(HEARD)], [outputs]) for outputs in (long, short)]
+    assert torch.allclose(auxiliary([row(HEARD)] * 2, [long, short]), sum(alone), atol=1e-4)
+
+
+def test_mixed_items_and_items_with_unknown_words_are_left_out(auxiliary):
+    outputs = saying(auxiliary, [0] * 6)
+    others = [row(HEARD, rule="borrowed sound"), row({}), row({"heard": "xylophone"})]
+    assert auxiliary(others, [outputs] * 3) == 0
+    assert auxiliary([row(HEARD), *others], [outputs] * 4) == auxiliary([row(HEARD)], [outputs])
