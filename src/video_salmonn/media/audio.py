@@ -121,6 +121,7 @@ class SoundTrack:
         self.not_finite = 0
         self.turned = 0.0
         self._range = Measure()
+        self._shares: dict[tuple[int, str], np.ndarray] = {}
         self._any = False
         self._mode = mode
         self._zero = zero
@@ -167,7 +168,10 @@ class SoundTrack:
         """Take a decoded PyAV frame."""
         if frame.sample_rate > 0 and frame.samples > 0:
             time = None if frame.time is None else frame.time - self._zero
-            self._push(floats(frame), (frame.sample_rate, *_shape(frame)), weights(frame.layout), time)
+            shape = _shape(frame)
+            if shape not in self._shares:
+                self._shares[shape] = weights(frame.layout)
+            self._push(floats(frame), (frame.sample_rate, *shape), self._shares[shape], time)
 
     def push_array(self, samples: np.ndarray, rate: int, start: int) -> None:
         """Take float32 samples of shape ``(n, channels)`` that begin ``start`` samples into the source."""

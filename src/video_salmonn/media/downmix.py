@@ -66,9 +66,12 @@ def floats(frame: Any) -> np.ndarray:
     planes = [np.frombuffer(plane, kind)[: frame.samples * rows].reshape(-1, rows).T for plane in frame.planes]
     array = planes[0] if len(planes) == 1 else np.concatenate(planes)
     if full == 1.0:
-        return np.array(array, dtype=np.float32)
-    scaled: np.ndarray = array.astype(np.float32 if array.itemsize < 4 else np.float64)
-    return ((scaled - zero) * (1 / full)).astype(np.float32, copy=False)
+        return np.array(array, dtype=np.float32, order="C")
+    scaled = np.array(array, dtype=np.float32 if array.itemsize < 4 else np.float64, order="C")
+    if zero:
+        scaled -= zero
+    scaled *= 1 / full
+    return scaled.astype(np.float32, copy=False)
 
 
 class Measure:
@@ -98,7 +101,8 @@ class Measure:
     @property
     def constant(self) -> float:
         """The largest value of a track that holds nothing."""
-        return float(max(self._high.max(initial=0.0), -self._low.min(initial=0.0), key=abs))
+        edges = np.concatenate([self._low, self._high, np.zeros(1, np.float32)])
+        return float(edges[np.abs(edges).argmax()])
 
 
 class Mixer:

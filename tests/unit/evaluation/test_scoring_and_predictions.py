@@ -113,7 +113,7 @@ GOOD = {"id": "a", "prediction": "x", "reference": "y"}
 @pytest.mark.parametrize(
     ("lines", "what"),
     [
-        ([GOOD, "{not"], "line 2: is no JSON"),
+        ([GOOD, "{not"], "line 2: not JSON"),
         ([GOOD, [1]], "line 2: must be a JSON object"),
         ([{"prediction": "x", "reference": "y"}], "line 1: field 'id'"),
         ([GOOD | {"id": True}], "line 1: field 'id'"),

@@ -140,6 +140,7 @@ def test_channels_that_hold_nothing_or_different_constants_are_silence():
     flat = np.full((RATE, 2), 0.0)
     flat[:, 1] = 0.3
     assert load_clip(wav(flat)).report.heard.status == "silent"
+    assert load_clip(wav(-flat)).report.heard.detail == "one constant value, -0.300"
     assert load_clip(wav(np.zeros((RATE, 12)))).report.heard.detail == "nothing but silence"
 
 
