@@ -78,7 +78,7 @@ def test_a_token_without_a_column_is_passed_over(posteriors):
     assert torch.equal(same.token[0], state.token[0]) and same.last.tolist() == [1, 3]
 
 
-TOKENS, OPENINGS = torch.tensor([9, 3, 4, 5]), torch.tensor([9, 13, 14, -1])
+TOKENS, OPENINGS = torch.tensor([9, 3, 4, 5]), torch.tensor([9, 13, 14, ~15])
 END = 2
 
 
@@ -96,7 +96,8 @@ def test_the_end_and_the_words_get_both_models_probabilities(posteriors):
     scorer = PrefixScorer(posteriors[:1])
     following, end = scorer.following(scorer.start(torch.tensor([0])), torch.tensor([0]))
     spoken = scores.log_softmax(-1)
-    for token, heard in ((13, following[0, 1]), (14, following[0, 2]), (END, end[0]), (7, FLOOR), (3, FLOOR)):
+    spoken[0, 5] = spoken[0, 15]  # a word of several pieces is as likely as the first of them
+    for token, heard in ((13, following[0, 1]), (14, following[0, 2]), (5, following[0, 3]), (END, end[0]), (7, FLOOR)):
         assert made[0, token].item() == pytest.approx(0.7 * spoken[0, token].item() + 0.3 * float(heard), abs=1e-4)
 
 
@@ -144,3 +145,13 @@ def test_a_sure_answer_that_ctc_did_not_hear_is_the_language_model_s_own(posteri
     later = language_model(1)
     assert torch.equal(refusal(torch.tensor([[7]]), later), later)
     assert processor([silent], forced=True)(torch.zeros(1, 0, dtype=torch.long), scores).argmax() != 7
+
+
+def test_a_sure_piece_of_a_word_that_ctc_heard_is_no_disagreement():
+    heard = torch.full((4, 4), -9.0)
+    heard[:, 0], heard[1, 3] = 0.0, 9.0
+    heard = heard.log_softmax(-1)
+    scores = torch.zeros(1, 16)
+    scores[0, 15] = 12.0
+    joint = processor([heard])
+    assert joint(torch.zeros(1, 0, dtype=torch.long), scores).argmax() == 5 and joint.used == [True]

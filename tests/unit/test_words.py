@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from video_salmonn.model.words import SHARPNESS, WordOutputs
+from video_salmonn.model.words import SHARPNESS, WordOutputs, openings_of, without_names
 
 
 @pytest.fixture
@@ -68,3 +68,40 @@ def test_a_reader_expects_the_words_weighted_by_how_likely_they_are(embeddings):
     torch.testing.assert_close(expected, by_hand)
     expected.sum().backward()
     assert outputs.grad.abs().sum() > 0 and embeddings.weight.grad is None
+
+
+def test_names_that_frame_after_frame_repeats_are_pauses_and_words_stay():
+    logs = torch.full((18, 5), -12.0)
+    logs[:, 0] = 0.0
+    logs[0::3, 0], logs[0::3, 1] = -2.0, 1.0  # what is seen, in every frame
+    logs[4, 2] = logs[8, 2] = logs[9, 3] = 5.0  # what is said
+    logs = logs.log_softmax(-1)
+    cleaned = without_names(logs, 3)
+    assert cleaned.exp().sum(-1).allclose(torch.ones(18))
+    assert cleaned[0::3, 1].max() == float("-inf") and cleaned[3, 0].exp() > 0.99
+    assert cleaned[1::3].equal(logs[1::3]) and cleaned.argmax(-1)[[4, 8, 9]].tolist() == [2, 2, 3]
+    assert without_names(logs[:9], 3).equal(logs[:9])
+
+
+class Tokenizer:
+    """Tokens of a byte-pair tokenizer: "a", "cat" and "s" stand alone, "hats" is "hat" and "s"."""
+
+    texts = ("Ġa", "a", "Ġcat", "cat", "s", "Ġhats", "hat")
+
+    def __call__(self, text, add_special_tokens=False):
+        known = {" a": [0], "a": [1], "cat": [3], "hats": [6, 4]}
+
+        class Found:
+            input_ids = known[text]
+
+        return Found
+
+    def convert_ids_to_tokens(self, ids):
+        return self.texts[ids] if isinstance(ids, int) else [self.texts[i] for i in ids]
+
+    def convert_tokens_to_string(self, tokens):
+        return "".join(tokens).replace("Ġ", " ")
+
+
+def test_an_answers_first_word_has_no_space_before_it():
+    assert openings_of(Tokenizer(), [0, 2, 4, 5]) == [1, 3, 4, ~6]

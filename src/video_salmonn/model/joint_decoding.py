@@ -138,8 +138,9 @@ class JointDecoding(LogitsProcessor):
     Args:
         posteriors: for each item log-probabilities ``(T_i, C)``, or None for an item that is not to be touched.
         tokens: ``(C,)``: token of each column.
-        openings: ``(C,)``: token by which an answer begins with the column's word (an answer's first word has no space
-            before it), -1 for none.
+        openings: ``(C,)``: token of the column's word at the beginning of an answer, where no space is before it; or
+            ``~piece`` where that takes several, of which ``piece`` is the first: such a word is begun with its own
+            token, which is as likely to the language model as the piece.
         ends: tokens that end an answer.
         weight: of CTC's part; the language model's is the rest.
         forced: do not ask whether the two agree.
@@ -164,10 +165,12 @@ class JointDecoding(LogitsProcessor):
         self.used = [place in there for place in range(self.items)]
         self.scorer = PrefixScorer([item for item in posteriors if item is not None and len(item)]) if there else None
         self._place = {place: index for index, place in enumerate(there)}
-        self._tokens = tokens.tolist()
-        self._openings = openings.tolist()
-        self._column = {token: column for column, token in enumerate(self._tokens) if column != BLANK}
-        self._opening = {token: column for column, token in enumerate(self._openings) if column != BLANK and token >= 0}
+        within, first = tokens[1:], openings[1:]  # of all columns but the blank's
+        self._tokens = tokens[1:]
+        self._openings = torch.where(first >= 0, first, within)
+        self._pieces = torch.where(first >= 0, first, ~first)
+        self._column = {token: column for column, token in enumerate(within.tolist(), 1)}
+        self._opening = {token: column for column, token in enumerate(self._openings.tolist(), 1)}
         self._known: dict[tuple[int, tuple[int, ...]], int] = {}
         self._states: Prefixes | None = None
 
@@ -191,6 +194,9 @@ class JointDecoding(LogitsProcessor):
             found = self.scorer.extend(found, items, torch.tensor(columns, device=items.device))
         return found
 
+    def _sum(self, spoken: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
+        return (1 - self.weight) * spoken + self.weight * heard.clamp(min=FLOOR)
+
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """New tokens ``(R, n)`` and the language model's scores ``(R, V)`` -> joint log-probabilities ``(R, V)``."""
         each = max(len(scores) // self.items, 1)
@@ -208,23 +214,26 @@ class JointDecoding(LogitsProcessor):
         places = torch.tensor(live, device=scores.device)
         spoken = scores[places].float().log_softmax(-1)
         heard = torch.full_like(spoken, FLOOR)
-        begun = torch.tensor([bool(prefixes[row]) for row in live], device=scores.device)
-        for first, tokens in ((True, self._openings), (False, self._tokens)):
-            mine = (begun != first).nonzero()[:, 0]
-            columns = [column for column, token in enumerate(tokens) if column != BLANK and token >= 0]
-            if len(mine) and columns:
-                index = torch.tensor([tokens[column] for column in columns], device=scores.device)
-                heard[mine[:, None], index] = following[mine.to(following.device)][:, columns].to(heard)
-        heard[:, self.ends] = end[:, None].to(heard)
-        heard = heard.clamp(min=FLOOR)
-        joint = (1 - self.weight) * spoken + self.weight * heard
-        if not self.forced:
-            best = spoken.argmax(-1, keepdim=True)
-            sure = spoken.gather(1, best)[:, 0].exp() > CERTAIN
-            differ = sure & (heard.gather(1, best)[:, 0] < UNHEARD) & ~begun
-            for row, other in zip(live, differ.tolist()):
-                self.used[row // each] &= not other
-            joint = torch.where(differ[:, None], spoken, joint)
+        words, ended = following[:, 1:].to(heard), end[:, None].to(heard)
+        if prefixes[live[0]]:  # all rows are as long
+            heard[:, self._tokens.to(heard.device)] = words
+            heard[:, self.ends] = ended
+            joint = self._sum(spoken, heard)
+        else:
+            openings, pieces = self._openings.to(heard.device), self._pieces.to(heard.device)
+            heard[:, openings] = words
+            heard[:, self.ends] = ended
+            same = spoken.clone()
+            same[:, openings] = spoken[:, pieces]
+            joint = self._sum(same, heard)
+            if not self.forced:
+                best = spoken.argmax(-1, keepdim=True)
+                begun = heard.scatter_reduce(1, pieces.expand_as(words), words, "amax")  # by words that begin so
+                sure = spoken.gather(1, best)[:, 0].exp() > CERTAIN
+                differ = sure & (begun.gather(1, best)[:, 0] < UNHEARD)
+                for row, other in zip(live, differ.tolist()):
+                    self.used[row // each] &= not other
+                joint = torch.where(differ[:, None], spoken, joint)
         result = scores.clone()
         result[places] = joint.to(scores)
         return result

@@ -41,7 +41,7 @@ from video_salmonn.model.inputs import MediaFeatures, MediaInputs
 from video_salmonn.model.joint_decoding import JointDecoding
 from video_salmonn.model.repeats import RepeatGuard
 from video_salmonn.model.tower import MediaTower
-from video_salmonn.model.words import WordOutputs
+from video_salmonn.model.words import WordOutputs, without_names
 from video_salmonn.wording import counted
 
 
@@ -513,9 +513,10 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         places = input_ids == self.config.media_token_id
         if attention_mask is not None and attention_mask.shape == input_ids.shape:
             places &= attention_mask.bool()
+        per_frame = self.connector.config.tokens_for(1)
         own = outputs.split(places.sum(1).tolist())
         posteriors = [
-            self.words.log_posteriors(part[None])[0] if asked and len(part) else None
+            without_names(self.words.log_posteriors(part[None])[0], per_frame) if asked and len(part) else None
             for part, asked in zip(own, wanted)
         ]
         if all(item is None for item in posteriors):

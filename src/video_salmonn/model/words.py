@@ -20,6 +20,40 @@ SHARPNESS = 16.0
 """What cosines are multiplied by. With 10,000 tokens a word of probability 0.9 then has a cosine of about 0.7."""
 BLANK = 0
 """Column of the blank."""
+SEEN, HEARD = 0, 1
+"""Which output of a frame names the picture, and which the sound."""
+NAMED = 0.2
+"""Probability from which on an output says a name, and share of the frames in which it has to."""
+
+
+def without_names(logs: torch.Tensor, per_frame: int) -> torch.Tensor:
+    """Log-probabilities in which names of what is seen and heard count as pauses, as they did in training.
+
+    A name is said by the same output of many frames (a name of several tokens by turns), which speech does not do: a
+    word said in a fifth of all frames, and at least two, and a third as likely at the places where nothing is named.
+
+    Args:
+        logs: ``(L, C)``, frame after frame, blank in column 0.
+        per_frame: outputs of a frame.
+
+    Returns:
+        ``(L, C)``.
+    """
+    if len(logs) < 4 * per_frame or per_frame <= max(SEEN, HEARD) + 1:
+        return logs
+    chances = logs.exp()
+    elsewhere = torch.cat([chances[place::per_frame] for place in range(max(SEEN, HEARD) + 1, per_frame)]).mean(0)
+    result = logs.clone()
+    for place in (SEEN, HEARD):
+        there = chances[place::per_frame]
+        often = (there > NAMED).sum(0) >= max(2.0, NAMED * len(there))
+        names = often & (there.mean(0) > 3 * elsewhere)
+        names[BLANK] = False
+        if names.any():
+            rows = result[place::per_frame]
+            rows[:, BLANK] = torch.logaddexp(rows[:, BLANK], rows[:, names].logsumexp(-1))
+            rows[:, names] = float("-inf")
+    return result
 
 
 def full(weight: torch.Tensor) -> torch.Tensor:
@@ -29,16 +63,23 @@ def full(weight: torch.Tensor) -> torch.Tensor:
 
 
 def openings_of(tokenizer: Any, columns: Sequence[int]) -> list[int]:
-    """The tokens that begin an answer with the words of columns: those without the space before; -1 where none is.
+    """How an answer begins with the words of columns, since its first word has no space before it.
 
     Args:
         tokenizer: of the language model.
         columns: tokens of words as they stand within a sentence.
+
+    Returns:
+        for each column the token of its word without the space, or ``~piece`` where that takes several tokens, of which
+        ``piece`` is the first ("illustration" is "ill", "ust", "ration").
     """
     space = tokenizer.convert_ids_to_tokens(tokenizer(" a", add_special_tokens=False).input_ids[0])[:1]
-    vocabulary = tokenizer.get_vocab()
-    texts = tokenizer.convert_ids_to_tokens(list(columns))
-    return [vocabulary.get(text[1:], -1) if text.startswith(space) else token for text, token in zip(texts, columns)]
+    found = []
+    for token, text in zip(columns, tokenizer.convert_ids_to_tokens(list(columns))):
+        bare = tokenizer.convert_tokens_to_string([text]).lstrip() if text.startswith(space) else ""
+        ids = tokenizer(bare, add_special_tokens=False).input_ids if bare else [token]
+        found.append(ids[0] if len(ids) == 1 else ~ids[0])
+    return found
 
 
 class WordOutputs(nn.Module):
@@ -48,8 +89,8 @@ class WordOutputs(nn.Module):
         columns: token of each column, the blank's first; or how many there are, to be filled by ``load_state_dict``.
         embeddings: the language model's, as a module (read anew when its weights change; not a part of this module) or
             as its weights ``(vocabulary, D)``.
-        openings: token by which an answer begins with each column's word (:func:`openings_of`), -1 for none; the
-            columns' own tokens where not given.
+        openings: how an answer begins with each column's word (:func:`openings_of`); the columns' own tokens where not
+            given.
 
     Attributes:
         columns, openings: ``(C,)`` int64, saved with a model.

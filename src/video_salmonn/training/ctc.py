@@ -19,10 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from video_salmonn.model.words import PAUSE, WordOutputs
+from video_salmonn.model.words import HEARD, PAUSE, SEEN, WordOutputs
 
-SEEN, HEARD = 0, 1
-"""Which output of a frame names the picture, and which the sound."""
 NAME_WEIGHT = 0.3
 """Of an output that is to name something, beside the CTC loss of a spoken token."""
 LENGTH_WEIGHT = 0.1
