@@ -155,3 +155,12 @@ def test_a_sure_piece_of_a_word_that_ctc_heard_is_no_disagreement():
     scores[0, 15] = 12.0
     joint = processor([heard])
     assert joint(torch.zeros(1, 0, dtype=torch.long), scores).argmax() == 5 and joint.used == [True]
+
+
+def test_where_ctc_hears_no_words_the_language_model_answers_also_unsure():
+    silent = torch.full((4, 4), -20.0)
+    silent[:, 0] = 0.0
+    scores = language_model(1)
+    joint = processor([silent.log_softmax(-1)])
+    assert torch.allclose(joint(torch.zeros(1, 0, dtype=torch.long), scores), scores.log_softmax(-1), atol=1e-6)
+    assert joint.used == [False]

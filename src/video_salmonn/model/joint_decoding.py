@@ -24,6 +24,8 @@ FLOOR = -12.0
 """Log-probability that CTC gives a token outside its vocabulary, and the least it gives any other."""
 CERTAIN = 0.5
 """Probability of the language model's first token from which on it overrules CTC (see :class:`JointDecoding`)."""
+SILENT = 0.5
+"""CTC's probability that nothing is said from which on there is nothing to decode jointly."""
 UNHEARD = -8.0
 """CTC's log-probability of that token below which the two disagree."""
 NEVER = float("-inf")
@@ -132,8 +134,8 @@ def _accumulate(arriving: torch.Tensor, staying: torch.Tensor) -> torch.Tensor:
 class JointDecoding(LogitsProcessor):
     """Adds CTC's log-probabilities of every next token to the language model's, under beams and in batches.
 
-    An item is left to the language model alone where it has no outputs, and, unless ``forced``, where the two disagree
-    from the start: the language model is sure of a first token which CTC did not hear ("Nobody speaks." about a dog).
+    An item is left to the language model alone where it has no outputs, and, unless ``forced``, where CTC hears no
+    words, or where the two disagree from the start: the language model is sure of a token which CTC did not hear.
 
     Args:
         posteriors: for each item log-probabilities ``(T_i, C)``, or None for an item that is not to be touched.
@@ -231,6 +233,7 @@ class JointDecoding(LogitsProcessor):
                 begun = heard.scatter_reduce(1, pieces.expand_as(words), words, "amax")  # by words that begin so
                 sure = spoken.gather(1, best)[:, 0].exp() > CERTAIN
                 differ = sure & (begun.gather(1, best)[:, 0] < UNHEARD)
+                differ |= ended[:, 0].exp() > SILENT
                 for row, other in zip(live, differ.tolist()):
                     self.used[row // each] &= not other
                 joint = torch.where(differ[:, None], spoken, joint)
