@@ -220,7 +220,7 @@ def test_onnx_fails(tmp_path):
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], strides=[2, 2])
     value = [onnx.helper.make_tensor_value_info(name, 1, None) for name in "xy"]
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", value[:1], value[1:], [weight])), path)
-    with pytest.raises(CheckpointError, match="1 convolutions, YAMNet has 27"):
+    with pytest.raises(CheckpointError, match="1 convolution, YAMNet has 27"):
         yamnet_state_dict(path)
     archive = tmp_path / "net.onnx.zip"
     archive.write_bytes(b"PK not a zip")

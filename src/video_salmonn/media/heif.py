@@ -19,6 +19,7 @@ from PIL import Image
 
 from video_salmonn.errors import LimitError, MediaError
 from video_salmonn.media.limits import Limits
+from video_salmonn.media.opening import open_container
 from video_salmonn.media.source import Opened
 
 REMEDY = "Save it as JPEG or PNG first, for instance by exporting or sharing it from the phone's gallery."
@@ -161,8 +162,6 @@ class _Picture:
 
     def _decoded(self, numbers: list[int]) -> dict[int, np.ndarray]:
         """The first frame of each coded item."""
-        from video_salmonn.media.container import open_container
-
         found: dict[int, np.ndarray] = {}
         container = open_container(self._opened, self._limits)
         try:

@@ -12,7 +12,7 @@ from bad_inputs import CASES, DOCS, table
 
 from video_salmonn import errors
 from video_salmonn.media import load_clip, probe
-from video_salmonn.media.container import FORMATS
+from video_salmonn.media.opening import FORMATS
 from video_salmonn.media.source import source_name
 
 
