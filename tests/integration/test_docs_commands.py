@@ -80,6 +80,25 @@ def test_make_targets_in_the_docs_exist():
     assert {(page, name) for page, name in named if name not in targets} == set()
 
 
+def test_scripts_in_the_docs_exist_and_have_the_options_they_are_given():
+    wrong = []
+    for block in every_block():
+        for line in re.sub(r"\\\n\s*", " ", block.text).splitlines() if block.language in SHELL else ():
+            for script, rest in re.findall(r"\bpython3? ((?:benchmarks|examples|tests)/[\w/]+\.py)([^;|&]*)", line):
+                source = (ROOT / script).read_text("utf-8") if (ROOT / script).is_file() else ""
+                options = re.findall(r"(?<=\s)--[a-z][a-z-]*", rest.split("#")[0])
+                # options that several benchmarks share are declared in benchmarks/common modules
+                shared = "".join(file.read_text("utf-8") for file in (ROOT / script).parent.glob("*.py"))
+                wrong += [f"{block.where}: {script}"] if not source else []
+                wrong += [f"{block.where}: {script} {name}" for name in options if name not in source + shared]
+    for page in pages():
+        for name in re.findall(
+            r"`((?:benchmarks|tests|examples|recipes|src)/[\w./-]+\.(?:py|yaml))`", (ROOT / page).read_text("utf-8")
+        ):
+            wrong += [f"{page}: {name}"] if not (ROOT / name).is_file() else []
+    assert wrong == []
+
+
 def test_quick_commands_of_the_pages_run_as_typed(root):
     ran = []
     for page in [*RUN, "docs/media.md", "docs/index.md"]:
