@@ -67,10 +67,10 @@ def floats(frame: Any) -> np.ndarray:
     array = planes[0] if len(planes) == 1 else np.concatenate(planes)
     if full == 1.0:
         return np.array(array, dtype=np.float32, order="C")
-    scaled = np.array(array, dtype=np.float32 if array.itemsize < 4 else np.float64, order="C")
+    scaled: np.ndarray[Any, Any] = np.array(array, dtype="f4" if array.itemsize < 4 else "f8", order="C")
     if zero:
-        scaled -= zero
-    scaled *= 1 / full
+        np.subtract(scaled, zero, out=scaled)
+    np.multiply(scaled, 1 / full, out=scaled)
     return scaled.astype(np.float32, copy=False)
 
 
