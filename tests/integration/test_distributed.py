@@ -29,6 +29,9 @@ def command(out: Path, cache: Path, processes: int, steps: int, *extra: str) -> 
         "optim.min_rate=1.0",
         "log_every=1",
         "save_every=10",
+        "validate_every=0",
+        "data.validation=examples/grid/held_out.jsonl",
+        "data.validation_swapped=false",
     ]
     sets = [part for change in changes for part in ("--set", change)]
     launch = [sys.executable]

@@ -34,6 +34,7 @@ def command(
     out = Path(loaded.output)
     if not (resume or dry_run) and (out / "metrics.jsonl").exists():
         raise ConfigError(f"{out} already holds a run", remedy="give --resume, or another --set output=FOLDER")
+    from video_salmonn.training.conclusion import conclusion, remarks, shown
     from video_salmonn.training.stage import build_trainer
 
     trainer = build_trainer(loaded)
@@ -74,10 +75,15 @@ def command(
             "stopped": trainer.stop,
             "rules": dict(trainer.rules),
             "broken": trainer.broken,
+            "validation": trainer.validated,
+            "samples": shown(trainer.samples),
+            "remarks": remarks(trainer.samples),
         }
         if as_json:
             emit_json(summary)
         else:
+            for line in conclusion(trainer.validated, trainer.samples):
+                stdout.print(line, markup=False, soft_wrap=True)
             stdout.print(f"step {trainer.step}; checkpoints in {trainer.out / 'checkpoints'}", markup=False)
 
 

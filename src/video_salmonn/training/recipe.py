@@ -28,6 +28,8 @@ class DataRecipe:
         on_broken: ``skip`` (counted and named) or ``raise`` where an item's media cannot be used.
         validation_items: at most so many items are validated on.
         validation_samples: answers generated and kept with each validation.
+        validation_swapped: ask these questions about other items' media as well: a model that uses its media is then
+            seldom right (``validation_swapped`` of the metrics).
         workers: threads that decode and encode the next step's items ahead; 0 for none.
         augment: vary the features of training items, as the warm-up does: pace and place of the sound, stretches and
             bands of it hidden, visual tokens hidden. Moving pictures keep their own pace, so their sound does too.
@@ -41,6 +43,7 @@ class DataRecipe:
     on_broken: str = "skip"
     validation_items: int = 64
     validation_samples: int = 4
+    validation_swapped: bool = False
     workers: int = 1
     augment: bool = False
 

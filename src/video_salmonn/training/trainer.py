@@ -42,6 +42,7 @@ from video_salmonn.training.optimisation import parameter_groups, rate_share, se
 from video_salmonn.training.precision import avoid_cudnn_attention, settle
 from video_salmonn.training.processes import build_accelerator, dropout_seed
 from video_salmonn.training.recipe import Recipe
+from video_salmonn.training.rehearsal import rehearse
 from video_salmonn.training.validation import validate
 
 Report = Callable[[dict[str, Any]], None]
@@ -121,6 +122,10 @@ class Trainer:
         self.waited = 0.0
         self.asked = False
         """This process was told to stop."""
+        self.validated: dict[str, Any] = {}
+        """Scores of the last validation."""
+        self.samples: list[dict[str, Any]] = []
+        """Its answers."""
         self.notes: list[str] = []
         """What is not as it was when the run that goes on was begun."""
         self.stop = False
@@ -182,7 +187,7 @@ class Trainer:
         for number in range(rounds):
             last = number == rounds - 1
             ghost = number >= len(micro)  # another process has more: join its collectives without adding anything
-            part = (micro[-1] if micro else [self._any_row()]) if ghost else micro[number]
+            part = (micro[-1] if micro else [self.any_row()]) if ghost else micro[number]
             batch = collate(part, self.processor, accelerator.device, torch.float32)
             if self.sharded:
                 sharding.sync_gradients(self.model, last)
@@ -226,7 +231,7 @@ class Trainer:
         count = len(self.plain.connector.config.levels)
         return (rng.randrange(count),) if count > 1 and rng.random() < self.recipe.level_dropout else ()
 
-    def _any_row(self) -> Prepared:
+    def any_row(self) -> Prepared:
         """Some usable example, for a process that has none of its own in a step."""
         row = self.loader.any_row()
         if row is None:
@@ -317,6 +322,7 @@ class Trainer:
                 world,
                 (lambda own: own) if alike else gather_object,
             )
+        self.validated, self.samples = scores, samples
         if self.logbook is not None:
             line = {"step": self.step, **scores}
             self.logbook.metrics(line)
@@ -385,31 +391,7 @@ class Trainer:
 
     def dry_run(self) -> dict[str, Any]:
         """What would happen: parts that train, memory, steps; and one batch, loaded and run."""
-        loaded = self.loader.load(0, more=False)
-        rows = loaded.rows or [self._any_row()]
-        batch = collate(rows[: self.recipe.micro_batch], self.processor, self.accelerator.device, torch.float32)
-        with torch.no_grad():
-            summed, diverse, _ = self.losses(batch)
-        divided = diversity_counts(batch.with_media, self.plain.connector.config, self.recipe.diversity_form)
-        trained = sum(self.trains.values())
-        weights = sum(p.numel() * p.element_size() for p in self.plain.parameters())
-        return {
-            "items": len(self.maker.items),
-            "epochs": round(self.recipe.max_steps * self.recipe.batch_size / len(self.maker.items), 2),
-            "steps": self.recipe.max_steps,
-            "trainable": self.trains,
-            "frozen": sum(p.numel() for p in self.plain.parameters()) - trained,
-            "bytes": {"weights": weights, "gradients": trained * 4, "optimizer": trained * 8},
-            "first_batch": {
-                "items": batch.ids,
-                "tokens": list(batch.input_ids.shape),
-                "loss": float(summed) / max(1, int((batch.labels != IGNORED).sum())),
-                "diversity_loss": float((diverse.cpu() / torch.tensor(divided).clamp(min=1)).sum()),
-            },
-            "broken": loaded.broken,
-            "notes": self.maker.notes,
-            "disk_free": checkpointing.disk_free(self.out),
-        }
+        return rehearse(self)
 
 
 def _first(reasons: dict[str, str], count: int = 3) -> str:

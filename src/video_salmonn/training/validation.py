@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,11 +14,11 @@ from video_salmonn.errors import ContextError, EvaluationError, MediaError, Miss
 from video_salmonn.metrics.text import normalise_answer
 from video_salmonn.metrics.wer import wer
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.model.processing import VideoSalmonnProcessor, question_of
 from video_salmonn.model.prompt import IGNORED
 from video_salmonn.training.answering import generate_answers
 from video_salmonn.training.batching import Prepared, collate, prepare
-from video_salmonn.training.examples import ExampleMaker
+from video_salmonn.training.examples import Example, ExampleMaker
 from video_salmonn.training.recipe import Recipe
 
 SPEECH_TASKS = ("transcribe", "asr", "avsr")
@@ -33,13 +33,17 @@ def score(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``validation_exact``, the share of answers that equal the reference but for case, punctuation and articles;
-        ``validation_wer`` over the speech tasks, where there are any and the ``eval`` extra is installed; ``tasks``:
-        for each task ``n``, ``exact`` and, for speech, ``wer``.
+        ``validation_swapped``, the same of answers to these questions about other items' media; ``validation_wer`` over
+        the speech tasks, where there are any and the ``eval`` extra is installed; ``tasks``: for each task ``n``,
+        ``exact`` and, for speech, ``wer``.
     """
     by_task: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for sample in samples:
         by_task[sample["task"]].append(sample)
     scores: dict[str, Any] = {"validation_exact": _exact(samples)} if samples else {}
+    handed = [{**sample, "answer": sample["swapped_answer"]} for sample in samples if "swapped_answer" in sample]
+    if handed:
+        scores["validation_swapped"] = _exact(handed)
     speech = [sample for sample in samples if sample["task"].startswith(SPEECH_TASKS)]
     overall = _wer(speech)
     if overall is not None:
@@ -118,14 +122,20 @@ def validate(
     shares: list[Share] = gather([own])
     usable = sorted(number for share in shares for number in share.usable)
     stride = max(1, len(usable) // max(1, recipe.data.validation_samples))
+    asked = [number for number in usable[::stride][: recipe.data.validation_samples] if number in rows]
+    swaps: dict[int, Example] = {}
+    if recipe.data.validation_swapped:
+        swaps = {n: found for n in asked if (found := swapped(maker, rows[n].example, n, usable)) is not None}
+    own_answers = _answers(model, processor, {n: rows[n].example for n in asked}, recipe.micro_batch)
+    swapped_answers = _answers(model, processor, swaps, recipe.micro_batch)
     answered: list[tuple[int, dict[str, Any]]] = []
-    for number in usable[::stride][: recipe.data.validation_samples]:
-        if number in rows:
-            example = rows[number].example
-            (answer,) = generate_answers(model, processor, [example])
-            reference = example.conversation[-1]["content"]
-            sample = {"id": example.id, "task": example.task, "answer": answer, "reference": reference}
-            answered.append((number, sample))
+    for number in asked:
+        example = rows[number].example
+        sample = {"id": example.id, "task": example.task, "question": question_of(example.conversation)}
+        sample |= {"answer": own_answers[number], "reference": example.conversation[-1]["content"]}
+        if number in swapped_answers:
+            sample["swapped_answer"] = swapped_answers[number]
+        answered.append((number, sample))
     samples = [sample for _, sample in sorted(gather(answered), key=lambda entry: entry[0])]
     model.train(was_training)
     if not usable:
@@ -136,6 +146,39 @@ def validate(
     if skipped:
         scores["validation_skipped"] = skipped
     return scores | score(samples), samples
+
+
+def _answers(
+    model: VideoSalmonnForConditionalGeneration,
+    processor: VideoSalmonnProcessor,
+    examples: Mapping[int, Example],
+    together: int,
+) -> dict[int, str]:
+    """Answers by the examples' numbers, so many at once."""
+    found: dict[int, str] = {}
+    numbers = list(examples)
+    for start in range(0, len(numbers), together):
+        part = numbers[start : start + together]
+        found |= dict(zip(part, generate_answers(model, processor, [examples[number] for number in part])))
+    return found
+
+
+def swapped(maker: ExampleMaker, example: Example, number: int, usable: Sequence[int]) -> Example | None:
+    """An item with the media of the next one that has others, one with another answer to the same question before any
+    other; None where there is none, or no media."""
+    items = maker.items
+    item = items[number]
+    if example.features is None:
+        return None
+    following = sorted(usable, key=lambda other: (other <= number, other))
+    others = [other for other in following if items[other].media and items[other].media != item.media]
+    telling = [o for o in others if items[o].task == item.task and items[o].answer != item.answer]
+    for other in [*telling, *others][:8]:
+        try:
+            return replace(example, features=maker.plain(other).features)
+        except MediaError:
+            continue
+    return None
 
 
 def _count(maker: ExampleMaker, recipe: Recipe) -> int:
