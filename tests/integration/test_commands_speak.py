@@ -388,3 +388,16 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else():
         out, shown = on_a_terminal(*ask, more, kind=kind)
         assert "loading the model tiny" in shown and "looking" in shown and "loading" not in out
         assert more != "--json" or json.loads(out)["model"] == "tiny"
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**64)])
+def test_a_seed_out_of_range_is_one_error_everywhere(tmp_path, seed):
+    for command in (
+        ["eval", "score", "--task", "avssd", "--predictions", FLOWER],
+        ["warmup", "--manifests", tmp_path, "--features", tmp_path, "--out", tmp_path],
+        ["data", "build-embedded", "--source", tmp_path, "--out", tmp_path],
+    ):
+        assert "seed" in json_error(run(*command, f"--seed={seed}", "--json"))["message"]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: tiny\ndata:\n  train: [a.jsonl]\n")
+    assert "seed" in run("train", recipe, "--set", f"seed={seed}").stderr

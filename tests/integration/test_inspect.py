@@ -370,7 +370,7 @@ def test_name_that_is_no_unicode(tmp_path):
     [
         (["nowhere.mp4", "--out", "page.html"], "nowhere.mp4"),
         ([GRID, "--out", "page.pdf"], "end its name in .html or .png"),
-        ([GRID, "--out", "no/such/folder/page.html"], "no/such/folder"),
+        ([GRID, "--out", "copy.png/page.html"], "not a folder"),
         ([GRID, "--out", "page.html", "--start", "99"], "start=99"),
         ([GRID, "--out", "page.html", "--no-audio", "--no-video"], "nothing to look at"),
         ([GRID, "--out", "page.html", "--question", " "], "question is empty"),

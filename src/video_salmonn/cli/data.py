@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError, ManifestError
 from video_salmonn.wording import counted
@@ -25,7 +26,7 @@ _JSON = typer.Option(False, "--json", help="Print one JSON value.")
 def build_embedded(
     source: Path = _SOURCE,
     out: Path = _OUT,
-    seed: int = typer.Option(0, "--seed", help="Decides every choice."),
+    seed: int = typer.Option(0, "--seed", min=0, max=2**63 - 1, help="Decides every choice."),
     scale: float = typer.Option(1.0, "--scale", help="Multiplies the number of composed items."),
     wordnet: Path | None = typer.Option(
         None, "--wordnet", help="WordNet's folder: sentences that widen the vocabulary (Debian: wordnet-base)."
@@ -173,6 +174,7 @@ def encode_embedded(
             stderr.print(f"{done} / {total}, {time.monotonic() - began:.0f} s", soft_wrap=True)
 
     items = (item for name in split for item in read_manifest(manifests / f"{name}.jsonl"))
+    device = shared.choose_device(device)
     wanted = jobs(item for item in items if item.task.startswith(task))
     dtype = torch.bfloat16 if fast else torch.float32
     counts = encode(wanted, manifests, out, dtype=dtype, device=device, workers=workers, progress=progress)

@@ -38,7 +38,7 @@ _JUDGE = typer.Option(None, "--judge-url", help="OpenAI-compatible endpoint (up 
 _JUDGE_MODEL = typer.Option(None, "--judge-model", help="Name of the judge there.")
 _JUDGE_KEY = "VIDEO_SALMONN_JUDGE_KEY"
 _RESAMPLES = typer.Option(1000, "--resamples", min=1, help="Bootstrap resamples of the 95 % intervals.")
-_SEED = typer.Option(0, "--seed", help="Seed of the bootstrap and of shuffled media.")
+_SEED = typer.Option(0, "--seed", min=0, max=2**63 - 1, help="Seed of the bootstrap and of shuffled media.")
 
 
 @save.callback(invoke_without_command=True)
@@ -160,7 +160,7 @@ def check_save(
 def build_mini(
     source: Path = typer.Option(..., "--source", help="Folder of open media with manifests."),
     out: Path = typer.Option(..., "--out", help="New folder for SAVE-mini."),
-    seed: int = typer.Option(0, "--seed", help="Decides every choice."),
+    seed: int = typer.Option(0, "--seed", min=0, max=2**63 - 1, help="Decides every choice."),
     tasks: str = _TASKS,
     most: int | None = typer.Option(None, "--most", min=1, help="At most so many items of each sort, for quick tests."),
     redistributable: bool = typer.Option(

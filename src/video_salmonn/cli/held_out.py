@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError
 from video_salmonn.files import write_json, write_text
@@ -47,6 +48,7 @@ def held_out(
     from video_salmonn.training.checkpointing import load_trained
 
     wanted = choose(groups)
+    device = shared.choose_device(device)
     kind = parse_dtype(dtype) or torch.float32
     if not (manifests / f"{split}.jsonl").is_file():
         there = sorted(file.stem for file in manifests.glob("*.jsonl"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
 from video_salmonn.errors import ConfigError
 
@@ -52,7 +53,7 @@ def command(
         0.0, "--level-dropout", min=0.0, max=0.9, help="Share of steps with one level, drawn, set to zero."
     ),
     validate_every: int = typer.Option(200, "--validate-every"),
-    seed: int = typer.Option(0, "--seed"),
+    seed: int = typer.Option(0, "--seed", min=0, max=2**63 - 1),
     device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),
     threads: int = typer.Option(0, "--threads", help="Of torch on the CPU; 0 leaves its default."),
     pack: Path = typer.Option(None, "--pack", help="Train nothing, write OUT's weights small into this file."),
@@ -97,7 +98,7 @@ def command(
             start=start,
             speech_only=speech_only,
             changes=_changes(connector),
-            device=device,
+            device=shared.choose_device(device),
             report=report,
         )
     if as_json:

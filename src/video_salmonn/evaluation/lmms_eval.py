@@ -74,11 +74,12 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         from video_salmonn.evaluation.shards import Shards
         from video_salmonn.inference.engine import VideoSalmonn
         from video_salmonn.inference.options import whole
+        from video_salmonn.model.placement import checked_device
 
         shards = Shards.from_environment(device or "auto")
         self._rank, self._world_size = shards.rank, shards.count
         chosen = device or (f"cuda:{shards.local}" if torch.cuda.is_available() else "cpu")
-        self._device = torch.device(chosen)
+        self._device = checked_device(chosen)
         self.engine = VideoSalmonn.load(pretrained, device=self._device, dtype=dtype, profile=profile)
         self.long = long
         beams = int(num_beams) if isinstance(num_beams, str) and num_beams.isdigit() else num_beams

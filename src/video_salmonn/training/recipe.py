@@ -148,6 +148,7 @@ class Recipe:
         rules = (
             (bool(self.data.train), "data.train", "is empty: give at least one manifest"),
             (self.max_steps > 0, "max_steps", "must be at least 1"),
+            (0 <= self.seed < 2**63, "seed", "must be at least 0 and less than 2**63"),
             (self.batch_size > 0, "batch_size", "must be at least 1"),
             (0 < self.micro_batch <= self.batch_size, "micro_batch", "must be between 1 and batch_size"),
             (
