@@ -93,7 +93,7 @@ TOOLS_VENV ?= .venv-tools
 constraints:
 	@test -x $(TOOLS_VENV)/bin/python || $(PYTHON) -m venv $(TOOLS_VENV)
 	$(TOOLS_VENV)/bin/python -m pip install -q --disable-pip-version-check --upgrade uv
-	printf '%s\n' "$(firstword $(subst +, ,$(TORCH)))" hatchling | $(TOOLS_VENV)/bin/uv pip compile - pyproject.toml --extra dev --extra fuzz \
+	printf '%s\n' "$(firstword $(subst +, ,$(TORCH)))" hatchling | $(TOOLS_VENV)/bin/uv pip compile - pyproject.toml --all-extras \
 	  --universal --python-version 3.11 --upgrade --no-annotate --custom-compile-command "make constraints" -q -o $(CONSTRAINTS)
 
 # lmms-eval as docs/evaluation.md says: its pinned requirements conflict with this package's.
