@@ -134,7 +134,7 @@ def answer_text(
     if as_json:
         emit_json({"prompts": count, "answers": len(pairs), "out": str(further / TEXT)})
     else:
-        stdout.print(f"{len(pairs)} answers in {further / TEXT}", markup=False, soft_wrap=True)
+        stdout.print(f"{counted(len(pairs), 'answer')} in {further / TEXT}", markup=False, soft_wrap=True)
 
 
 @command.command("encode-embedded")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from video_salmonn.metrics.text import normalise_answer
+from video_salmonn.wording import counted
 
 SHOWN = 3
 
@@ -30,10 +31,10 @@ def conclusion(scores: Mapping[str, Any], samples: Sequence[dict[str, Any]]) -> 
     """
     if not scores:
         return ["not validated: no figures, no answers (set validate_every and data.validation)"]
-    line = f"validation: loss {scores['validation_loss']:.3f} on {scores['validation_items']} items"
+    line = f"validation: loss {scores['validation_loss']:.3f} on {counted(scores['validation_items'], 'item')}"
     if samples:
         right = round(scores["validation_exact"] * len(samples))
-        line += f"; {right} of {len(samples)} answers right ({scores['validation_exact']:.0%})"
+        line += f"; {right} of {counted(len(samples), 'answer')} right ({scores['validation_exact']:.0%})"
     if "validation_swapped" in scores:
         line += f", {scores['validation_swapped']:.0%} with the media of other items"
     lines = [line]
