@@ -189,7 +189,7 @@ def jobs(items: Iterable[Item]) -> Iterator[Job]:
     seen: set[str] = set()
     for item in items:
         wanted: list[Job] = []
-        if "audio" in item.media:
+        if item.media.get("audio") is not None:  # None: a video whose own sound is not wanted
             wanted.append(Job("sound", item.media["audio"]))
         for stream in ("image", "video"):
             value = item.media.get(stream)
