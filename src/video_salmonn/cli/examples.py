@@ -31,6 +31,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "data convert": ("data convert examples/formats/released.json --format released --out runs/released.jsonl",),
     "data prepare": ("data prepare librispeech LibriSpeech --split train-clean --out runs/librispeech.jsonl",),
     "data prepare-further": ("data prepare-further --clones CLONES --source DATA --out FURTHER",),
+    "data name-further": ("data name-further --source DATA --further FURTHER",),
+    "data answer-text": ("data answer-text --further FURTHER --prompts 200",),
     "data pack": ("data pack recipes/tiny.yaml --out runs/pack",),
     "train": (
         "train recipes/tiny.yaml",
