@@ -27,7 +27,7 @@ def engine():
     config = tiny()
     config.media["trained_seconds"] = 4.0
     model, processor = build_tiny(config=config)
-    model.set_words([6, *range(40, 110)])
+    model.set_words([6, *range(7, 384)])
     model.generation_config.joint_ctc = "auto"
     return VideoSalmonn(model, processor)
 

@@ -133,7 +133,7 @@ def test_finished_rows_are_left_alone(posteriors):
     assert torch.equal(made[0], scores[0]) and not torch.equal(made[1], scores[1])
 
 
-def test_a_sure_answer_that_ctc_did_not_hear_is_the_language_model_s_own(posteriors):
+def test_an_answer_that_ctc_did_not_hear_is_the_language_model_s_own(posteriors):
     silent = torch.full((4, 4), -20.0)
     silent[:, 0] = 0.0
     silent = silent.log_softmax(-1)
