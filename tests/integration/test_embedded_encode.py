@@ -45,8 +45,10 @@ def test_what_is_half_there_is_made_again(stores, jobs, tmp_path):
     key = next(name.split(".")[0] for name in whole._where if name.endswith(".speech"))
     with FeatureWriter(tmp_path) as writer:
         writer.put({f"{key}.speech": whole[f"{key}.speech"]})
-    found = encode([job for job in jobs if job.kind == "sound"], ROOT, tmp_path)
+    heard: list[float] = []
+    found = encode([job for job in jobs if job.kind == "sound"], ROOT, tmp_path, heard=heard.append)
     assert found == {"done": 2, "already": 0, "failed": 0}
+    assert 4 < sum(heard) < 8, "seconds of sound that were encoded"
     assert f"{key}.audio" in FeatureStore(tmp_path)
 
 

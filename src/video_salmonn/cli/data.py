@@ -177,11 +177,18 @@ def encode_embedded(
     device = shared.choose_device(device)
     wanted = jobs(item for item in items if item.task.startswith(task))
     dtype = torch.bfloat16 if fast else torch.float32
-    counts = encode(wanted, manifests, out, dtype=dtype, device=device, workers=workers, progress=progress)
+    sound: list[float] = []
+    counts = encode(
+        wanted, manifests, out, dtype=dtype, device=device, workers=workers, progress=progress, heard=sound.append
+    )
+    hours, spent = sum(sound) / 3600, time.monotonic() - began
+    pace = round(spent / hours, 1) if hours else None
     if as_json:
-        emit_json(counts)
+        emit_json(counts | {"hours": round(hours, 3), "seconds_per_hour": pace})
     else:
         stdout.print(f"{counts['done']} encoded, {counts['already']} were there, {counts['failed']} failed")
+        if pace is not None:
+            stdout.print(f"{hours:.2f} h of sound, {pace:.0f} s for an hour of it")
     if counts["failed"]:
         raise typer.Exit(1)
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from video_salmonn.checkpoints.embedded import load_efficientnet, load_whisper_encoder, load_yamnet
 from video_salmonn.data.embedded.keys import key_name, write_keys
 from video_salmonn.data.embedded.recipes import Recipe, recipe_key
-from video_salmonn.data.embedded.render import read_frames, render_sound
+from video_salmonn.data.embedded.render import RATE, read_frames, render_sound
 from video_salmonn.data.feature_batch import STEPS_PER_FRAME
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.encoders.chunking import cut
@@ -109,6 +109,7 @@ def encode(
     device: torch.device | str = "cpu",
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    heard: Callable[[float], None] | None = None,
 ) -> dict[str, int]:
     """Encode what the store lacks.
 
@@ -121,6 +122,7 @@ def encode(
         device: where the encoders run; a GPU takes 32 jobs at once.
         workers: processes that decode, speak and mix; 0 does it here, between the encoders' turns.
         progress: called with (done, all) after each round of jobs.
+        heard: called with the seconds of sound that a round encoded.
 
     Returns:
         counts: ``done``, ``already`` there, ``failed`` (media that could not be decoded; named in ``failed.txt``).
@@ -159,6 +161,8 @@ def encode(
             for key, visual in zip(strips, encoders.pictures(list(strips.values())) if strips else ()):
                 writer.put({f"{key}.visual": visual})
             counts["done"] += len(usable)
+            if heard is not None:
+                heard(sum(len(samples) for samples in sounds.values()) / RATE)
             if progress is not None:
                 progress(number, len(wanted))
     return counts | _told(failed, folder)
