@@ -304,7 +304,8 @@ def test_an_fp8_cache_answers_nearly_the_same(plain):
     assert 0 < apart < 0.05
     engine = VideoSalmonn.load("tiny", kv_cache="fp8")
     for beams in (1, 3):
-        assert all(texts(engine, num_beams=beams))
+        answers = engine.batch([item | {"num_beams": beams, "min_new_tokens": 4} for item in ITEMS])
+        assert all(answer.report["new_tokens"] >= 4 for answer in answers)
     assert any("fp8" in warning for warning in engine.ask(**ITEMS[0]).report["warnings"])
 
 
