@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -188,6 +191,16 @@ def read_items(paths: Sequence[str]) -> list[Item]:
     return items
 
 
+def items_digest(items: Iterable[Item]) -> str:
+    """A digest of what is trained on, in its order; where the manifests lie does not count."""
+    hasher = hashlib.sha256()
+    for item in items:
+        extra = {name: value for name, value in item.extra.items() if name != "_root"}
+        row = [item.id, item.media, item.conversation, item.task, item.weight, extra]
+        hasher.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
+    return hasher.hexdigest()
+
+
 def repeated(items: Sequence[Item], repeat: Mapping[str, float], seed: int) -> list[Item]:
     """Items as often as ``data.repeat`` says, in their order.
 
@@ -260,6 +273,11 @@ class ExampleMaker:
         self.pools = Pools.of(self.items)
         self.notes = self.pools.check(self.items, mixing)
         """What mixing cannot do with these items."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells these items from others (:func:`items_digest`)."""
+        return items_digest(self.items)
 
     def make(self, index: int, epoch: int) -> Example:
         """One example. Raises MediaError where its own media cannot be used.

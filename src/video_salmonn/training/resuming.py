@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from video_salmonn import files
-from video_salmonn.data.manifest import Item
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.training import checkpointing
 
 FREE = ("output", "max_steps", "keep", "tensorboard", "log_every", "validate_every", "save_every", "validation_samples")
 """Keys of a recipe that may change without a word."""
-
-
-def items_digest(items: Iterable[Item]) -> str:
-    """A digest of what is trained on, in its order; where the manifests lie does not count."""
-    hasher = hashlib.sha256()
-    for item in items:
-        extra = {name: value for name, value in item.extra.items() if name != "_root"}
-        row = [item.id, item.media, item.conversation, item.task, item.weight, extra]
-        hasher.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
-    return hasher.hexdigest()
 
 
 def chosen(run: Path, name: str | None = None) -> Path | None:

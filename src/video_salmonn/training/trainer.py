@@ -346,7 +346,7 @@ class Trainer:
             "processes": self.accelerator.num_processes,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "broken": self.broken,
-            "items": resuming.items_digest(self.maker.items),
+            "items": self.maker.digest,
             "held_out": self._held_out(),
         }
         optimizer = None if name else self.optimizer
@@ -370,7 +370,7 @@ class Trainer:
         if folder is None:
             return False
         state = resuming.whole_state(folder)
-        resuming.refuse_other_items(state, resuming.items_digest(self.maker.items), folder)
+        resuming.refuse_other_items(state, self.maker.digest, folder)
         checkpointing.load_trained(self.plain, folder)
         checkpointing.load_optimizer(self.optimizer, folder)
         if self.accelerator.scaler is not None and state.get("scaler"):
@@ -387,7 +387,7 @@ class Trainer:
         return True
 
     def _held_out(self) -> str | None:
-        return None if self.validation is None else resuming.items_digest(self.validation.items)
+        return None if self.validation is None else self.validation.digest
 
     def dry_run(self) -> dict[str, Any]:
         """What would happen: parts that train, memory, steps; and one batch, loaded and run."""
