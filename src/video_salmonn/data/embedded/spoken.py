@@ -177,10 +177,11 @@ def speech_by_the_hour(
     before = reached(counts, heard)
     items = list(spoken_items(hours, candidates(folder, held_out, wordnet), worth, seed))
     voices: dict[str, set[str]] = {}
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
     for item in items:
         layer = item.media["audio"]["layers"][0]
-        seconds[layer["engine"]] += seconds_of(layer["say"]) / _pace(layer)
+        lasting = seconds_of(layer["say"]) / _pace(layer)
+        seconds[layer["engine"]] = seconds.get(layer["engine"], 0.0) + lasting
         for word in set(item.extra["words"]["said"].split()):
             voices.setdefault(word, set()).add(f"{layer['engine']} {layer['voice']}")
     common = list(counts)[:COMMON_WORDS]
