@@ -127,7 +127,7 @@ def _answers(page: Scene, timeline: Timeline, y: float) -> float:
         said = f"{verdict}: {answer}" if verdict else answer
         page.add(
             Text(MARGIN, y + _LINE, name, 12.5, "muted"),
-            Text(MARGIN + 250, y + _LINE, counted(tokens, "token"), 12.5, "muted", "end"),
+            Text(MARGIN + 250, y + _LINE, counted(int(tokens), "token"), 12.5, "muted", "end"),
             Text(MARGIN + 330, y + _LINE, f"log p {likely}", 12.5, "muted", "end"),
         )
         y = _paragraph(page, y, said, "alert" if verdict == "different" else "ink", 350)
