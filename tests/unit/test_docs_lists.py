@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -49,3 +50,30 @@ def test_what_the_readme_says_of_the_small_model_was_measured():
 def test_files_that_the_readme_names_are_there():
     for name in re.findall(r"`((?:docs|examples|recipes|tests|src)/[\w./-]+)`", README):
         assert (Path(DOCS.parent) / name).exists(), name
+
+
+def first_column(page: str, heading: str) -> list[str]:
+    """Code names in the first column of the first table below a heading."""
+    table = (DOCS / page).read_text("utf-8").split(heading, 1)[1].split("\n| ", 1)[1].split("\n\n")[0]
+    return [name for row in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+
+
+def test_the_options_of_a_question_in_the_docs_are_those_there_are():
+    from video_salmonn.inference.options import MEDIA_OPTIONS, OWN_OPTIONS, passed_on
+
+    named = set(first_column("ask.md", "## Options"))
+    assert sorted({*MEDIA_OPTIONS, *OWN_OPTIONS} - named) == []
+    assert sorted(named - {*MEDIA_OPTIONS, *OWN_OPTIONS} - passed_on()) == []
+
+
+def test_the_keys_of_a_recipe_in_the_docs_exist():
+    from video_salmonn.training.recipe import Recipe
+
+    def known(kind: type, name: str) -> bool:
+        first, _, rest = name.partition(".")
+        hints = get_type_hints(kind)
+        return first in hints and (not rest or known(hints[first], rest))
+
+    named = first_column("training.md", "What you will want to change first:")
+    assert len(named) > 15
+    assert [name for name in named if not known(Recipe, name)] == []
