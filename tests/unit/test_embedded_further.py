@@ -17,7 +17,7 @@ from video_salmonn.data.embedded.further.git import GitFolder
 from video_salmonn.data.embedded.further.heard import ESC50, HEARD, VAGUE
 from video_salmonn.data.embedded.further.names import Names, read_names, with_names, write_names
 from video_salmonn.data.embedded.further.prepare import prepare
-from video_salmonn.data.embedded.further.seen import WIDER, imagenet_names
+from video_salmonn.data.embedded.further.seen import WIDER, imagenet_names, seen_phrase
 from video_salmonn.data.embedded.further.sources import grid_split, held_out_recordings, read_further
 from video_salmonn.data.embedded.further.teachers import colour_of, sure_sounds
 from video_salmonn.data.embedded.further.text import prompts
@@ -127,6 +127,7 @@ def test_only_the_wall_changes_its_colour(colour):
 def test_heads_names_are_whole():
     names = imagenet_names()
     assert len(names) == 1000 and all(names) and names[207] == "Golden Retriever" and names[954] == "banana"
+    assert seen_phrase(340) == "a zebra" and seen_phrase(447) == "binoculars" and seen_phrase(880) == "a unicycle"
     assert all(0 <= index < 1000 for members in WIDER.values() for index in members)
     assert set(VAGUE) <= set(HEARD) and set(ESC50.values()) <= set(HEARD)
 

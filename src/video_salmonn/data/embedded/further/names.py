@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from video_salmonn.data.embedded.asking.labels import group_of
 from video_salmonn.data.embedded.sources import Source, lines_of
 from video_salmonn.data.embedded.wordings import SOUND_PHRASES
 
 NAMES = "names.jsonl"
+COLOURED = ("clothes", "produce")
+"""Groups of photographs whose middle is the thing itself, so that its colour is the thing's."""
 _CLASSES = {phrase: label for label, phrase in SOUND_PHRASES.items()}
 
 
@@ -64,7 +67,7 @@ def with_names(sources: list[Source], names: Iterable[Names]) -> list[Source]:
                 "absent": found.absent,
                 "colour": source.extra.get("colour", ""),
             }
-            if found.colour and source.kind == "photo":
+            if found.colour and source.kind == "photo" and group_of(source.label) in COLOURED:
                 extra["colour"] = found.colour
             source = replace(source, extra=extra)
         if source.kind == "unnamed-sound" and source.split != "test":

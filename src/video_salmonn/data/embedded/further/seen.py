@@ -13,6 +13,22 @@ def imagenet_names() -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
+_WITHOUT_ARTICLE = frozenset({
+    "binoculars", "sunglasses", "jeans", "clogs", "pajamas", "broccoli", "mashed potatoes", "guacamole", "red wine",
+    "espresso", "hay", "dough", "eggnog", "corn", "toilet paper", "carbonara", "chocolate syrup", "swim trunks",
+    "parallel bars", "hair spray", "lotion", "sunscreen", "perfume", "chain mail", "wool", "velvet", "face powder",
+    "rapeseed", "cauliflower", "zucchini", "consomme",
+})  # fmt: skip
+
+
+def seen_phrase(index: int) -> str:
+    """A class as a phrase: ``a zebra``, ``an abacus``, ``binoculars``."""
+    name = imagenet_names()[index]
+    if name in _WITHOUT_ARTICLE:
+        return name
+    return f"{'an' if name[0].lower() in 'aeiou' and not name.startswith(('uni', 'Uni')) else 'a'} {name}"
+
+
 def _span(*ranges: tuple[int, int]) -> tuple[int, ...]:
     return tuple(index for first, last in ranges for index in range(first, last + 1))
 

@@ -18,10 +18,9 @@ from video_salmonn.checkpoints.embedded import load_efficientnet, load_yamnet, y
 from video_salmonn.data.embedded.further.heard import HEARD
 from video_salmonn.data.embedded.further.heard import VAGUE as VAGUE_HEARD
 from video_salmonn.data.embedded.further.names import Names
-from video_salmonn.data.embedded.further.seen import VAGUE, WIDER, imagenet_names
+from video_salmonn.data.embedded.further.seen import VAGUE, WIDER, imagenet_names, seen_phrase
 from video_salmonn.data.embedded.render import read_frames, read_sound
 from video_salmonn.data.embedded.sources import Source
-from video_salmonn.data.embedded.wordings import named
 from video_salmonn.encoders.efficientnet import MEAN, SIZE, STD
 from video_salmonn.errors import MediaError
 from video_salmonn.features.frames import prepare_frames
@@ -62,7 +61,7 @@ class Teachers:
         sure: list[str] = []
         best = int(scores.argmax())
         if scores[best] >= SEEN_SURE and self.seen[best] not in VAGUE:
-            sure.append(named(self.seen[best]))
+            sure.append(seen_phrase(best))
         groups = {group: float(scores[list(members)].sum()) for group, members in WIDER.items()}
         sure += [group for group, share in sorted(groups.items(), key=lambda pair: -pair[1])
                  if share >= GROUP_SURE and group not in sure]  # fmt: skip
