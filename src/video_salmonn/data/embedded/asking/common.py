@@ -15,6 +15,8 @@ UNKNOWN = "I can't tell from this clip."
 NOT_UNDERSTOOD = "I don't understand the question."
 NO_TRANSLATION = "I can't translate."
 YES, NO = "Yes.", "No."
+_CLEAN = "speech known word by word"
+"""Kind under which a stock keeps what :func:`clean_speech` found."""
 AUDIBLE = -75
 """Level (dB) below which a layer counts as silence."""
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -53,11 +55,14 @@ def heard_behind(media: dict[str, Any]) -> str:
 
 def clean_speech(stock: Stock) -> list[Source]:
     """Speech whose text is known word by word."""
-    return [
-        source
-        for source in stock.of("speech")
-        if source.text and not source.extra.get("machine") and not any(char.isdigit() for char in source.text)
-    ]
+    found = stock.sources.get(_CLEAN)
+    if found is None:
+        found = stock.sources[_CLEAN] = [
+            source
+            for source in stock.of("speech")
+            if source.text and not source.extra.get("machine") and not any(char.isdigit() for char in source.text)
+        ]
+    return found
 
 
 def one(stock: Stock, sources: list[Source]) -> Source:

@@ -12,7 +12,6 @@ from video_salmonn.data.embedded.wordings import FITS, named, sentence
 from video_salmonn.data.manifest import Item
 
 KIND_OF = {"animal": "animal", "clothes": "garment", "produce": "produce"}
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey")
 
 
 def kinds(stock: Stock, count: int) -> Iterator[Item]:
@@ -95,9 +94,13 @@ def colours(stock: Stock, count: int) -> Iterator[Item]:
             yield question(stock, "colour?", name, "yesno-colour", media, NO, thing=thing, colour=colour)
 
 
-_NEAR = ({"red", "orange", "brown", "pink"}, {"blue", "purple"}, {"purple", "pink"}, {"orange", "yellow"},
-         {"white", "grey"}, {"black", "grey"}, {"black", "brown"}, {"yellow", "green"}, {"black", "blue"},
-         {"grey", "blue"}, {"yellow", "brown"}, {"green", "blue"})  # fmt: skip
+_ALIKE = (
+    "red orange, red brown, red pink, orange brown, orange pink, brown pink, blue purple, purple pink, "
+    "orange yellow, white grey, black grey, black brown, yellow green, black blue, grey blue, yellow "
+    "brown, green blue, beige brown, beige white, beige yellow, beige orange, beige pink, beige grey"
+)
+"""Colours that people do not agree about."""
+_NEAR = tuple(set(pair.split()) for pair in _ALIKE.split(","))
 
 
 def _unlike(first: str, second: str) -> bool:

@@ -17,21 +17,27 @@ from video_salmonn.data.manifest import Item
 KINDS = ("first-sound", "last-sound", "order-sounds", "after-sound", "before-sound", "count-sounds")
 
 
-def _different(stock: Stock, kind: str, wanted: int) -> list[Source]:
+def by_label(sources: list[Source]) -> dict[str, list[Source]]:
+    """Sources by what they show or sound like."""
+    found: dict[str, list[Source]] = {}
+    for source in sources:
+        found.setdefault(source.label, []).append(source)
+    return found
+
+
+def _different(stock: Stock, by_label: dict[str, list[Source]], wanted: int) -> list[Source]:
     """So many sources of different labels, each label as likely as any other."""
-    by_label: dict[str, list[Source]] = {}
-    for source in stock.of(kind):
-        by_label.setdefault(source.label, []).append(source)
     labels = stock.rng.sample(sorted(by_label), min(wanted, len(by_label)))
     return [stock.rng.choice(by_label[label]) for label in labels]
 
 
 def sound_series(stock: Stock, count: int) -> Iterator[Item]:
     """Two or three sounds, of varied length and distance: the first, the last, all, the next, how many."""
-    for index in range(count if stock.of("sound") else 0):
+    sounds = by_label(stock.of("sound"))
+    for index in range(count if sounds else 0):
         kind = KINDS[index % len(KINDS)]
         number = stock.rng.choice((1, 2, 3)) if kind == "count-sounds" else stock.rng.choice((2, 2, 3))
-        events = _different(stock, "sound", number)
+        events = _different(stock, sounds, number)
         if len(events) < number:
             return
         length = stock.rng.choice((2.0, 2.5, 3.0, 3.0))
@@ -63,10 +69,11 @@ def sound_series(stock: Stock, count: int) -> Iterator[Item]:
 def picture_series(stock: Stock, count: int) -> Iterator[Item]:
     """One to four pictures in turn, some with speech or a sound that does not belong: the first, the last, how many."""
     others = {"speech": clean_speech(stock), "sound": stock.of("sound")}
-    for index in range(count if stock.of("photo") else 0):
+    pictures = by_label(stock.of("photo"))
+    for index in range(count if pictures else 0):
         kind = ("first-picture", "last-picture", "count-pictures")[index % 3]
         number = stock.rng.choice((1, 2, 3, 4)) if kind == "count-pictures" else stock.rng.choice((2, 2, 3))
-        photos = _different(stock, "photo", number)
+        photos = _different(stock, pictures, number)
         if len(photos) < number:
             return
         shown = stock.rng.choice((1.5, 2.0, 2.5, 3.0))

@@ -18,16 +18,17 @@ def _taught(stock: Stock) -> list[Source]:
     return [source for kind in PICTURES for source in stock.of(kind) if source.extra.get("names")]
 
 
-def _fresh(stock: Stock, source: Source) -> str:
-    """The head's name for a picture where it is another than its label, or ""."""
-    name = source.extra["names"][0]
-    known = {named(photo.label) for photo in stock.of("photo")} | {source.label, named(source.label or "x")}
-    return "" if name.lower() in {entry.lower() for entry in known} else str(name)
+def _fresh(known: set[str], source: Source) -> str:
+    """The head's name for a picture where neither its own label nor any of the known ones is that, or ""."""
+    name = str(source.extra["names"][0])
+    own = {source.label.lower(), named(source.label or "x").lower()}
+    return "" if name.lower() in known | own else name
 
 
 def teacher_pictures(stock: Stock, count: int) -> Iterator[Item]:
     """Pictures by the name that the head is sure of, where no label says it."""
-    pool = [(source, name) for source in _taught(stock) if (name := _fresh(stock, source))]
+    known = {named(photo.label).lower() for photo in stock.of("photo")}
+    pool = [(source, name) for source in _taught(stock) if (name := _fresh(known, source))]
     by_name: dict[str, list[Source]] = {}
     for source, name in pool:
         by_name.setdefault(name, []).append(source)

@@ -92,6 +92,8 @@ def _some(names: list[str], seed: str) -> tuple[str, ...]:
 _HUES = ((0.04, "red"), (0.11, "orange"), (0.19, "yellow"), (0.44, "green"), (0.70, "blue"), (0.83, "purple"),
          (0.94, "pink"), (1.01, "red"))  # fmt: skip
 COLOUR_SHARE = 0.6
+UNSURE = "?"
+"""Light grey or white in shade."""
 
 
 def colour_of(frame: NDArray[np.uint8]) -> str:
@@ -104,12 +106,14 @@ def colour_of(frame: NDArray[np.uint8]) -> str:
         names[hue < limit] = name
     names[(saturation < 0.45) & (names == "red") & (value > 0.6)] = "pink"
     names[(value < 0.55) & ((names == "orange") | (names == "red") & (hue > 0.02) & (hue < 0.5))] = "brown"
+    names[(value >= 0.55) & (saturation < 0.5) & ((names == "orange") | (names == "yellow") & (hue < 0.15))] = "beige"
     names[saturation < 0.16] = "grey"
+    names[(saturation < 0.16) & (value > 0.6)] = UNSURE
     names[(saturation < 0.14) & (value > 0.78)] = "white"
-    names[value < 0.2] = "black"
+    names[value < 0.22] = "black"
     found, counts = np.unique(names, return_counts=True)
     best = int(counts.argmax())
-    return str(found[best]) if counts[best] >= COLOUR_SHARE * names.size else ""
+    return str(found[best]) if counts[best] >= COLOUR_SHARE * names.size and found[best] != UNSURE else ""
 
 
 def name_all(

@@ -83,8 +83,8 @@ def base_answers(
     asked: Sequence[str], model: Any, tokenizer: Any, *, new_tokens: int = 40, batch: int = 16,
     report: Callable[[int], None] = lambda done: None,
 ) -> list[tuple[str, str]]:  # fmt: skip
-    """What the language model answers, greedily, in the prompt form that the embedded model uses; empty answers are
-    left out, and answers that were cut off end with their last whole sentence where they have one.
+    """What the language model answers, greedily, in the prompt form that the embedded model uses; answers that
+    were cut off end with their last whole sentence, those without one are left out.
 
     Args:
         asked: prompts.
@@ -122,11 +122,11 @@ def base_answers(
 
 
 def _trimmed(answer: str, whole: bool) -> str:
-    """An answer that was cut off, up to the end of its last sentence."""
+    """An answer that was cut off, up to the end of its last sentence; "" where not one is whole."""
     if whole:
         return answer
     end = max(answer.rfind(mark) for mark in ".!?")
-    return answer[: end + 1] if end > 0 else answer
+    return answer[: end + 1] if end > 0 else ""
 
 
 def write_answers(path: Path, pairs: Sequence[tuple[str, str]]) -> None:
