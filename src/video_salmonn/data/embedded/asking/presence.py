@@ -161,8 +161,7 @@ def music_present(stock: Stock, count: int) -> Iterator[Item]:
                 media = {"audio": silence(stock.rng)}, ()
         if index % 8 == 0:
             yield question(stock, "sound", f"{name}/name", "sound-music", ({"audio": alone}, ()), "Music.")
-        else:
-            yield question(stock, "music?", name, "yesno-music", media, YES if musical else NO)
+        yield question(stock, "music?", name, "yesno-music", media, YES if musical else NO)
 
 
 def silence_present(stock: Stock, count: int) -> Iterator[Item]:

@@ -115,7 +115,7 @@ PRESENCE: dict[str, Lines] = {
             "photograph)?",
             "(Name|Identify) (the object|the thing|what is shown|what you see)( in the picture|).",
             "What (thing|object) (is|do you see) (here|in the image|in the picture)?",
-            "What (does|would) (the picture|this image|the image|this photograph) show?",
+            "What (does|would) (the picture|this image|the photograph|this photograph) show?",
             "What (can|do) you see (here|in the image|on it)?",
             "What is (shown|pictured|depicted)( here|)?",
             "What am I looking at( here|)?",

@@ -54,7 +54,7 @@ SERIES: dict[str, Lines] = {
         (
             "How many (digits|numbers|figures) (are said|do you hear|are spoken|does the speaker say|are there|are "
             "read out)( here|)?",
-            "(What is|Tell me|Give) the number of (digits|figures) (said|spoken|you hear).",
+            "(What is|Tell me|Give) the number of (digits|figures) (said|spoken).",
             "(Count|Tell me how many) (the |)(digits|numbers|figures)( that are said|).",
         ),
         ("Of how many digits is it made?",),
@@ -76,7 +76,7 @@ SERIES: dict[str, Lines] = {
             "recording)?",
             "(What|Which sound) (is heard|can be heard|comes) (first|first of all|at the start|at the beginning|"
             "before the others)?",
-            "With (what|which sound) does (this|the recording|it) (start|begin)?",
+            "With (what|which sound) does (this|the recording|it) (start|open)?",
             "(Name|Tell me) the first (sound|noise)( you hear|).",
         ),
         ("The recording opens with which sound?",),
@@ -87,7 +87,7 @@ SERIES: dict[str, Lines] = {
             "(Which|What) (sound|noise) (is last|comes last|do you hear last|ends it|is at the end|closes the "
             "recording)?",
             "(What|Which sound) (is heard|can be heard|comes) (last|last of all|at the very end|after the others)?",
-            "With (what|which sound) does (this|the recording|it) (end|finish)?",
+            "With (what|which sound) does (this|the recording|it) (finish|close)?",
             "(Name|Tell me) the last (sound|noise)( you hear|).",
         ),
         ("The recording closes with which sound?",),
@@ -129,7 +129,7 @@ SERIES: dict[str, Lines] = {
             "the start)?",
             "(What|Which thing) (is seen|can be seen|comes|appears) (first|first of all|at the start|at the "
             "beginning)?",
-            "With (what|which picture|which image) does (this|the video|it) (start|begin|open)?",
+            "With (what|which picture|which image) does (this|the video|it) (start|open)?",
             "(Name|Tell me) (the first picture|what is shown first).",
         ),
         ("The video opens on what?",),
@@ -140,7 +140,7 @@ SERIES: dict[str, Lines] = {
             "(Which|What) (picture|image|object|thing) (is last|comes last|do you see last|is shown last|is at the "
             "end)?",
             "(What|Which thing) (is seen|can be seen|comes|appears) (last|last of all|at the very end)?",
-            "With (what|which picture|which image) does (this|the video|it) (end|finish|close)?",
+            "With (what|which picture|which image) does (this|the video|it) (finish|close)?",
             "(Name|Tell me) (the last picture|what is shown last).",
         ),
         ("The video closes on what?",),
