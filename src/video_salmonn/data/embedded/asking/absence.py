@@ -40,7 +40,7 @@ def no_picture(stock: Stock, count: int) -> Iterator[Item]:
         kind = ABOUT_SIGHT[index // 2 % len(ABOUT_SIGHT)]
         media: Media = ({"audio": silence(stock.rng)}, ()) if index % 14 == 0 else ({"audio": source.path}, (source,))
         name = f"no-picture/{index}"
-        yield question(stock, kind, name, "absent-picture", media, NO_PICTURE, **_fields(stock, kind))
+        yield question(stock, kind, name, "absent-picture", media, NO_PICTURE, True, **_fields(stock, kind))
 
 
 def no_sound(stock: Stock, count: int) -> Iterator[Item]:
@@ -72,7 +72,7 @@ def nothing_said(stock: Stock, count: int) -> Iterator[Item]:
         elif index % 3 == 0:
             media = {"image": photo.path, "audio": sound.path}, (sound, photo)
         name = f"nothing-said/{index}"
-        yield question(stock, kind, name, "absent-speech", media, NOTHING_SAID, **_fields(stock, kind))
+        yield question(stock, kind, name, "absent-speech", media, NOTHING_SAID, True, **_fields(stock, kind))
 
 
 def silent_track(stock: Stock, count: int) -> Iterator[Item]:
@@ -100,4 +100,4 @@ def silent_track(stock: Stock, count: int) -> Iterator[Item]:
                 words=words_of(*media[1]) | {"heard": "silence"},
             )
         else:
-            yield question(stock, kind, name, "silent", media, SILENT, **_fields(stock, kind))
+            yield question(stock, kind, name, "silent", media, SILENT, True, **_fields(stock, kind))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from video_salmonn.data.embedded.asking.common import (
     NO,
@@ -94,6 +95,8 @@ def chats(stock: Stock, count: int) -> Iterator[Item]:
     for index in range(count if sounds and photos and speech else 0):
         sound, photo, voice = stock.rng.choice(sounds), stock.rng.choice(photos), stock.rng.choice(speech)
         name, case = f"chat/{index}", index % 3
+        media: dict[str, Any]
+        used: tuple[Source, ...]
         if case == 0:
             media, used = {"image": photo.path, "audio": sound.path}, (photo, sound)
             turns = [

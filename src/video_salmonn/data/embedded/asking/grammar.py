@@ -15,10 +15,10 @@ def expand(line: str) -> tuple[str, ...]:
     found = _CHOICE.search(line)
     if found is None:
         return (" ".join(line.split()).replace(" ?", "?").replace(" .", ".").replace(" ,", ","),)
-    readings = []
+    found_readings: list[str] = []
     for choice in found[1].split("|"):
-        readings += expand(line[: found.start()] + choice + line[found.end() :])
-    return tuple(dict.fromkeys(readings))
+        found_readings += expand(line[: found.start()] + choice + line[found.end() :])
+    return tuple(dict.fromkeys(found_readings))
 
 
 @lru_cache(maxsize=4096)

@@ -45,7 +45,7 @@ def sound_presence(stock: Stock, count: int) -> Iterator[Item]:
         name = f"yesno-sound/{index}"
         if index % 2 == 0:
             media = heard(stock, stock.rng.choice(by_label[label]))
-            yield question(stock, "hear-x", name, "yesno-sound", media, YES, **fields)
+            yield question(stock, "hear-x", name, "yesno-sound", media, YES, True, **fields)
             continue
         others = [other for other in labels if heard_apart(label, other)]
         draw = stock.rng.random()
@@ -57,7 +57,7 @@ def sound_presence(stock: Stock, count: int) -> Iterator[Item]:
             media = heard(stock, stock.rng.choice(by_label[stock.rng.choice(others)]))
         else:
             continue
-        yield question(stock, "hear-x", name, "yesno-sound", media, NO, **fields)
+        yield question(stock, "hear-x", name, "yesno-sound", media, NO, True, **fields)
 
 
 def picture_presence(stock: Stock, count: int) -> Iterator[Item]:

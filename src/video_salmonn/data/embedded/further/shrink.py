@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 from av.audio.stream import AudioStream
@@ -16,6 +17,14 @@ from video_salmonn.errors import MediaError
 RATE = 16_000
 
 
+def _opened(data: bytes) -> InputContainer:
+    return cast("InputContainer", av.open(io.BytesIO(data)))
+
+
+def _sink(path: Path, container: str) -> OutputContainer:
+    return av.open(str(path), "w", format=container)
+
+
 def write_sound(data: bytes, target: Path, bit_rate: int | None = 24_000) -> float:
     """A sound file's bytes -> a 16 kHz mono Ogg Opus file (FLAC where ``bit_rate`` is None); seconds.
 
@@ -25,8 +34,8 @@ def write_sound(data: bytes, target: Path, bit_rate: int | None = 24_000) -> flo
     partial = target.with_name(target.name + ".partial")
     container, codec = ("flac", "flac") if bit_rate is None else ("ogg", "libopus")
     try:
-        with av.open(io.BytesIO(data)) as source, av.open(str(partial), "w", format=container) as sink:
-            stream = sink.add_stream(codec, rate=RATE)
+        with _opened(data) as source, _sink(partial, container) as sink:
+            stream = cast("AudioStream", sink.add_stream(codec, rate=RATE))
             stream.layout = "mono"
             if bit_rate is not None:
                 stream.bit_rate = bit_rate
@@ -78,7 +87,7 @@ def write_clip(data: bytes, target: Path, width: int = 280, height: int = 224, r
     """
     partial = target.with_name(target.name + ".partial")
     try:
-        with av.open(io.BytesIO(data)) as source, av.open(str(partial), "w", format="mp4") as sink:
+        with _opened(data) as source, _sink(partial, "mp4") as sink:
             video = sink.add_stream("libx264", rate=rate, options={"crf": "28", "preset": "veryfast"})
             video.width, video.height, video.pix_fmt = width, height, "yuv420p"
             sound = sink.add_stream("aac", rate=RATE)
@@ -93,7 +102,7 @@ def write_clip(data: bytes, target: Path, width: int = 280, height: int = 224, r
                 sink.mux(video.encode(picture))
                 shown += 1
             sink.mux(video.encode(None))
-            with av.open(io.BytesIO(data)) as again:
+            with _opened(data) as again:
                 _encode_sound(again, sink, sound, "fltp")
     except (av.FFmpegError, IndexError, ValueError) as error:
         partial.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from video_salmonn.errors import MediaError
@@ -45,7 +44,7 @@ def first_frame(path: Path) -> Image.Image:
 
 def paint(frame: Image.Image, colour: str) -> Image.Image:
     """The frame with its blue wall in another colour; light and shade stay."""
-    hsv: NDArray[np.float32] = np.asarray(frame.convert("HSV"), dtype=np.float32) / 255
+    hsv = np.asarray(frame.convert("HSV"), dtype=np.float32) / np.float32(255)
     hue, saturation, value = hsv[..., 0], hsv[..., 1], hsv[..., 2]
     wall = ((hue > 0.44) & (hue < 0.66) & (saturation > 0.35) & (value > 0.2)).astype(np.float32)
     new_hue, new_saturation, brightness = PAINTS[colour]
