@@ -30,7 +30,8 @@ def engine():
 def by_hand(engine, item, answer):
     """The log-likelihood from one whole pass over prompt and answer, without any cache."""
     (media,) = engine.encode(item.media)
-    tokens = engine.model.connect_media([media.features]).tokens[0]
+    instruction = engine.processor.instruction([item.conversation])  # the question takes part in what is seen
+    tokens = engine.model.connect_media([media.features], instruction).tokens[0]
     messages = [{"role": "user", "content": item.conversation}, {"role": "assistant", "content": answer}]
     made = engine.processor.render(messages, [len(tokens)], open_answer=False)
     with torch.inference_mode():
