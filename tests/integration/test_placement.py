@@ -18,6 +18,7 @@ from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.model import placement, quantise
 from video_salmonn.model.adapters import lora_layers
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.packed import packed
 from video_salmonn.model.placement import Placement, atoms, automatic_map, checked_map, parse_device_map, place
 
 MEDIA = Path(__file__).parents[1] / "fixtures" / "media"
@@ -237,7 +238,7 @@ def test_only_the_language_models_layers_are_packed(plain, kind):
         else:
             assert torch.equal(parameter, whole[name])
     adapted = [layer for _, layer in lora_layers(engine.model.language_model)]
-    assert adapted and all(quantise.packed(layer.get_base_layer()) and not layer.merged for layer in adapted)
+    assert adapted and all(packed(layer.get_base_layer()) and not layer.merged for layer in adapted)
     for _, layer in lora_layers(engine.model.language_model):
         nn.init.normal_(layer.lora_B["default"].weight, std=0.5)
     on, off = (engine.ask(**ITEMS[0], adapter_scale=scale).text for scale in (1.0, 0.0))

@@ -17,9 +17,9 @@ from torch import nn
 
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.files import write_tensors
-from video_salmonn.model import quantise
+from video_salmonn.model.packed import unasked
 
-with quantise.unasked():
+with unasked():
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
     from peft.tuners.lora import LoraLayer
     from peft.utils import get_peft_model_state_dict
@@ -42,7 +42,7 @@ def lora_config(values: dict[str, Any]) -> LoraConfig:
 
 def inject(language_model: nn.Module, values: dict[str, Any], name: str = "default") -> None:
     """Put a fresh adapter into the language model (its other weights are frozen by this)."""
-    with warnings.catch_warnings(), quantise.unasked():
+    with warnings.catch_warnings(), unasked():
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are meant
         inject_adapter_in_model(lora_config(values), language_model, adapter_name=name)
 

@@ -14,8 +14,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.lengths import media_tokens
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.stages import connector_inputs, encoder_stages, sight_frames, sound_frames
+from video_salmonn.model.stages import connector_inputs, encoder_stages
 
 TEXT_TOKENS = 64
 """Prompt tokens besides the media's, assumed for the prefill."""
@@ -58,24 +59,6 @@ def kv_bytes_per_token(config: VideoSalmonnConfig, element_bytes: int = 2) -> in
     heads = text.num_attention_heads
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
     return 2 * text.num_hidden_layers * (getattr(text, "num_key_value_heads", None) or heads) * head_dim * element_bytes
-
-
-def media_tokens(config: VideoSalmonnConfig, seconds: float, *, sight: bool = True, sound: bool = True) -> int:
-    """Tokens the language model gets for a clip, known from its duration alone.
-
-    Args:
-        config: the model's configuration.
-        seconds: duration of the clip.
-        sight: the clip has a picture.
-        sound: the clip has sound.
-    """
-    connector = config.connector_config
-    if config.media["max_seconds"]:
-        seconds = min(seconds, config.media["max_seconds"])
-    frames = sight_frames(config, seconds) if sight and config.vision else 0
-    if sound and connector.has_sound:
-        frames = connector.axis_frames(frames, sound_frames(config, seconds))
-    return connector.tokens_for(frames) if frames else 0
 
 
 def _counted(run: Callable[[], Any]) -> int:

@@ -21,8 +21,8 @@ from video_salmonn.model.cost import (
     TEXT_TOKENS,
     build_on_meta,
     kv_bytes_per_token,
-    media_tokens,
 )
+from video_salmonn.model.lengths import media_tokens
 from video_salmonn.model.memory_devices import device_plan
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.placement import ENCODERS

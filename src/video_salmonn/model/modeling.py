@@ -32,13 +32,14 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from video_salmonn.connector import MultiResolutionCausalQFormer, diversity_loss
 from video_salmonn.errors import ConfigError
 from video_salmonn.files import settle_modes
-from video_salmonn.model import adapters, quantise
+from video_salmonn.model import adapters
 from video_salmonn.model.caching import CACHE, cache_of
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.connect import Connected, connect
 from video_salmonn.model.generation import JOINT_CTC, OWN_GENERATION
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
 from video_salmonn.model.joint_decoding import JointDecoding
+from video_salmonn.model.packed import packed
 from video_salmonn.model.repeats import RepeatGuard
 from video_salmonn.model.tower import MediaTower
 from video_salmonn.model.words import WordOutputs, without_names
@@ -193,7 +194,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             ConfigError: the weights are quantised.
         """
-        if any(quantise.packed(layer.get_base_layer()) for _, layer in adapters.lora_layers(self.language_model)):
+        if any(packed(layer.get_base_layer()) for _, layer in adapters.lora_layers(self.language_model)):
             raise ConfigError("adapters stay on top of quantised layers", remedy="merge before quantising")
         merged = adapters.merge(self.language_model)
         self.config.lora, self.config.adapters = None, {}

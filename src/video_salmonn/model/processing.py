@@ -30,8 +30,8 @@ from video_salmonn.model.arguments import (
     decoding_options,
 )
 from video_salmonn.model.configuration import VideoSalmonnConfig
-from video_salmonn.model.cost import media_tokens
 from video_salmonn.model.inputs import MediaInputs
+from video_salmonn.model.lengths import media_tokens
 from video_salmonn.types import Clip
 
 INSTRUCTION_TOKENS = 512

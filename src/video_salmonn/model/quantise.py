@@ -15,7 +15,6 @@ import ctypes
 import importlib
 import logging
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
@@ -23,36 +22,13 @@ import torch
 from torch import nn
 
 from video_salmonn.errors import ConfigError, MissingPartError
+from video_salmonn.model.packed import IMPORTING, packed
 
 BACKENDS: dict[str, tuple[str, ...]] = {"int8": ("bitsandbytes", "torchao"), "int4": ("bitsandbytes",)}
 """Kinds of numbers, and who can make them; the first that is installed is taken."""
-LIBRARIES = ("bitsandbytes", "torchao")
-_IMPORTING = threading.RLock()
-"""Held while these libraries are hidden or imported."""
 OUTLIERS = 6.0
 """LLM.int8(): columns of the input with larger entries are multiplied in 16 bits."""
 REMEDY = 'pip install "video-salmonn[quantise]"'
-
-
-@contextlib.contextmanager
-def unasked() -> Iterator[None]:
-    """A block in which PEFT finds none of these libraries, unless something has imported them already.
-
-    PEFT imports what is installed, to look whether a layer is packed by it: that takes seconds and prints what these
-    libraries have to say about this machine, to users who asked for nothing packed.
-    """
-    with _IMPORTING:
-        hidden = [name for name in LIBRARIES if name not in sys.modules]
-        sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-        try:
-            yield
-        finally:
-            for name in hidden:
-                del sys.modules[name]
-            known = sys.modules.get("peft.import_utils")
-            for name in ("is_bnb_available", "is_bnb_4bit_available", "is_torchao_available"):
-                if known is not None and hasattr(getattr(known, name, None), "cache_clear"):
-                    getattr(known, name).cache_clear()
 
 
 def choose(kind: str, backend: str | None = None) -> str:
@@ -85,12 +61,6 @@ def layers(language_model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
             yield name, module
 
 
-def packed(module: nn.Module) -> bool:
-    """Whether a layer's weight is no ordinary tensor of floating numbers."""
-    weight = getattr(module, "weight", None)
-    return weight is not None and (not weight.dtype.is_floating_point or type(weight.data) is not torch.Tensor)
-
-
 def quantise(language_model: nn.Module, kind: str, backend: str, place: Callable[[str], torch.device]) -> int:
     """Pack the layers in place.
 
@@ -110,7 +80,7 @@ def quantise(language_model: nn.Module, kind: str, backend: str, place: Callable
     found = [name for name, _ in layers(language_model)]
     pack = _int8_torchao if backend == "torchao" else _int8 if kind == "int8" else _int4
     try:
-        with _IMPORTING:
+        with IMPORTING:
             importlib.import_module(backend)
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingPartError(f"{backend} is installed but cannot be imported: {error}", remedy=REMEDY) from error

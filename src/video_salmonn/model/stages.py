@@ -15,6 +15,7 @@ from video_salmonn.encoders.beats import Beats
 from video_salmonn.encoders.eva import EvaViT
 from video_salmonn.features.fbank import num_frames
 from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.lengths import sight_frames, sound_frames
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 
 RATE = 16_000
@@ -52,26 +53,6 @@ class ClipShapes:
     heard: int
     segments: int
     segment: int
-
-
-def sound_frames(config: VideoSalmonnConfig, seconds: float) -> int:
-    """Frames of 0.5 s the sound branch runs over: whole segments where padding is kept, else the real ones."""
-    connector = config.connector_config
-    if config.media["max_sound_seconds"]:
-        seconds = min(seconds, config.media["max_sound_seconds"])
-    frames = connector.frames_for(seconds)
-    per_segment = round(config.media["segment_seconds"] / connector.frame_seconds)
-    return frames if connector.trim_padding else -(-frames // per_segment) * per_segment
-
-
-def sight_frames(config: VideoSalmonnConfig, seconds: float) -> int:
-    """Pictures taken of a clip; the released sampling takes two of every started second."""
-    connector = config.connector_config
-    if config.media["max_seconds"]:
-        seconds = min(seconds, config.media["max_seconds"])
-    if config.media["frame_times"] == "released":
-        return 2 * connector.frames_for(seconds / 2)
-    return connector.frames_for(seconds)
 
 
 def clip_shapes(config: VideoSalmonnConfig, seconds: float) -> ClipShapes:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from video_salmonn.model import quantise
+from video_salmonn.model import packed
 
 LOADED = """
 import sys
@@ -24,9 +24,9 @@ def test_nothing_is_said_of_kernels_where_nothing_packed_was_asked_for():
 
 
 def test_hidden_libraries_can_be_found_again(monkeypatch):
-    monkeypatch.setattr(quantise, "LIBRARIES", ("wave", "json"))
+    monkeypatch.setattr(packed, "LIBRARIES", ("wave", "json"))
     monkeypatch.delitem(sys.modules, "wave", raising=False)
-    with quantise.unasked():
+    with packed.unasked():
         assert find_spec("wave") is None and find_spec("json") is not None, "what is imported already stays"
         with pytest.raises(ImportError):
             import wave  # noqa: F401
