@@ -19,15 +19,15 @@ from transformers import QuantizedCache, StaticCache
 
 from common import finish
 from video_salmonn.features.fbank import num_frames
-from video_salmonn.model.cost import TEXT_TOKENS
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.model.lengths import sight_frames, sound_frames
-from video_salmonn.model.memory import DTYPES, KV_BYTES, QUANTISED, memory_plan
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.placement import ENCODERS, KV_CACHES, Placement, place
 from video_salmonn.model.presets import preset
-from video_salmonn.model.quantise import choose
-from video_salmonn.model.stages import RATE
+from video_salmonn.resources.cost import TEXT_TOKENS
+from video_salmonn.resources.memory import DTYPES, KV_BYTES, QUANTISED, memory_plan
+from video_salmonn.resources.placement import ENCODERS, KV_CACHES, Placement, place
+from video_salmonn.resources.quantise import choose
+from video_salmonn.resources.stages import RATE
 
 
 class Meter:

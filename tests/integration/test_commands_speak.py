@@ -24,7 +24,7 @@ from video_salmonn.cli.output import emit_json, json_mode, reports_errors, stdou
 from video_salmonn.errors import ConfigError, MediaError
 from video_salmonn.inference.items import Item
 from video_salmonn.inference.options import checked
-from video_salmonn.model.placement import checked_device
+from video_salmonn.resources.placement import checked_device
 
 FLOWER = Path(__file__).parents[1] / "fixtures" / "media" / "flower.webm"
 SHORT = {"max_new_tokens": 3}

@@ -32,8 +32,8 @@ from video_salmonn.checkpoints.released import ReleasedTensors
 from video_salmonn.checkpoints.released_plan import plan_conversion
 from video_salmonn.checkpoints.sources import TensorFile
 from video_salmonn.errors import CheckpointError
-from video_salmonn.model.cost import build_on_meta, parameters
 from video_salmonn.model.presets import preset
+from video_salmonn.resources.cost import build_on_meta, parameters
 
 SHAPES = {
     "delta": delta_shapes(RELEASED),

@@ -15,11 +15,11 @@ from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.cli.main import app
 from video_salmonn.errors import ConfigError, MissingPartError
-from video_salmonn.model import placement, quantise
 from video_salmonn.model.adapters import lora_layers
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.packed import packed
-from video_salmonn.model.placement import Placement, atoms, automatic_map, checked_map, parse_device_map, place
+from video_salmonn.resources import placement, quantise
+from video_salmonn.resources.placement import Placement, atoms, automatic_map, checked_map, parse_device_map, place
 
 MEDIA = Path(__file__).parents[1] / "fixtures" / "media"
 CLIP = MEDIA / "flower.webm"

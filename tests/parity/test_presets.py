@@ -10,9 +10,9 @@ from video_salmonn.checkpoints import names
 from video_salmonn.cli.main import app
 from video_salmonn.connector import Level
 from video_salmonn.errors import CheckpointError
-from video_salmonn.model.cost import build_on_meta, parameters
 from video_salmonn.model.lengths import media_tokens
 from video_salmonn.model.presets import preset
+from video_salmonn.resources.cost import build_on_meta, parameters
 
 # The released 13B checkpoint: name -> shape, and what this package calls it.
 TOP = [

@@ -3,7 +3,7 @@
 import torch
 
 from video_salmonn import VideoSalmonn
-from video_salmonn.model import arithmetic
+from video_salmonn.resources import arithmetic
 
 
 def test_a_processor_without_bfloat16_is_named(monkeypatch):

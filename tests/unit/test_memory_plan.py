@@ -16,12 +16,12 @@ from video_salmonn.cli.main import app
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.errors import ConfigError
 from video_salmonn.model.configuration import VideoSalmonnConfig
-from video_salmonn.model.cost import build_on_meta
-from video_salmonn.model.memory import live_bytes, memory_plan
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import preset
-from video_salmonn.model.quantise import packed
-from video_salmonn.model.stages import clip_shapes, connector_inputs
+from video_salmonn.resources.cost import build_on_meta
+from video_salmonn.resources.memory import live_bytes, memory_plan
+from video_salmonn.resources.quantise import packed
+from video_salmonn.resources.stages import clip_shapes, connector_inputs
 
 MEASURE = """
 import json, sys
@@ -31,7 +31,7 @@ from pathlib import Path
 from video_salmonn import VideoSalmonn
 from video_salmonn.model.byte_tokenizer import byte_tokenizer
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.placement import Placement, place
+from video_salmonn.resources.placement import Placement, place
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from test_memory_plan import medium
 

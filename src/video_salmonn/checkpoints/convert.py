@@ -23,8 +23,8 @@ from video_salmonn.checkpoints.shards import SHARD_BYTES, Planned, write_shards
 from video_salmonn.checkpoints.tokenizers import bert_tokenizer, llm_tokenizer
 from video_salmonn.errors import CheckpointError
 from video_salmonn.files import settle_modes
-from video_salmonn.model.cost import build_on_meta
 from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.resources.cost import build_on_meta
 
 Progress = Callable[[str], None]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

@@ -26,7 +26,7 @@ from video_salmonn.checkpoints.sources import TensorFile
 from video_salmonn.connector import MultiResolutionCausalQFormer
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.configuration import VideoSalmonnConfig
-from video_salmonn.model.cost import build_on_meta
+from video_salmonn.resources.cost import build_on_meta
 
 ROLES = ("low", "base", "high")
 EVA_DEAD = ("norm.", "fc_norm.", "head.", "mask_token", "lm_head.")

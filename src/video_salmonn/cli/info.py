@@ -45,7 +45,7 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Print parameters, media tokens, FLOPs and bytes of a model, computed from its configuration alone."""
-    from video_salmonn.model.cost import info
+    from video_salmonn.resources.cost import info
 
     if not math.isfinite(clip):
         raise ConfigError(f"--clip is {clip}", remedy="give a length in seconds")

@@ -80,7 +80,7 @@ def choose_device(wanted: str) -> str:
     """``auto`` becomes the best device of this machine; anything else must be here. Raises ConfigError where not."""
     import torch
 
-    from video_salmonn.model.placement import checked_device
+    from video_salmonn.resources.placement import checked_device
 
     if wanted != "auto":
         return str(checked_device(wanted))
@@ -113,7 +113,7 @@ def load_engine(
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         from video_salmonn.inference.engine import VideoSalmonn
-        from video_salmonn.model.placement import parse_device_map
+        from video_salmonn.resources.placement import parse_device_map
 
         return VideoSalmonn.load(
             model,

@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Compute what a question about a clip needs, from the model's configuration; nothing is loaded."""
     from video_salmonn.cli.info import read_config
-    from video_salmonn.model.memory import memory_plan
+    from video_salmonn.resources.memory import memory_plan
 
     asked: dict[str, Any] = {
         "quantise": quantise,
@@ -65,9 +65,9 @@ def _short(dtype: str) -> str:
 
 def _map(text: str | None, config: Any, seconds: float, dtype: str, asked: dict[str, Any]) -> dict[str, Any] | None:
     """A device map; ``auto`` as loading would make it on this machine."""
-    from video_salmonn.model.cost import build_on_meta
-    from video_salmonn.model.memory import DTYPES, memory_plan
-    from video_salmonn.model.placement import automatic_map, parse_device_map
+    from video_salmonn.resources.cost import build_on_meta
+    from video_salmonn.resources.memory import DTYPES, memory_plan
+    from video_salmonn.resources.placement import automatic_map, parse_device_map
 
     found = parse_device_map(text)
     if not isinstance(found, str):

@@ -74,7 +74,7 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         from video_salmonn.evaluation.shards import Shards
         from video_salmonn.inference.engine import VideoSalmonn
         from video_salmonn.inference.options import whole
-        from video_salmonn.model.placement import checked_device
+        from video_salmonn.resources.placement import checked_device
 
         shards = Shards.from_environment(device or "auto")
         self._rank, self._world_size = shards.rank, shards.count

@@ -55,14 +55,14 @@ from video_salmonn.inference.pieces import (
 )
 from video_salmonn.inference.streaming import Spoken, WithoutLoops, stream, without_loop
 from video_salmonn.model import adapters, prompt
-from video_salmonn.model import quantise as packing
-from video_salmonn.model.arithmetic import slow_numbers
 from video_salmonn.model.inputs import MediaFeatures
-from video_salmonn.model.memory import memory_plan
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.placement import Placement, checked_device, place
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor, pad_rows, question_of
 from video_salmonn.model.transcripts import asks_for_words
+from video_salmonn.resources import quantise as packing
+from video_salmonn.resources.arithmetic import slow_numbers
+from video_salmonn.resources.memory import memory_plan
+from video_salmonn.resources.placement import Placement, checked_device, place
 from video_salmonn.types import Answer, Likelihood
 from video_salmonn.wording import counted
 
@@ -181,7 +181,7 @@ class VideoSalmonn:
             profile: ``released`` switches to everything the released code does (frame times, resizing, 30 s of sound,
                 padding attended, Vicuna prompt, beam search); only sensible for weights trained so.
             quantise, quantiser, device_map, offload_encoders, kv_cache: memory, see
-                :class:`~video_salmonn.model.placement.Placement`. Loading needs all weights in main memory once.
+                :class:`~video_salmonn.resources.placement.Placement`. Loading needs all weights in main memory once.
 
         Raises:
             CheckpointError, MissingPartError, ConfigError.

@@ -14,7 +14,7 @@ from video_salmonn.inference.options import DTYPES, Options, checked
 from video_salmonn.model import prompt
 from video_salmonn.model.aliases import expand
 from video_salmonn.model.processing import Conversation
-from video_salmonn.model.quantise import BACKENDS
+from video_salmonn.resources.quantise import BACKENDS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from video_salmonn.model.arithmetic import multiplies_bfloat16
+from video_salmonn.resources.arithmetic import multiplies_bfloat16
 from video_salmonn.training.recipe import Recipe
 
 

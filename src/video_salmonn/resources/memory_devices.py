@@ -11,7 +11,7 @@ from typing import Any
 
 from video_salmonn.errors import ConfigError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.placement import ENCODERS, checked_names, decoder_layers
+from video_salmonn.resources.placement import ENCODERS, checked_names, decoder_layers
 
 SPEAKING = ("prefill", "decode")
 

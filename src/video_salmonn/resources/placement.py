@@ -22,7 +22,7 @@ from torch import nn
 from transformers import cache_utils
 
 from video_salmonn.errors import ConfigError, MissingPartError
-from video_salmonn.model import quantise as packing
+from video_salmonn.resources import quantise as packing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,17 +17,17 @@ from torch.utils._pytree import tree_flatten
 
 from video_salmonn.errors import ConfigError
 from video_salmonn.model.configuration import VideoSalmonnConfig
-from video_salmonn.model.cost import (
+from video_salmonn.model.lengths import media_tokens
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.tower import FRAMES_AT_ONCE, SEGMENTS_AT_ONCE
+from video_salmonn.resources.cost import (
     TEXT_TOKENS,
     build_on_meta,
     kv_bytes_per_token,
 )
-from video_salmonn.model.lengths import media_tokens
-from video_salmonn.model.memory_devices import device_plan
-from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.placement import ENCODERS
-from video_salmonn.model.stages import clip_shapes, connector_inputs, encoder_stages
-from video_salmonn.model.tower import FRAMES_AT_ONCE, SEGMENTS_AT_ONCE
+from video_salmonn.resources.memory_devices import device_plan
+from video_salmonn.resources.placement import ENCODERS
+from video_salmonn.resources.stages import clip_shapes, connector_inputs, encoder_stages
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 QUANTISED = {"int8": 1.0, "int4": 0.5}
@@ -225,7 +225,7 @@ def memory_plan(
         of encoders that are elsewhere), ``peak`` (weights that are there, features, and the widest of: an encoder,
         the connector, the language model with its cache), ``needed`` (``peak`` with a reserve of a tenth), and
         ``loading``: main memory that loading takes, since weights pass through it before they are packed or moved.
-        With a device map also ``devices``, see :func:`~video_salmonn.model.memory_devices.device_plan`.
+        With a device map also ``devices``, see :func:`~video_salmonn.resources.memory_devices.device_plan`.
 
     Raises:
         ConfigError: unknown dtype, quantisation or cache, a map that does not fit the model, or a map together with

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.lengths import media_tokens
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.stages import connector_inputs, encoder_stages
+from video_salmonn.resources.stages import connector_inputs, encoder_stages
 
 TEXT_TOKENS = 64
 """Prompt tokens besides the media's, assumed for the prefill."""
