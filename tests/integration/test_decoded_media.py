@@ -10,7 +10,7 @@ import pytest
 from video_salmonn import VideoSalmonn
 from video_salmonn.errors import ConfigError, EmptyMediaError
 from video_salmonn.inference.items import Item
-from video_salmonn.inference.timeline import inspect_media
+from video_salmonn.inspection.timeline import inspect_media
 from video_salmonn.media import ArraySound, load_clip
 
 NASA = Path(__file__).parents[1] / "fixtures" / "media" / "nasa_13013.mp4"

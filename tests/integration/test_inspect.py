@@ -18,13 +18,13 @@ from typer.testing import CliRunner
 from video_salmonn.cli.main import app
 from video_salmonn.connector import ConnectorConfig, ConnectorOutput
 from video_salmonn.errors import ConfigError, ContextError
-from video_salmonn.inference import timeline as timeline_module
-from video_salmonn.inference.comparison import Condition, conclude
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.inference.scene import readable, shorten, width_of
-from video_salmonn.inference.timeline import inspect_media
-from video_salmonn.inference.timeline_html import to_html
-from video_salmonn.inference.timeline_scene import timeline_scene
+from video_salmonn.inspection import timeline as timeline_module
+from video_salmonn.inspection.comparison import Condition, conclude
+from video_salmonn.inspection.scene import readable, shorten, width_of
+from video_salmonn.inspection.timeline import inspect_media
+from video_salmonn.inspection.timeline_html import to_html
+from video_salmonn.inspection.timeline_scene import timeline_scene
 
 MEDIA = Path(__file__).parent.parent / "fixtures" / "media"
 BUNNY, FLOWER, GRID, NASA = (

@@ -16,7 +16,7 @@ from video_salmonn.cli.progress import working
 from video_salmonn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from video_salmonn.inference.timeline import Timeline
+    from video_salmonn.inspection.timeline import Timeline
 
 _PAGE = (".html", ".htm")
 
@@ -63,7 +63,7 @@ def command(
     check_media(media, sound, options)
     kind = _kind_of(out, [name for name in (media, sound) if name is not None])
     from video_salmonn.evaluation.predictions import write_atomic
-    from video_salmonn.inference.timeline import inspect_media
+    from video_salmonn.inspection.timeline import inspect_media
 
     engine = shared.load_engine(model, device, dtype, profile, **memory)
     with working("looking, listening and drawing"):
@@ -100,17 +100,17 @@ def _kind_of(out: Path, sources: list[str]) -> str:
 
 def _drawn(timeline: Timeline, kind: str, scale: float) -> bytes:
     if kind == "html":
-        from video_salmonn.inference.timeline_html import to_html
+        from video_salmonn.inspection.timeline_html import to_html
 
         return to_html(timeline).encode()
-    from video_salmonn.inference.timeline_picture import to_png
+    from video_salmonn.inspection.timeline_picture import to_png
 
     return to_png(timeline, scale)
 
 
 def _tell(timeline: Timeline, out: Path, size: int) -> None:
-    from video_salmonn.inference import timeline_text as words
-    from video_salmonn.inference.scene import readable
+    from video_salmonn.inspection import timeline_text as words
+    from video_salmonn.inspection.scene import readable
 
     stdout.print(readable(words.headline(timeline)), markup=False, soft_wrap=True)
     if timeline.comparison is not None:

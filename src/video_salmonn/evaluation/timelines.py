@@ -12,8 +12,8 @@ from video_salmonn.evaluation.predictions import write_atomic
 from video_salmonn.evaluation.save import task as task_of
 from video_salmonn.evaluation.save.locate import MediaIndex
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.inference.timeline import inspect_media
-from video_salmonn.inference.timeline_html import to_html
+from video_salmonn.inspection.timeline import inspect_media
+from video_salmonn.inspection.timeline_html import to_html
 
 
 class Timelines:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from video_salmonn.errors import MissingPartError
-from video_salmonn.inference import timeline_text as words
-from video_salmonn.inference.scene import COLOURS, Area, Line, Picture, Rect, Scene, Shape, Text, readable, shorten
-from video_salmonn.inference.timeline import Timeline
-from video_salmonn.inference.timeline_scene import WIDTH, cosine_scene, timeline_scene
+from video_salmonn.inspection import timeline_text as words
+from video_salmonn.inspection.scene import COLOURS, Area, Line, Picture, Rect, Scene, Shape, Text, readable, shorten
+from video_salmonn.inspection.timeline import Timeline
+from video_salmonn.inspection.timeline_scene import WIDTH, cosine_scene, timeline_scene
 from video_salmonn.wording import counted
 
 MARGIN = 30.0

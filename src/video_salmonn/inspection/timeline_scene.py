@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from video_salmonn.inference.scene import (
+from video_salmonn.inspection.scene import (
     Area,
     Line,
     Picture,
@@ -17,7 +17,7 @@ from video_salmonn.inference.scene import (
     number,
     width_of,
 )
-from video_salmonn.inference.timeline import LevelView, Segment, Sight, Sound, Timeline
+from video_salmonn.inspection.timeline import LevelView, Segment, Sight, Sound, Timeline
 from video_salmonn.wording import counted
 
 WIDTH = 1240.0

@@ -19,11 +19,11 @@ from video_salmonn.connector.diversity import pairwise_cosine
 from video_salmonn.errors import ConfigError, ContextError
 from video_salmonn.features.logmel import HOP, SAMPLE_RATE
 from video_salmonn.inference import long as long_media
-from video_salmonn.inference.comparison import Comparison, compare
 from video_salmonn.inference.engine import DEFAULT_NEW_TOKENS, STAGES, VideoSalmonn
 from video_salmonn.inference.media_store import Timer
 from video_salmonn.inference.options import MEDIA_OPTIONS, whole
-from video_salmonn.inference.thumbnails import Thumbnail, thumbnails
+from video_salmonn.inspection.comparison import Comparison, compare
+from video_salmonn.inspection.thumbnails import Thumbnail, thumbnails
 from video_salmonn.model import prompt
 from video_salmonn.model.aliases import expand
 from video_salmonn.model.inputs import MediaInputs

@@ -14,10 +14,10 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from video_salmonn.inference import timeline_text as words
-from video_salmonn.inference.scene import COLOURS, Area, Line, Picture, Rect, Scene, Shape, Text, readable
-from video_salmonn.inference.timeline import Timeline
-from video_salmonn.inference.timeline_scene import cosine_scene, timeline_scene
+from video_salmonn.inspection import timeline_text as words
+from video_salmonn.inspection.scene import COLOURS, Area, Line, Picture, Rect, Scene, Shape, Text, readable
+from video_salmonn.inspection.timeline import Timeline
+from video_salmonn.inspection.timeline_scene import cosine_scene, timeline_scene
 from video_salmonn.version import __version__
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

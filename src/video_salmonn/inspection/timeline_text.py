@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from video_salmonn.inference.engine import STAGES
-from video_salmonn.inference.scene import number
-from video_salmonn.inference.timeline import Timeline
+from video_salmonn.inspection.scene import number
+from video_salmonn.inspection.timeline import Timeline
 from video_salmonn.types import Heard, Seen
 from video_salmonn.wording import counted
 

@@ -16,7 +16,7 @@ from transformers import LogitsProcessorList
 
 from video_salmonn.inference.engine import FirstToken, VideoSalmonn
 from video_salmonn.inference.media_store import Timer
-from video_salmonn.inference.scene import number
+from video_salmonn.inspection.scene import number
 from video_salmonn.model.inputs import MediaFeatures
 
 WORTH_A_WORD = 0.05
