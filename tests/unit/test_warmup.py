@@ -205,6 +205,23 @@ def test_a_picture_beside_speech_is_named_too(setting, tmp_path):
     assert batch.visual is None and not words.seen
 
 
+def test_a_talking_head_whose_pictures_failed_to_encode_is_speech_without_them(setting, tmp_path):
+    store, utterances = setting
+    with FeatureWriter(tmp_path / "more") as writer:
+        writer.put({"heard.speech": store["u0.speech"], "heard.audio": store["u0.audio"]})
+        writer.put({"half.speech": store["u1.speech"]})
+        writer.put({f"q{index}.visual": torch.randn(1, 5, 12) for index in range(3)})
+    talk = Utterance("heard", utterances[0].text, sight="failed", seen="cloud")
+    pictures = [Utterance(f"q{index}", WORDS[index], "picture") for index in range(3)]
+    half = Utterance("half", utterances[1].text)
+    run = make((FeatureStore(tmp_path / "more"), [talk, half, *pictures]), tmp_path, visual_dim=12)
+    assert (run.without_sight, run.skipped, len(run.train_set)) == (1, 1, 4)
+    batch, (words,) = run.assemble("speech+picture", [0], random.Random(0))
+    assert words.said == run.head.columns_of(talk.text)
+    assert words.seen in [run.head.columns_of(word) for word in WORDS[:3]], "another picture stands beside it"
+    assert batch.visual is not None and run.train_step("speech+picture", [0]) > 0
+
+
 def test_a_batch_of_varied_sounds_is_the_sounds_varied_one_by_one(setting, tmp_path):
     store, utterances = setting
     run = make((store, utterances), tmp_path, augment=True)

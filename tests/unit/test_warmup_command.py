@@ -1,6 +1,8 @@
 """``video-salmonn warmup`` at full width for a few steps: speech only, grown, exported, resumed."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,10 +14,10 @@ from video_salmonn.checkpoints.embedded import PARTS
 from video_salmonn.checkpoints.parts import converted, locate
 from video_salmonn.cli.main import app
 from video_salmonn.data.embedded.keys import MediaKeys, key_name, read_keys, write_keys
-from video_salmonn.data.feature_store import FeatureWriter
+from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.data.manifest import Item, write_manifest
 from video_salmonn.errors import CheckpointError, MediaError, MissingPartError
-from video_salmonn.training.embedded import new_connector, start_from, warmed_up
+from video_salmonn.training.embedded import held_out_utterances, new_connector, start_from, utterances, warmed_up
 
 
 def language_model_is_there():
@@ -100,6 +102,31 @@ def test_an_ablations_connector_is_trained_and_exported(data, tmp_path):
         ["warmup", "--manifests", "m", "--features", "f", "--out", str(tmp_path / "x"), "--connector", "levels=1"],
     )
     assert result.exit_code == 2 and "no JSON object" in result.output
+
+
+def test_processes_that_list_keys_at_once_lose_none(tmp_path):
+    names = [[f"{writer}-{number}.wav" for number in range(12)] for writer in range(6)]
+
+    def write(own):
+        for name in own:
+            write_keys(tmp_path, {name: name})
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(write, names))
+    assert set(read_keys(tmp_path)) == {name for own in names for name in own}
+
+
+def test_media_that_are_gone_cost_their_own_utterances(tmp_path):
+    talk = item("talk", "a red boat", "train")
+    talk = Item(talk.id, talk.media | {"video": "gone.mp4"}, talk.conversation, talk.task, extra=talk.extra)
+    gone = item("gone", "a boat", "dev")
+    write_keys(tmp_path, {"talk.wav": "one"})
+    keys = MediaKeys(tmp_path)
+    (talking,) = utterances([talk], keys, tmp_path)
+    assert talking.key == "one" and "gone.mp4" in talking.sight, "a name that no features have"
+    store = FeatureStore(tmp_path)
+    assert [entry.tensor in store for entry in utterances([gone], keys, tmp_path)] == [False]
+    assert held_out_utterances([replace(gone, id="transcribe/librispeech:9")], keys, tmp_path, store) == []
 
 
 def test_warmed_up_fails_clearly(tmp_path):

@@ -18,11 +18,12 @@ from video_salmonn.checkpoints.compact import compact
 from video_salmonn.checkpoints.embedded import load_token_embeddings, part_directory
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 from video_salmonn.connector.grow import grow
-from video_salmonn.data.embedded.keys import MediaKeys
+from video_salmonn.data.embedded.keys import MediaKeys, key_name
+from video_salmonn.data.embedded.recipes import Recipe
 from video_salmonn.data.embedded.wordings import plain_name
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
-from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.errors import CheckpointError, ConfigError, MediaError
 from video_salmonn.files import write_tensors
 from video_salmonn.metrics.wer import wer
 from video_salmonn.model.presets import embedded
@@ -51,27 +52,36 @@ class Stop:
         return self.asked
 
 
+def _key(keys: MediaKeys, recipe: Recipe, root: Path) -> str:
+    """A recipe's key; where its media can be neither listed nor read, a name that no features have."""
+    try:
+        return keys.key(recipe, root)
+    except MediaError:
+        return f"missing: {key_name(recipe)}"
+
+
 def utterances(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utterance]:
     """Every sound and picture whose words the items state (``words``), once each.
 
     Sound alone is speech where something is said, and a sound where something is heard; a picture alone has a name; a
     talking head is speech with its own moving pictures. What is put together of several of them is left out: the
-    warm-up puts them together itself.
+    warm-up puts them together itself. Media that neither the store lists nor can be read get a key that has no
+    features, so that whoever looks for these leaves the utterance (or its pictures) out and counts it.
     """
     found: dict[str, Utterance] = {}
     for item in items:
         words = item.extra.get("words", {})
         audio, sight = item.media.get("audio"), item.media.get("image", item.media.get("video"))
         if audio is not None and "video" in item.media and isinstance(sight, str) and words.get("said"):
-            utterance = Utterance(keys.key(audio, root), words["said"], "speech", keys.key(sight, root))
+            utterance = Utterance(_key(keys, audio, root), words["said"], "speech", _key(keys, sight, root))
             utterance = replace(utterance, seen=words.get("seen", ""))
         elif audio is not None and sight is None and (words.get("said") or words.get("heard")):
             text, kind = (words["said"], "speech") if words.get("said") else (words["heard"], "sound")
             if words.get("said") and words.get("heard"):
                 continue  # speech over a sound: its key is of the mix
-            utterance = Utterance(keys.key(audio, root), text, kind)
+            utterance = Utterance(_key(keys, audio, root), text, kind)
         elif audio is None and isinstance(sight, str) and "image" in item.media and words.get("seen"):
-            utterance = Utterance(keys.key(sight, root), words["seen"], "picture")
+            utterance = Utterance(_key(keys, sight, root), words["seen"], "picture")
         else:
             continue
         found.setdefault(f"{utterance.key}/{utterance.kind}", utterance)
@@ -81,7 +91,7 @@ def utterances(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utter
 def transcripts(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utterance]:
     """The transcription items that are sound alone, as utterances."""
     return [
-        Utterance(keys.key(item.media["audio"], root), item.answer)
+        Utterance(_key(keys, item.media["audio"], root), item.answer)
         for item in items
         if item.task == "transcribe" and set(item.media) == {"audio"}
     ]
@@ -93,7 +103,7 @@ def names(items: Sequence[Item], keys: MediaKeys, root: Path) -> list[Utterance]
     for item in items:
         for task, medium in (("sound", "audio"), ("picture", "image")):
             if item.task == task and set(item.media) == {medium}:
-                found.append(Utterance(keys.key(item.media[medium], root), plain_name(item.answer), task))
+                found.append(Utterance(_key(keys, item.media[medium], root), plain_name(item.answer), task))
     return found
 
 
@@ -302,7 +312,8 @@ def warm_up(
         open_branches(connector, features, [item for item in train if item.tensor in features])
     run = Warmup(connector, head, features, train, config, out, device)
     hours = round(sum(run.lengths) / 50 / 3600, 2)
-    report({"utterances": len(run.train_set), "hours": hours, "skipped": run.skipped, "held_out": len(held_out)})
+    told = {"utterances": len(run.train_set), "hours": hours, "skipped": run.skipped, "held_out": len(held_out)}
+    report(told | ({"without_sight": run.without_sight} if run.without_sight else {}))
     run.resume()
 
     def validate() -> dict[str, float]:

@@ -235,7 +235,8 @@ class Warmup:
         head: scores its outputs; stays as it is.
         store: features.
         train: utterances; those with tokens outside the head's vocabulary, without features, or with more tokens than
-            the connector has outputs are left out and counted in ``skipped``.
+            the connector has outputs are left out and counted in ``skipped``. One whose own moving pictures have no
+            features is speech without them, counted in ``without_sight``.
         config: see :class:`WarmupConfig`.
         out: folder for checkpoints and ``metrics.jsonl``.
         device: where to train.
@@ -258,14 +259,19 @@ class Warmup:
         self.train_set: list[tuple[Utterance, tuple[int, ...]]] = []
         self.lengths: list[int] = []
         self.per_frame = connector.config.tokens_for(1)
+        self.without_sight = 0
         wanted = {part for kind, share in config.shares.items() if share for part in kind.split("+")}
         for utterance in train:
             columns = head.columns_of(utterance.text)
-            if columns is None or utterance.tensor not in store or utterance.kind not in wanted:
-                continue
             picture = utterance.kind == "picture"
+            missing = utterance.tensor not in store or not (picture or self._has_events(utterance))
+            if columns is None or missing or utterance.kind not in wanted:
+                continue
             length = max(PICTURE_FRAMES) * STEPS_PER_FRAME if picture else store.shape(utterance.tensor)[0]
             if self._frames_needed(columns) <= length // STEPS_PER_FRAME:
+                if utterance.sight and f"{utterance.sight}.visual" not in store:
+                    self.without_sight += 1
+                    utterance = replace(utterance, sight="", seen="")
                 self.train_set.append((utterance, columns))
                 self.lengths.append(length)
         self.skipped = len(train) - len(self.train_set)
@@ -279,6 +285,10 @@ class Warmup:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.98))
         out.mkdir(parents=True, exist_ok=True)
+
+    def _has_events(self, utterance: Utterance) -> bool:
+        """Whether a sound has what the branch of sound events reads, if there is one."""
+        return self.connector.config.audio_dim is None or f"{utterance.key}.audio" in self.store
 
     def _frames_needed(self, columns: Sequence[int]) -> int:
         """Frames of the time axis that have outputs enough for a text."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from filelock import FileLock
+
 from video_salmonn.data.embedded.recipes import Recipe, recipe_key
 from video_salmonn.errors import CheckpointError
 from video_salmonn.files import write_json
@@ -30,9 +32,12 @@ def read_keys(folder: Path) -> dict[str, str]:
 
 
 def write_keys(folder: Path, keys: dict[str, str]) -> None:
-    """Add to a feature store's list, whole or not at all."""
+    """Add to a feature store's list, whole or not at all; several processes may do so at once."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / KEYS, read_keys(folder) | keys, indent=0)
+    with FileLock(folder / f".{KEYS}.lock"):
+        known = read_keys(folder)
+        if any(known.get(name) != key for name, key in keys.items()):
+            write_json(folder / KEYS, known | keys, indent=0)
 
 
 class MediaKeys:
