@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig
 
-from video_salmonn.checkpoints.released import ReleasedTensors
-from video_salmonn.checkpoints.sources import Ref, TensorFile
+from video_salmonn.checkpoints.released.files import ReleasedTensors
+from video_salmonn.checkpoints.released.sources import Ref, TensorFile
 
 
 @dataclass

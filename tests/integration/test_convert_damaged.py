@@ -9,10 +9,10 @@ from official_files import Official, Sizes, in_memory
 from safetensors.torch import save_file
 from test_convert import HEADS, error_of, run, tokenizers  # noqa: F401
 
-from video_salmonn.checkpoints import released_plan
-from video_salmonn.checkpoints.conversion_report import differences
-from video_salmonn.checkpoints.released_plan import plan_conversion
-from video_salmonn.checkpoints.sources import Ref, TensorFile
+from video_salmonn.checkpoints.released import plan as released_plan
+from video_salmonn.checkpoints.released.plan import plan_conversion
+from video_salmonn.checkpoints.released.report import differences
+from video_salmonn.checkpoints.released.sources import Ref, TensorFile
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.presets import preset
 

@@ -28,9 +28,9 @@ from safetensors import safe_open
 from test_convert import tokenizers  # noqa: F401
 from transformers import AutoConfig
 
-from video_salmonn.checkpoints.released import ReleasedTensors
-from video_salmonn.checkpoints.released_plan import plan_conversion
-from video_salmonn.checkpoints.sources import TensorFile
+from video_salmonn.checkpoints.released.files import ReleasedTensors
+from video_salmonn.checkpoints.released.plan import plan_conversion
+from video_salmonn.checkpoints.released.sources import TensorFile
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.presets import preset
 from video_salmonn.resources.cost import build_on_meta, parameters
@@ -149,9 +149,9 @@ from pathlib import Path
 from unittest import mock
 from test_convert_full_size import sparse
 from video_salmonn.checkpoints import shards
-from video_salmonn.checkpoints.convert import convert
-from video_salmonn.checkpoints.released import ReleasedFiles
-from video_salmonn.checkpoints.sources import TensorFile
+from video_salmonn.checkpoints.released.convert import convert
+from video_salmonn.checkpoints.released.files import ReleasedFiles
+from video_salmonn.checkpoints.released.sources import TensorFile
 
 folder = Path(sys.argv[1])
 files = {name: folder / f"{name}.safetensors" for name in ("delta", "instructblip", "eva")}

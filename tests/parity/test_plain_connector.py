@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from video_salmonn.checkpoints import names
 from video_salmonn.checkpoints.golden import read_golden
+from video_salmonn.checkpoints.released import names
 from video_salmonn.connector import ConnectorConfig, Level, MultiResolutionCausalQFormer
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

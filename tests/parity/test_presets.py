@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from video_salmonn.checkpoints import names
+from video_salmonn.checkpoints.released import names
 from video_salmonn.cli.main import app
 from video_salmonn.connector import Level
 from video_salmonn.errors import CheckpointError

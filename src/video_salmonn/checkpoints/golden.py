@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import InstructBlipQFormerConfig, InstructBlipVisionConfig
 
-from video_salmonn.checkpoints import names
+from video_salmonn.checkpoints.released import names
 from video_salmonn.connector import MultiResolutionCausalQFormer, diversity_loss
 from video_salmonn.connector.diversity import mean_cosine
 from video_salmonn.encoders.beats import Beats, BeatsConfig

@@ -42,8 +42,8 @@ def command(
     """Convert the released checkpoint and the five models it builds on; refuse anything that does not fit by name."""
     from transformers.utils import logging
 
-    from video_salmonn.checkpoints.convert import convert
-    from video_salmonn.checkpoints.released import ReleasedFiles
+    from video_salmonn.checkpoints.released.convert import convert
+    from video_salmonn.checkpoints.released.files import ReleasedFiles
 
     if new == (delta is not None):
         raise ConfigError("convert needs --delta, or --new for a model to be trained, and not both", remedy="give one")

@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
-from video_salmonn.checkpoints.conversion_report import RECORD, differences, record
-from video_salmonn.checkpoints.released import ReleasedFiles, read_headers
-from video_salmonn.checkpoints.released_plan import Plan, plan_conversion
+from video_salmonn.checkpoints.released.files import ReleasedFiles, read_headers
+from video_salmonn.checkpoints.released.plan import Plan, plan_conversion
+from video_salmonn.checkpoints.released.report import RECORD, differences, record
 from video_salmonn.checkpoints.shards import SHARD_BYTES, Planned, write_shards
 from video_salmonn.checkpoints.tokenizers import bert_tokenizer, llm_tokenizer
 from video_salmonn.errors import CheckpointError

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from video_salmonn.checkpoints.names import BUFFERS, Placement
-from video_salmonn.checkpoints.sources import Ref
+from video_salmonn.checkpoints.released.names import BUFFERS, Placement
+from video_salmonn.checkpoints.released.sources import Ref
 from video_salmonn.errors import CheckpointError
 
 Place = Callable[[Mapping[str, torch.Tensor]], Placement]

@@ -1,8 +1,8 @@
 """The official files of the released 13B model: their headers, and the configuration they amount to (§D).
 
 Six sources: the delta checkpoint (connector and LoRA), InstructBLIP and EVA (or one Hugging Face folder for both),
-BEATs, Whisper, Vicuna. Where each tensor goes is in :mod:`video_salmonn.checkpoints.released_plan`; writing in
-:mod:`video_salmonn.checkpoints.convert`.
+BEATs, Whisper, Vicuna. Where each tensor goes is in :mod:`video_salmonn.checkpoints.released.plan`; writing in
+:mod:`video_salmonn.checkpoints.released.convert`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from video_salmonn.checkpoints import released_sizes as sizes
-from video_salmonn.checkpoints.sources import Ref, TensorFile, all_refs, folder_files, read_json
+from video_salmonn.checkpoints.released import sizes as sizes
+from video_salmonn.checkpoints.released.sources import Ref, TensorFile, all_refs, folder_files, read_json
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.model.configuration import VideoSalmonnConfig

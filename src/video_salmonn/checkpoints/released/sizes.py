@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from math import isqrt
 from typing import Any
 
-from video_salmonn.checkpoints.names import LORA_PREFIX
-from video_salmonn.checkpoints.sources import Ref
+from video_salmonn.checkpoints.released.names import LORA_PREFIX
+from video_salmonn.checkpoints.released.sources import Ref
 from video_salmonn.connector import ConnectorConfig, Level
 from video_salmonn.encoders.beats import BeatsConfig
 from video_salmonn.errors import CheckpointError, ConfigError

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from video_salmonn.checkpoints import names
-from video_salmonn.checkpoints.placing import (
+from video_salmonn.checkpoints.released import names
+from video_salmonn.checkpoints.released.files import Refs, ReleasedTensors, refuse_other_models, released_config
+from video_salmonn.checkpoints.released.placing import (
     Alias,
     Dropped,
     Entry,
@@ -21,8 +22,7 @@ from video_salmonn.checkpoints.placing import (
     take_aliases,
     take_out,
 )
-from video_salmonn.checkpoints.released import Refs, ReleasedTensors, refuse_other_models, released_config
-from video_salmonn.checkpoints.sources import TensorFile
+from video_salmonn.checkpoints.released.sources import TensorFile
 from video_salmonn.connector import MultiResolutionCausalQFormer
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.configuration import VideoSalmonnConfig

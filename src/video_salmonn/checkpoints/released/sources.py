@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from video_salmonn.checkpoints.names import BUFFERS
+from video_salmonn.checkpoints.released.names import BUFFERS
 from video_salmonn.errors import CheckpointError
 
 WRAPPERS = ("model", "module", "state_dict")

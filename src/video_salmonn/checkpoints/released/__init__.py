@@ -1,0 +1,1 @@
+"""The official files of the released 13B model -> a model directory."""
