@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def cache_home() -> Path:
+    """Where models, parts and features are kept: ``$VIDEO_SALMONN_HOME``, else ``~/.cache/video-salmonn``."""
+    return Path(os.environ.get("VIDEO_SALMONN_HOME") or Path.home() / ".cache" / "video-salmonn").expanduser()
+
+
 @dataclass(frozen=True)
 class Entry:
     """A cached value: tensors by name, and facts about them."""

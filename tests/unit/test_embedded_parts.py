@@ -8,8 +8,9 @@ import sys
 import pytest
 import torch
 
+from video_salmonn.cache import cache_home
 from video_salmonn.checkpoints.embedded import PARTS, load_efficientnet, load_language_model, load_whisper, load_yamnet
-from video_salmonn.checkpoints.parts import Part, PartFile, cache_home, converted, directory, locate
+from video_salmonn.checkpoints.parts import Part, PartFile, converted, directory, locate
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.features.patches import yamnet_patches
 

@@ -13,9 +13,9 @@ from video_salmonn.checkpoints.assemble import trained_state
 from video_salmonn.checkpoints.embedded import PARTS
 from video_salmonn.checkpoints.parts import converted, locate
 from video_salmonn.cli.main import app
-from video_salmonn.data.embedded.keys import MediaKeys, key_name, read_keys, write_keys
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.data.manifest import Item, write_manifest
+from video_salmonn.data.media_keys import MediaKeys, key_name, read_keys, write_keys
 from video_salmonn.errors import CheckpointError, MediaError, MissingPartError
 from video_salmonn.training.embedded import held_out_utterances, new_connector, start_from, utterances, warmed_up
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from video_salmonn.cache import cache_home
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.files import settle_modes
 from video_salmonn.wording import counted
@@ -75,11 +75,6 @@ class Part:
         digest = hashlib.sha256("".join(file.sha256 for file in self.files).encode())
         digest.update(str(self.version).encode())
         return digest.hexdigest()[:12]
-
-
-def cache_home() -> Path:
-    """Where converted parts live: ``$VIDEO_SALMONN_HOME``, else ``~/.cache/video-salmonn``."""
-    return Path(os.environ.get("VIDEO_SALMONN_HOME") or Path.home() / ".cache" / "video-salmonn").expanduser()
 
 
 def locate(file: PartFile) -> Path:

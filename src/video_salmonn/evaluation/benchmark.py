@@ -20,10 +20,10 @@ from video_salmonn.errors import ConfigError, EvaluationError, MissingPartError
 from video_salmonn.evaluation.conditions import FULL, WHISPER, inapplicable
 from video_salmonn.evaluation.engine import Engine, HasDecoder
 from video_salmonn.evaluation.item import Prediction
-from video_salmonn.evaluation.mini.marker import NAME, read_marker
 from video_salmonn.evaluation.predictions import read_predictions, write_atomic
 from video_salmonn.evaluation.runner import Loaded, Progress, load, run_condition
 from video_salmonn.evaluation.save.locate import MediaIndex
+from video_salmonn.evaluation.save.mini_marker import NAME, read_marker
 from video_salmonn.evaluation.save.task import Task
 from video_salmonn.evaluation.scoring import TaskScore, score
 from video_salmonn.evaluation.settings import agree_on_settings

@@ -15,9 +15,8 @@ from uuid import uuid4
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
-from video_salmonn.cache import Cache
+from video_salmonn.cache import Cache, cache_home
 from video_salmonn.checkpoints.assemble import load_model, notices
-from video_salmonn.checkpoints.parts import cache_home
 from video_salmonn.errors import ConfigError, ContextError
 from video_salmonn.files import digest
 from video_salmonn.files import fingerprint as fingerprint_of

@@ -18,11 +18,11 @@ from video_salmonn.checkpoints.compact import compact
 from video_salmonn.checkpoints.embedded import load_token_embeddings, part_directory
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 from video_salmonn.connector.grow import grow
-from video_salmonn.data.embedded.keys import MediaKeys, key_name
-from video_salmonn.data.embedded.recipes import Recipe
 from video_salmonn.data.embedded.wordings import plain_name
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
+from video_salmonn.data.media_keys import MediaKeys, key_name
+from video_salmonn.data.media_recipes import Recipe
 from video_salmonn.errors import CheckpointError, ConfigError, MediaError
 from video_salmonn.files import write_tensors
 from video_salmonn.metrics.wer import wer

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import torch
 
-from video_salmonn.data.embedded.keys import MediaKeys
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
+from video_salmonn.data.media_keys import MediaKeys
 from video_salmonn.data.mixing import SPOKEN_CAPTION, Mixed, MixingConfig, Pools, mix, unmixed
 from video_salmonn.errors import ConfigError, EmptyMediaError, ManifestError, MediaError
 from video_salmonn.inference.media_store import MediaStore

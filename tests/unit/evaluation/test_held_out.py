@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.cli.main import app
-from video_salmonn.data.embedded.keys import write_keys
 from video_salmonn.data.feature_store import FeatureWriter
 from video_salmonn.data.manifest import Item, write_manifest
+from video_salmonn.data.media_keys import write_keys
 from video_salmonn.errors import ConfigError
 from video_salmonn.evaluation.held_out.answers import answer_all, under
 from video_salmonn.evaluation.held_out.groups import (

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from video_salmonn.data.embedded.recipes import Recipe
 from video_salmonn.data.embedded.sources import UNSEEN_CLASSES, Source
 from video_salmonn.data.embedded.synthesis import random_noise, random_voice, spoken_sentence
 from video_salmonn.data.embedded.wordings import (
@@ -27,6 +26,7 @@ from video_salmonn.data.embedded.wordings import (
 )
 from video_salmonn.data.embedded.wordnet import packs
 from video_salmonn.data.manifest import Item
+from video_salmonn.data.media_recipes import Recipe
 
 NOTHING_SAID = "Nothing is said."
 NO_PICTURE = "There is no picture."

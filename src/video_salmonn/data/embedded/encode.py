@@ -24,11 +24,11 @@ import torch
 from numpy.typing import NDArray
 
 from video_salmonn.checkpoints.embedded import load_efficientnet, load_whisper_encoder, load_yamnet
-from video_salmonn.data.embedded.keys import key_name, write_keys
-from video_salmonn.data.embedded.recipes import Recipe, recipe_key
 from video_salmonn.data.embedded.render import RATE, read_frames, render_sound
 from video_salmonn.data.feature_batch import STEPS_PER_FRAME
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
+from video_salmonn.data.media_keys import key_name, write_keys
+from video_salmonn.data.media_recipes import Recipe, recipe_key
 from video_salmonn.encoders.chunking import cut
 from video_salmonn.encoders.efficientnet import MEAN, SIZE, STD
 from video_salmonn.errors import MediaError

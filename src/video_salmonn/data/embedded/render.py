@@ -9,9 +9,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from video_salmonn.data.embedded.recipes import Recipe
 from video_salmonn.data.embedded.synthesis import speak
 from video_salmonn.data.embedded.voices import ENGINES, say
+from video_salmonn.data.media_recipes import Recipe
 from video_salmonn.errors import EmptyMediaError, MediaError
 from video_salmonn.media import MediaOptions, load_clip
 
@@ -145,7 +145,7 @@ def render_sound(recipe: Recipe, root: Path) -> Samples:
     """A path or sound recipe -> 16 kHz mono samples, kept within [-1, 1] by scaling where the sum is too loud.
 
     Args:
-        recipe: see :mod:`video_salmonn.data.embedded.recipes`; paths are relative to ``root``.
+        recipe: see :mod:`video_salmonn.data.media_recipes`; paths are relative to ``root``.
         root: the manifest's folder.
     """
     if isinstance(recipe, str):

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from video_salmonn.checkpoints.parts import PartFile, cache_home, check, locate
+from video_salmonn.cache import cache_home
+from video_salmonn.checkpoints.parts import PartFile, check, locate
 from video_salmonn.data.embedded.phonemes import kokoro_phonemes, phonemes
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.errors import ConfigError, MissingPartError

@@ -19,8 +19,8 @@ from video_salmonn.data.embedded.sources import Source, read_sources
 from video_salmonn.errors import ConfigError, EvaluationError
 from video_salmonn.evaluation.mini import picture_tasks, sound_tasks, speech_tasks
 from video_salmonn.evaluation.mini.builder import Builder
-from video_salmonn.evaluation.mini.marker import FILE, NAME
 from video_salmonn.evaluation.save import TASK_IDS, task
+from video_salmonn.evaluation.save.mini_marker import FILE, NAME
 from video_salmonn.wording import counted
 
 VERSION = 1

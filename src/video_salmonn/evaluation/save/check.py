@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import EvaluationError
-from video_salmonn.evaluation.mini.marker import read_marker
 from video_salmonn.evaluation.save.locate import MediaIndex
+from video_salmonn.evaluation.save.mini_marker import read_marker
 from video_salmonn.evaluation.save.task import Task
 from video_salmonn.wording import counted
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from video_salmonn.data.embedded.recipes import Recipe, recipe_key
+from video_salmonn.data.media_recipes import Recipe, recipe_key
 from video_salmonn.errors import CheckpointError
 from video_salmonn.files import write_json
 
