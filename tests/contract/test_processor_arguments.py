@@ -100,6 +100,9 @@ def test_videos_and_audio(processor, files):
         ({"media": [BLUE], "images": BLUE}, "media and images"),
         ({"conversations": "What?", "text": "What?"}, "same argument"),
         ({"start": -1.0, "images": BLUE}, "start"),
+        ({"no_audio": "false", "images": BLUE}, "no_audio must be True or False"),
+        ({"use_video": "no", "images": BLUE}, "use_video must be True or False"),
+        ({"audio": np.zeros(100, np.float32), "sampling_rate": "16k"}, "sampling_rate is '16k'"),
     ],
 )
 def test_what_the_processor_does_not_know_is_refused_by_name(processor, keywords, message):
@@ -145,6 +148,36 @@ def test_media_that_are_not_there_or_not_what_they_were_given_as(processor, file
         processor(part("video"), images=BLUE)
     with pytest.raises(ConfigError, match="2 conversations"):
         processor(text=["a", "b"], images=[BLUE])
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([{"role": "user", "content": QUESTION, "images": [BLUE]}], "a message has images"),
+        (part("image", image=BLUE, start=3.0), "type image has start"),
+        (part("image", image=BLUE, url="/no/such.png"), "image and url"),
+        (part("image", file="/no/such.png"), "the image part brings no source"),
+        ([{"role": "user", "content": [{"type": "text", "text": QUESTION, "image": BLUE}]}], "text part has image"),
+    ],
+)
+def test_nothing_in_a_message_is_left_out_silently(processor, messages, message):
+    with pytest.raises(ConfigError, match=message):
+        processor(messages)
+
+
+def test_datasets_fill_unused_keys_of_parts_with_none(processor):
+    filled = [{"role": "user", "content": [
+        {"type": "image", "image": BLUE, "text": None, "url": None},
+        {"type": "text", "image": None, "text": QUESTION},
+    ]}]  # fmt: skip
+    same(processor(filled), processor(QUESTION, media=[BLUE]))
+
+
+def test_a_picture_in_the_place_of_the_text_and_pictures_as_frames_are_refused(processor):
+    with pytest.raises(ConfigError, match="not Image"):
+        processor(BLUE, QUESTION)
+    with pytest.raises(MediaError, match="a picture, not a video"):
+        processor(text=QUESTION, videos=[[BLUE, RED]])
 
 
 def test_a_tuple_of_media_and_a_list_of_them_are_the_same_items(processor):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from video_salmonn import VideoSalmonn
-from video_salmonn.errors import ConfigError, EmptyMediaError
-from video_salmonn.inference.items import Item
+from video_salmonn.errors import ConfigError, EmptyMediaError, MediaError
+from video_salmonn.inference.items import Item, expanded
 from video_salmonn.inspection.timeline import inspect_media
 from video_salmonn.media import ArraySound, load_clip
 
@@ -134,3 +134,42 @@ def test_a_silent_stretch_of_a_decoded_clip_is_reported_silent(engine):
     clip = load_clip(ArraySound(samples, 16_000))
     assert engine.ask(clip, QUESTION, start=2.0, **SHORT).report["media"][0]["heard"]["status"] == "silent"
     assert engine.ask(clip, QUESTION, end=2.0, **SHORT).report["media"][0]["heard"]["status"] == "used"
+
+
+def test_media_that_messages_bring_are_not_passed_over(engine):
+    for source in ({"image": "/no/such.png"}, {"url": "/no/such.png"}):
+        messages = [{"role": "user", "content": [{"type": "image", **source}, QUESTION]}]
+        for media in (None, NASA):
+            with pytest.raises(ConfigError, match="bring media of their own"):
+                engine.ask(media, messages, **SHORT)
+
+
+def test_what_stands_in_a_place_of_another_kind_is_refused(engine, clip):
+    beep = ArraySound(np.sin(np.arange(16_000) / 7).astype(np.float32) / 2, 16_000)
+    for media, kind in ((NASA, "image"), (clip, "audio"), (beep, "video"), (np.zeros((20, 30, 3), np.uint8), "video")):
+        messages = [{"role": "user", "content": [{"type": kind}, QUESTION]}]
+        with pytest.raises(MediaError, match=f"a place for {kind}, and is"):
+            engine.ask(media, messages, **SHORT)
+        with pytest.raises(MediaError, match=f"a place for {kind}, and is"):
+            engine.likelihoods(Item(messages, [media]), ["Yes"])
+    heard = [{"role": "user", "content": [{"type": "audio"}, QUESTION]}]
+    assert engine.ask(NASA, heard, no_video=True, **SHORT).report["media"][0]["seen"]["status"] == "off"
+
+
+def test_the_text_false_switches_nothing_off(engine):
+    for name in ("no_audio", "no_video"):
+        with pytest.raises(ConfigError, match=f"{name} must be True or False"):
+            engine.ask(NASA, QUESTION, **{name: "false"}, **SHORT)
+
+
+def test_an_alias_beside_a_media_part_is_written_out():
+    parts = [{"type": "video"}, {"type": "text", "text": "<asr>"}]
+    (message,) = expanded([{"role": "user", "content": parts}])
+    assert message["content"][1]["text"] == expanded("<asr>") != "<asr>" and parts[1]["text"] == "<asr>"
+    assert expanded([{"role": "user", "content": [{"type": "video"}, "<asr>"]}])[0]["content"][1] == expanded("<asr>")
+
+
+def test_a_picture_has_no_beginning_whether_decoded_or_not(engine):
+    picture = np.zeros((20, 30, 3), np.uint8)
+    for media in (picture, load_clip(picture)):
+        assert engine.ask(media, QUESTION, start=3.0, **SHORT).report["media"][0]["seen"]["frames"] == 1

@@ -26,6 +26,7 @@ from video_salmonn.inference.connected import ConnectedTokens
 from video_salmonn.inference.items import (
     Item,
     as_media,
+    check_kinds,
     expanded,
     is_pair,
     item_of,
@@ -306,6 +307,7 @@ class VideoSalmonn:
         ids = [answer_ids(self.processor, conversation, len(item.media), answer) for answer in texts]
         room = max(int(options.get("max_new_tokens", 0)), *map(len, ids))
         encoded = self.encode(item.media, **options)
+        check_kinds(conversation, [one.report for one in encoded])
         mode = options.get("long", "error")
         if mode == "segments":
             raise ConfigError("likelihoods cannot be told stretch by stretch", remedy="use long='coarse' or 'error'")
@@ -366,6 +368,8 @@ class VideoSalmonn:
             return [self._run([item])[0] for item in items]
         new_tokens = int(options.get("max_new_tokens", self._new_tokens()))
         encoded = [self.encode(item.media, timer, **options) for item in items]
+        for item, media in zip(items, encoded):
+            check_kinds(item.conversation, [one.report for one in media])
         conversations = [expanded(item.conversation) for item in items]
         plans = [self._spans(media, options) for media in encoded]
         with self._lock, adapters.scaled(self.model.language_model, options.get("adapter_scale")):

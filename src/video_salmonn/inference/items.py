@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from video_salmonn.errors import ConfigError
+from video_salmonn.errors import ConfigError, MediaError
 from video_salmonn.inference.options import DTYPES, Options, checked
 from video_salmonn.model import prompt
 from video_salmonn.model.aliases import expand
 from video_salmonn.model.processing import Conversation
 from video_salmonn.resources.quantise import BACKENDS
+from video_salmonn.types import MediaReport
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,48 @@ def item_of(item: Item | Mapping[str, Any]) -> Item:
         media, sound = options.pop("media", None), options.pop("sound", None)
         item = Item(options.pop("question"), as_media(media, sound), options)
     options = checked(item.options)
+    sources = [name for part in prompt.places(item.conversation) for name in prompt.sources_of(part)]
+    if sources:
+        raise ConfigError(
+            f"the messages bring media of their own ({sources[0]}), which are not read here",
+            remedy="give all media as the first argument, in the order of their places",
+        )
     prompt.parse(item.conversation, len(item.media))
     return replace(item, options=options)
+
+
+def check_kinds(conversation: Conversation, reports: Sequence[MediaReport]) -> None:
+    """Raise where a message calls an item a picture, a video or a sound and it is something else.
+
+    Raises:
+        MediaError: names the item and what it is.
+    """
+    for part, report in zip(prompt.places(conversation), reports):
+        still = any(stream.get("kind") == "picture" and stream.get("chosen") for stream in report.streams)
+        seen = report.seen.status == "used"
+        found = ("image" if still else "video") if seen else "audio"
+        if part["type"] not in ("media", found) and "off" not in (report.seen.status, report.heard.status):
+            remedy = "give no_video=True" if part["type"] == "audio" else f'use {{"type": "{found}"}} or "media"'
+            raise MediaError(report.source, f"stands in a place for {part['type']}, and is {found}", remedy=remedy)
 
 
 def expanded(conversation: Conversation) -> Conversation:
     """The conversation with prompt aliases such as ``<asr>`` written out."""
     if isinstance(conversation, str):
         return expand(conversation)
-    return [
-        {**message, "content": expand(message["content"])} if isinstance(message.get("content"), str) else message
-        for message in conversation
-    ]
+    return [{**message, "content": _expanded(message.get("content", ""))} for message in conversation]
+
+
+def _expanded(content: Any) -> Any:
+    """A message's content with its alias written out, where an alias is its only text."""
+    if isinstance(content, str):
+        return expand(content)
+    texts = [index for index, part in enumerate(content) if isinstance(part, str) or part.get("type") == "text"]
+    if len(texts) != 1:
+        return content
+    index, part = texts[0], content[texts[0]]
+    new = expand(part) if isinstance(part, str) else {**part, "text": expand(part["text"])}
+    return [*content[:index], new, *content[index + 1 :]]
 
 
 def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.media.options import switch
 from video_salmonn.model.generation import JOINT_CTC, OWN_GENERATION
 
 Options = Mapping[str, Any]
@@ -115,6 +116,9 @@ def checked(options: Options) -> dict[str, Any]:
         whole(given["stop_repeats"], "stop_repeats", 0)
     if given.get("long", "error") not in LONG:
         raise ConfigError(f"long is {given['long']!r}", remedy=f"use {', '.join(LONG)}")
+    for name in ("no_audio", "no_video"):
+        if name in given:
+            given[name] = switch(given[name], name)
     if given.get("no_audio") and given.get("no_video"):
         raise ConfigError("no_audio and no_video together leave nothing to look at or listen to", remedy="drop one")
     return given

@@ -57,6 +57,8 @@ def with_options(clip: Clip, options: MediaOptions, sound: Clip | None = None) -
     if not options.use_audio:
         wave, heard = None, Heard("off")
     start, stop = options.start or 0.0, options.stop
+    if wave is None and _is_picture(report):  # it has no time, as when a file of it is read
+        start, stop = 0.0, None
     untouched = options.use_video and options.use_audio
     duration = max(_length(frames, seen, report), 0.0 if wave is None else wave.seconds)
     if start and start >= duration:

@@ -67,6 +67,8 @@ class MediaOptions:
 
     def __post_init__(self) -> None:
         parse_frame_times(self.frame_times)
+        switch(self.use_video, "use_video")
+        switch(self.use_audio, "use_audio")
         if not (self.use_video or self.use_audio):
             raise ConfigError("use_video and use_audio are both off", remedy="Switch one of them on.")
         for name in ("start", "end"):
@@ -93,6 +95,13 @@ class MediaOptions:
             raise ConfigError(f"scaling {self.scaling!r} is unknown", remedy="Use bicubic, bilinear or area.")
         if self.sound_mode not in ("mix", "released"):
             raise ConfigError(f"sound_mode {self.sound_mode!r} is unknown", remedy="Use mix or released.")
+
+
+def switch(value: Any, name: str) -> bool:
+    """A switch that is on or off; None is off. Raises ConfigError for anything else, such as the text ``"false"``."""
+    if value is not None and value not in (True, False):
+        raise ConfigError(f"{name} must be True or False, not {value!r}", remedy=f"Correct {name}.")
+    return bool(value)
 
 
 def _is_number(value: Any) -> bool:

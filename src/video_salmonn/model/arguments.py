@@ -18,7 +18,8 @@ import torch
 
 from video_salmonn.errors import ConfigError
 from video_salmonn.media import ArraySound, MediaOptions
-from video_salmonn.model.prompt import MEDIA_TYPES
+from video_salmonn.media.options import switch
+from video_salmonn.model.prompt import places, sources_of
 from video_salmonn.wording import counted
 
 Conversation = str | Sequence[Mapping[str, Any]]
@@ -54,7 +55,7 @@ def decoding_options(given: Mapping[str, Any]) -> dict[str, Any]:
     unknown = []
     for name, value in given.items():
         if name in _SWITCHES:
-            if value:
+            if switch(value, name):
                 options[_SWITCHES[name]] = False
         elif name in _DECODING:
             if value is not None:
@@ -100,6 +101,11 @@ def as_batch(conversations: Conversation | Sequence[Conversation] | None) -> lis
         raise ConfigError("the processor needs text", remedy="give a question, a list of messages, or a batch of them")
     if isinstance(conversations, str):
         return [conversations]
+    if not isinstance(conversations, Sequence):
+        raise ConfigError(
+            f"the first argument is text or messages, not {type(conversations).__name__}",
+            remedy="give media by name: processor(text=…, images=…)",
+        )
     rows = list(conversations)
     if not rows:
         raise ConfigError("a batch without conversations", remedy="give at least one question")
@@ -132,7 +138,7 @@ def as_items(
         if given:
             raise ConfigError(f"media and {', '.join(given)} were given", remedy="put everything into media")
         return [[_item(one) for one in own] for own in _rows(media, len(batch), "media")]
-    if sampling_rate is not None and "audio" not in given and not any(_places(row) for row in batch):
+    if sampling_rate is not None and "audio" not in given and not any(places(row) for row in batch):
         raise ConfigError("sampling_rate was given without audio", remedy="leave it out")
     columns = {KINDS[name]: _rows(value, len(batch), name) for name, value in given.items()}
     rows = []
@@ -173,28 +179,19 @@ def _item(source: Any) -> MediaItem:
     return MediaItem(source)
 
 
-def _places(conversation: Conversation) -> list[Mapping[str, Any]]:
-    """Content parts that stand for media, in order."""
-    if isinstance(conversation, str):
-        return []
-    contents = [message.get("content", "") for message in conversation]
-    parts = [part for content in contents if not isinstance(content, str) for part in content or ()]
-    return [part for part in parts if isinstance(part, Mapping) and part.get("type") in MEDIA_TYPES]
-
-
 def _placed(conversation: Conversation, given: dict[str, deque[Any]]) -> list[tuple[Any, str]]:
     """(source, kind) of each media item of a conversation; parts without a source take what was given beside it."""
-    places = _places(conversation)
-    if not places:
+    parts = places(conversation)
+    if not parts:
         return [(source, kind) for kind in KINDS.values() for source in given.get(kind, ())]
     found = []
-    for part in places:
+    for part in parts:
         kind = part["type"]
         source = _source_of(part)
         if source is None and kind in given and given[kind]:
             source = given[kind].popleft()
         if source is None:
-            raise ConfigError(f"a {kind} part brings no source", remedy=f"put it under {kind}, url, path or base64")
+            raise ConfigError(f"the {kind} part brings no source", remedy=f"put it under {kind}, url, path or base64")
         found.append((source, kind))
     left = {name: len(given[kind]) for name, kind in KINDS.items() if given.get(kind)}
     if left:
@@ -206,10 +203,9 @@ def _placed(conversation: Conversation, given: dict[str, deque[Any]]) -> list[tu
 
 
 def _source_of(part: Mapping[str, Any]) -> Any:
-    for name in (part["type"], "url", "path"):
-        if part.get(name) is not None:
-            return part[name]
-    return None if part.get("base64") is None else _unpacked(part["base64"], part["type"])
+    for name, source in sources_of(part).items():
+        return _unpacked(source, part["type"]) if name == "base64" else source
+    return None
 
 
 def _unpacked(text: Any, kind: str) -> bytes:
@@ -244,4 +240,6 @@ def _sound(source: Any, sampling_rate: int | None) -> Any:
 def _needed(sampling_rate: int | None) -> int:
     if sampling_rate is None:
         raise ConfigError("audio is an array without sampling_rate", remedy="give sampling_rate=16000, or a file")
+    if not isinstance(sampling_rate, Real) or isinstance(sampling_rate, bool):
+        raise ConfigError(f"sampling_rate is {sampling_rate!r}, not a number", remedy="give samples a second, as 16000")
     return sampling_rate

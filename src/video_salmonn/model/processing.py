@@ -438,6 +438,8 @@ class VideoSalmonnProcessor(ProcessorMixin):
         seen, name = clip.report.seen, clip.report.source
         if item.kind == "image" and not self._picture(clip) and seen.status != "off":
             raise MediaError(name, "is not a picture", remedy="Give it as a video (videos, or a part of that type).")
+        if item.kind == "video" and self._picture(clip):
+            raise MediaError(name, "is a picture, not a video", remedy="Give pictures as images; frames as one file.")
         if item.kind == "video" and seen.status in ("absent", "failed"):
             raise MediaError(name, f"has no picture: {seen.detail or seen.status}", remedy="Give it as audio.")
         return clip

@@ -24,6 +24,28 @@ IGNORED = -100
 TOKENISING = threading.RLock()
 """Tokenizers keep the settings of a call in themselves, so only one thread may use one at a time."""
 MEDIA_TYPES = ("media", "video", "audio", "image")
+_SOURCES = ("url", "path", "base64")
+
+
+def sources_of(part: Mapping[str, Any]) -> dict[str, Any]:
+    """The sources that a media part of a message brings, by the name each stands under."""
+    return {name: part[name] for name in (part["type"], *_SOURCES) if part.get(name) is not None}
+
+
+def places(conversation: str | Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Parts of a conversation's messages that stand for media, in order."""
+    if isinstance(conversation, str):
+        return []
+    contents = [message.get("content", "") for message in conversation if isinstance(message, Mapping)]
+    parts = [part for content in contents if not isinstance(content, str) for part in content or ()]
+    return [part for part in parts if isinstance(part, Mapping) and part.get("type") in MEDIA_TYPES]
+
+
+def _check_keys(mapping: Mapping[str, Any], known: Sequence[str], what: str) -> None:
+    """Raise for a key whose value would be left out silently; None stands for no value."""
+    unknown = sorted(str(name) for name, value in mapping.items() if value is not None and name not in known)
+    if unknown:
+        raise ConfigError(f"{what} has {', '.join(unknown)}, which nothing reads", remedy=f"known: {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -99,6 +121,7 @@ def parse(conversation: str | Sequence[Mapping[str, Any]], media: int) -> list[T
     for message in conversation:
         if not isinstance(message, Mapping):
             raise ConfigError(f"a message is {type(message).__name__}", remedy='give {"role": …, "content": …}')
+        _check_keys(message, ("role", "content"), "a message")
         role, content = message.get("role"), message.get("content", "")
         if not isinstance(content, (str, Sequence)):
             raise ConfigError(f"the content of a message is {type(content).__name__}", remedy="give text or a list")
@@ -111,8 +134,12 @@ def parse(conversation: str | Sequence[Mapping[str, Any]], media: int) -> list[T
             elif not isinstance(part, Mapping):
                 raise ConfigError(f"a content part is {type(part).__name__}", remedy='give text or {"type": …}')
             elif part.get("type") == "text":
+                _check_keys(part, ("type", "text"), "a text part")
                 parts.append(readable(part.get("text")))
             elif part.get("type") in MEDIA_TYPES:
+                _check_keys(part, ("type", part["type"], *_SOURCES), f"a part of type {part['type']}")
+                if len(named := sources_of(part)) > 1:
+                    raise ConfigError(f"a part of type {part['type']} brings {' and '.join(named)}", remedy="give one")
                 parts.append(None)
             else:
                 raise ConfigError(f"unknown content part {part.get('type')!r}", remedy=f"text or one of {MEDIA_TYPES}")
