@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from video_salmonn.evaluation.held_out.groups import GROUPS
-from video_salmonn.evaluation.held_out.measure import HeldOut, measure
-from video_salmonn.training.embedded import warm_up
+from video_salmonn.embedded.held_out.groups import GROUPS
+from video_salmonn.embedded.held_out.measure import HeldOut, measure
+from video_salmonn.embedded.warmup import WarmupConfig
+from video_salmonn.embedded.warmup_run import warm_up
 from video_salmonn.training.recipe import load_recipe
 from video_salmonn.training.stage import build_trainer
-from video_salmonn.training.warmup import WarmupConfig
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "embedded.yaml"
 ROWS = (

@@ -24,11 +24,11 @@ import torch
 
 from common import finish
 from small_system import JoinedSounds, build_trainer, exact_answers, quiet, read_split, recipe_rates, stored
-from video_salmonn.data.embedded.build import build, jobs
-from video_salmonn.data.embedded.encode import encode
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import MixingConfig
+from video_salmonn.embedded.data.build import build, jobs
+from video_salmonn.embedded.data.encode import encode
 
 KINDS = {"transcribe": 16, "picture": 20, "sound": 8, "transcribe-talk": 20}
 """Items of each task."""

@@ -24,6 +24,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.data.mixing import MATCHING_QUESTIONS, lower_first
+from video_salmonn.embedded.warmup import spread_positions
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
@@ -34,7 +35,6 @@ from video_salmonn.training.batching import collate, prepare
 from video_salmonn.training.examples import ExampleMaker, FeatureSource, StoredFeatures
 from video_salmonn.training.recipe import DataRecipe, OptimRecipe, Recipe
 from video_salmonn.training.trainer import Trainer
-from video_salmonn.training.warmup import spread_positions
 
 CPU = torch.device("cpu")
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>")

@@ -17,9 +17,9 @@ from docs_pages import ROOT, SHELL, Block, blocks, own_arguments, pages
 from typer.testing import CliRunner
 
 from command_line import refused
-from video_salmonn.checkpoints.embedded import PARTS
-from video_salmonn.checkpoints.parts import converted
 from video_salmonn.cli.main import app
+from video_salmonn.embedded.parts import converted
+from video_salmonn.embedded.pretrained import PARTS
 
 RUN = ["README.md", "docs/ask.md", "docs/inspect.md", "docs/huggingface.md", "docs/training.md"]
 """Pages whose blocks are run; of the others every command is parsed."""

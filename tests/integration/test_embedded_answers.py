@@ -11,8 +11,8 @@ import pytest
 
 from video_salmonn import VideoSalmonn
 from video_salmonn.data.manifest import read_manifest
+from video_salmonn.embedded.held_out.answers import answer_all, under
 from video_salmonn.errors import MissingPartError
-from video_salmonn.evaluation.held_out.answers import answer_all, under
 from video_salmonn.metrics.wer import wer
 from video_salmonn.training.examples import Example
 

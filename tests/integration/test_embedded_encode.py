@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from video_salmonn.data.embedded.encode import Job, encode
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
+from video_salmonn.embedded.data.encode import Job, encode
 from video_salmonn.errors import MissingPartError
 
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,10 @@ from importlib.resources import files
 import pytest
 from typer.testing import CliRunner
 
-from video_salmonn.checkpoints.embedded import PARTS
-from video_salmonn.checkpoints.parts import converted
 from video_salmonn.cli import setup
 from video_salmonn.cli.main import app
+from video_salmonn.embedded.parts import converted
+from video_salmonn.embedded.pretrained import PARTS
 from video_salmonn.errors import MissingPartError
 
 

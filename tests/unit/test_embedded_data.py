@@ -8,13 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from video_salmonn.cli.main import app
-from video_salmonn.data.embedded import wordnet as wordnet_files
-from video_salmonn.data.embedded.build import build, jobs
-from video_salmonn.data.embedded.render import RATE, render_sound
-from video_salmonn.data.embedded.sources import bucket, plain_words, read_sources
-from video_salmonn.data.embedded.wordings import SOUND_PHRASES, WORDINGS, ask
 from video_salmonn.data.manifest import read_manifest
 from video_salmonn.data.media_recipes import recipe_key
+from video_salmonn.embedded.data import wordnet as wordnet_files
+from video_salmonn.embedded.data.build import build, jobs
+from video_salmonn.embedded.data.render import RATE, render_sound
+from video_salmonn.embedded.data.sources import bucket, plain_words, read_sources
+from video_salmonn.embedded.data.wordings import SOUND_PHRASES, WORDINGS, ask
 from video_salmonn.errors import ManifestError, MediaError
 from video_salmonn.metrics.yesno import read_yes_no
 

@@ -11,19 +11,19 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from video_salmonn.cli.main import app
-from video_salmonn.data.embedded.asking.registry import QUESTIONS
-from video_salmonn.data.embedded.compose import Stock
-from video_salmonn.data.embedded.further.git import GitFolder
-from video_salmonn.data.embedded.further.heard import ESC50, HEARD, VAGUE
-from video_salmonn.data.embedded.further.names import Names, read_names, with_names, write_names
-from video_salmonn.data.embedded.further.prepare import prepare
-from video_salmonn.data.embedded.further.seen import WIDER, imagenet_names, seen_phrase
-from video_salmonn.data.embedded.further.sources import grid_split, held_out_recordings, read_further
-from video_salmonn.data.embedded.further.teachers import colour_of, sure_sounds
-from video_salmonn.data.embedded.further.text import prompts
-from video_salmonn.data.embedded.further.walls import PAINTS, paint
-from video_salmonn.data.embedded.render import RATE, read_sound
-from video_salmonn.data.embedded.sources import Source
+from video_salmonn.embedded.data.asking.registry import QUESTIONS
+from video_salmonn.embedded.data.compose import Stock
+from video_salmonn.embedded.data.further.git import GitFolder
+from video_salmonn.embedded.data.further.heard import ESC50, HEARD, VAGUE
+from video_salmonn.embedded.data.further.names import Names, read_names, with_names, write_names
+from video_salmonn.embedded.data.further.prepare import prepare
+from video_salmonn.embedded.data.further.seen import WIDER, imagenet_names, seen_phrase
+from video_salmonn.embedded.data.further.sources import grid_split, held_out_recordings, read_further
+from video_salmonn.embedded.data.further.teachers import colour_of, sure_sounds
+from video_salmonn.embedded.data.further.text import prompts
+from video_salmonn.embedded.data.further.walls import PAINTS, paint
+from video_salmonn.embedded.data.render import RATE, read_sound
+from video_salmonn.embedded.data.sources import Source
 from video_salmonn.errors import ConfigError, ManifestError
 
 
@@ -108,7 +108,7 @@ def test_every_class_has_recordings_in_the_test():
 
 
 def test_sentences_of_grid_are_in_the_same_split_everywhere():
-    from video_salmonn.data.embedded.sources import bucket
+    from video_salmonn.embedded.data.sources import bucket
 
     for name in ("prii7s", "bgia2n", "swbo8n"):
         assert (grid_split(name) == "test") == (bucket(name, 18) < 3)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from video_salmonn.cache import cache_home
-from video_salmonn.checkpoints.embedded import PARTS, load_efficientnet, load_language_model, load_whisper, load_yamnet
-from video_salmonn.checkpoints.parts import Part, PartFile, converted, directory, locate
+from video_salmonn.embedded.parts import Part, PartFile, converted, directory, locate
+from video_salmonn.embedded.pretrained import PARTS, load_efficientnet, load_language_model, load_whisper, load_yamnet
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.features.patches import yamnet_patches
 
@@ -129,7 +129,7 @@ def test_whisper_transcribes_a_tone_as_no_words():
 
 @needs("yamnet")
 def test_yamnet_hears_a_siren_like_sweep_and_silence():
-    from video_salmonn.checkpoints.embedded import yamnet_classes
+    from video_salmonn.embedded.pretrained import yamnet_classes
 
     model, names = load_yamnet(), yamnet_classes()
     time = torch.arange(16000 * 4) / 16000

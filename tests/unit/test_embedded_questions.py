@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from test_embedded_data import LABELS, row, write_lines  # noqa: F401
 
-from video_salmonn.data.embedded.asking import contents, presence, unknowable
-from video_salmonn.data.embedded.asking.common import (
+from video_salmonn.embedded.data.asking import contents, presence, unknowable
+from video_salmonn.embedded.data.asking.common import (
     NO_PICTURE,
     NO_SOUND,
     NOTHING_SAID,
@@ -17,13 +17,13 @@ from video_salmonn.data.embedded.asking.common import (
     heard_behind,
     silence,
 )
-from video_salmonn.data.embedded.asking.grammar import expand, readings, styled
-from video_salmonn.data.embedded.asking.registry import QUESTIONS
-from video_salmonn.data.embedded.asking.wordings import KINDS
-from video_salmonn.data.embedded.compose import Stock
-from video_salmonn.data.embedded.render import RATE, render_sound
-from video_salmonn.data.embedded.sources import Source, gender_of
-from video_salmonn.data.embedded.wordings import WORDINGS
+from video_salmonn.embedded.data.asking.grammar import expand, readings, styled
+from video_salmonn.embedded.data.asking.registry import QUESTIONS
+from video_salmonn.embedded.data.asking.wordings import KINDS
+from video_salmonn.embedded.data.compose import Stock
+from video_salmonn.embedded.data.render import RATE, render_sound
+from video_salmonn.embedded.data.sources import Source, gender_of
+from video_salmonn.embedded.data.wordings import WORDINGS
 from video_salmonn.media.audio import SILENCE
 from video_salmonn.metrics.yesno import read_yes_no
 
@@ -199,8 +199,8 @@ def test_every_kind_makes_items_without_missing_fields(stock, name):
 def test_held_out_questions_and_their_media_stay_out_of_training(tmp_path):
     from test_embedded_data import made_up_folder
 
-    from video_salmonn.data.embedded.build import build, media_files
     from video_salmonn.data.manifest import read_manifest
+    from video_salmonn.embedded.data.build import build, media_files
 
     folder = made_up_folder(tmp_path / "data")
     asked = tmp_path / "asked.jsonl"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from video_salmonn.checkpoints.ctranslate2 import read_ctranslate2, whisper_config, whisper_state_dict
+from video_salmonn.embedded.ctranslate2 import read_ctranslate2, whisper_config, whisper_state_dict
 from video_salmonn.errors import CheckpointError
 
 
@@ -176,7 +176,7 @@ def write_gguf(path, architecture="llama", drop=(), quantise=False):
 def test_gguf_gives_the_same_network(tmp_path, quantise):
     from transformers import LlamaForCausalLM
 
-    from video_salmonn.checkpoints.gguf import llama_state_dict
+    from video_salmonn.embedded.gguf import llama_state_dict
 
     wanted = write_gguf(tmp_path / "small.gguf", quantise=quantise)
     config, weights = llama_state_dict(tmp_path / "small.gguf")
@@ -191,7 +191,7 @@ def test_gguf_gives_the_same_network(tmp_path, quantise):
 
 
 def test_gguf_fails(tmp_path):
-    from video_salmonn.checkpoints.gguf import convert_llama, llama_config, llama_state_dict
+    from video_salmonn.embedded.gguf import convert_llama, llama_config, llama_state_dict
 
     path = tmp_path / "small.gguf"
     write_gguf(path)
@@ -210,7 +210,7 @@ def test_gguf_fails(tmp_path):
 
 def test_onnx_fails(tmp_path):
     onnx = pytest.importorskip("onnx")
-    from video_salmonn.checkpoints.onnx import yamnet_state_dict
+    from video_salmonn.embedded.onnx import yamnet_state_dict
 
     path = tmp_path / "net.onnx"
     path.write_bytes(b"\xff\xff no protobuf")

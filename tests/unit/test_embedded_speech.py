@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from video_salmonn.cli.main import app
-from video_salmonn.data.embedded.coverage import (
+from video_salmonn.embedded.data.coverage import (
     AGAIN,
     Sentence,
     Worth,
@@ -20,10 +20,10 @@ from video_salmonn.data.embedded.coverage import (
     tidy,
     word_counts,
 )
-from video_salmonn.data.embedded.phonemes import kokoro_phonemes, phonemes
-from video_salmonn.data.embedded.render import RATE, render_sound
-from video_salmonn.data.embedded.spoken import parse_hours, speech_by_the_hour
-from video_salmonn.data.embedded.voices import (
+from video_salmonn.embedded.data.phonemes import kokoro_phonemes, phonemes
+from video_salmonn.embedded.data.render import RATE, render_sound
+from video_salmonn.embedded.data.spoken import parse_hours, speech_by_the_hour
+from video_salmonn.embedded.data.voices import (
     SPEECH_FOLDER,
     STYLES,
     missing_voice_files,

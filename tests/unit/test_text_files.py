@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from video_salmonn.data.checking import check_manifest
-from video_salmonn.data.embedded.sources import lines_of as source_rows
 from video_salmonn.data.manifest import parse_line, read_manifest
 from video_salmonn.data.readers import _load
+from video_salmonn.embedded.data.sources import lines_of as source_rows
+from video_salmonn.embedded.held_out.measure import read_answers
 from video_salmonn.errors import EvaluationError, ManifestError, VideoSalmonnError
-from video_salmonn.evaluation.held_out.measure import read_answers
 from video_salmonn.evaluation.predictions import read_predictions
 from video_salmonn.evaluation.save.annotations import read_lines, read_records
 from video_salmonn.files import json_value, numbered_lines

@@ -1,6 +1,6 @@
 import pytest
 
-from video_salmonn.data.embedded.wordings import WORDINGS
+from video_salmonn.embedded.data.wordings import WORDINGS
 from video_salmonn.model.aliases import ALIASES
 from video_salmonn.model.transcripts import asks_for_words
 

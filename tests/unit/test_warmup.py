@@ -8,15 +8,11 @@ import pytest
 import torch
 
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
-from video_salmonn.data.embedded.wordings import plain_name
 from video_salmonn.data.feature_batch import ClipFeatures, augment_sound
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
-from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.training.auxiliary import words_for
-from video_salmonn.training.branches import QUIET, open_branch
-from video_salmonn.training.ctc import NAME_WEIGHT, WordHead, Words, best_names, word_losses
-from video_salmonn.training.run_state import read_run
-from video_salmonn.training.warmup import (
+from video_salmonn.embedded.branches import QUIET, open_branch
+from video_salmonn.embedded.data.wordings import plain_name
+from video_salmonn.embedded.warmup import (
     Utterance,
     Warmup,
     WarmupConfig,
@@ -25,6 +21,10 @@ from video_salmonn.training.warmup import (
     say,
     spread_positions,
 )
+from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.training.auxiliary import words_for
+from video_salmonn.training.ctc import NAME_WEIGHT, WordHead, Words, best_names, word_losses
+from video_salmonn.training.run_state import read_run
 
 BLANK = 5
 WORDS = ["red", "green", "blue", "stone", "river", "cloud"]

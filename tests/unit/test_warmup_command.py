@@ -10,14 +10,14 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from video_salmonn.checkpoints.assemble import trained_state
-from video_salmonn.checkpoints.embedded import PARTS
-from video_salmonn.checkpoints.parts import converted, locate
 from video_salmonn.cli.main import app
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.data.manifest import Item, write_manifest
 from video_salmonn.data.media_keys import MediaKeys, key_name, read_keys, write_keys
+from video_salmonn.embedded.parts import converted, locate
+from video_salmonn.embedded.pretrained import PARTS
+from video_salmonn.embedded.warmup_run import held_out_utterances, new_connector, start_from, utterances, warmed_up
 from video_salmonn.errors import CheckpointError, MediaError, MissingPartError
-from video_salmonn.training.embedded import held_out_utterances, new_connector, start_from, utterances, warmed_up
 
 
 def language_model_is_there():

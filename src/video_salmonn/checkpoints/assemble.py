@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from video_salmonn.checkpoints.compact import expand
-from video_salmonn.checkpoints.embedded import part_directory
+from video_salmonn.embedded.pretrained import part_directory
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.byte_tokenizer import byte_tokenizer
 from video_salmonn.model.configuration import VideoSalmonnConfig

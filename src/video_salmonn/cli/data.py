@@ -41,8 +41,8 @@ def build_embedded(
     as_json: bool = _JSON,
 ) -> None:
     """Write the manifests that the embedded default is trained and tested on. Nothing is decoded or copied."""
-    from video_salmonn.data.embedded.build import build
-    from video_salmonn.data.embedded.spoken import parse_hours
+    from video_salmonn.embedded.data.build import build
+    from video_salmonn.embedded.data.spoken import parse_hours
 
     table = build(source, out, seed, scale, wordnet, further, held_out, parse_hours(speech_hours))
     if as_json:
@@ -66,7 +66,7 @@ def prepare_further(
     as_json: bool = _JSON,
 ) -> None:
     """Write further real recordings and pictures out of public repositories, small. Goes on where it stopped."""
-    from video_salmonn.data.embedded.further.prepare import prepare
+    from video_salmonn.embedded.data.further.prepare import prepare
 
     table = prepare(clones, source, out, collection, lambda line: stderr.print(line, markup=False, soft_wrap=True))
     if as_json:
@@ -89,10 +89,10 @@ def name_further(
     """Ask the encoders' own heads what all pictures and sounds show, for training. Names of an earlier run are kept."""
     import torch
 
-    from video_salmonn.data.embedded.further.names import read_names, write_names
-    from video_salmonn.data.embedded.further.sources import read_further
-    from video_salmonn.data.embedded.further.teachers import name_all
-    from video_salmonn.data.embedded.sources import read_sources
+    from video_salmonn.embedded.data.further.names import read_names, write_names
+    from video_salmonn.embedded.data.further.sources import read_further
+    from video_salmonn.embedded.data.further.teachers import name_all
+    from video_salmonn.embedded.data.sources import read_sources
 
     torch.set_num_threads(threads)
     sources = [*read_sources(source, further), *read_further(further, further)]
@@ -123,9 +123,9 @@ def answer_text(
     """Let the untouched language model answer prompts without media; its answers are what training keeps."""
     import torch
 
-    from video_salmonn.checkpoints.embedded import load_language_model
-    from video_salmonn.data.embedded.build import TEXT
-    from video_salmonn.data.embedded.further.text import base_answers, prompts, write_answers
+    from video_salmonn.embedded.data.build import TEXT
+    from video_salmonn.embedded.data.further.text import base_answers, prompts, write_answers
+    from video_salmonn.embedded.pretrained import load_language_model
 
     torch.set_num_threads(threads)
     model, tokenizer = load_language_model()
@@ -155,9 +155,9 @@ def encode_embedded(
     """Encode every sound and picture of the manifests once, with the frozen encoders. Goes on where it stopped."""
     import torch
 
-    from video_salmonn.data.embedded.build import jobs
-    from video_salmonn.data.embedded.encode import encode
     from video_salmonn.data.manifest import read_manifest
+    from video_salmonn.embedded.data.build import jobs
+    from video_salmonn.embedded.data.encode import encode
 
     for name in split:
         if not (manifests / f"{name}.jsonl").is_file():

@@ -169,7 +169,7 @@ def build_mini(
     as_json: bool = _JSON,
 ) -> None:
     """Build SAVE-mini: SAVE's tasks and schemas from held-out open media (about 350 items)."""
-    from video_salmonn.evaluation.mini.build import build
+    from video_salmonn.embedded.save_mini.build import build
     from video_salmonn.evaluation.save import tasks as tasks_of
 
     wanted = [task.id for task in tasks_of(tasks)]

@@ -40,9 +40,9 @@ def held_out(
     import torch
 
     from video_salmonn.checkpoints.assemble import load_model
-    from video_salmonn.evaluation.held_out.groups import choose
-    from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe
-    from video_salmonn.evaluation.held_out.page import page
+    from video_salmonn.embedded.held_out.groups import choose
+    from video_salmonn.embedded.held_out.measure import HeldOut, measure, probe
+    from video_salmonn.embedded.held_out.page import page
     from video_salmonn.evaluation.settings import SETTINGS
     from video_salmonn.inference.items import parse_dtype
     from video_salmonn.training.checkpointing import load_trained
@@ -85,7 +85,7 @@ def held_out(
             encoder = encoders[group.name]["kind"]
             results["beside"][group.name] = {f"linear probe on {encoder}": probe(train, data, group)}
     if whisper:
-        from video_salmonn.evaluation.held_out.whisper import whisper_figures
+        from video_salmonn.embedded.held_out.whisper import whisper_figures
 
         results["beside"] |= whisper_figures(data, wanted, out, report=_line)
     results["settings"] = json.loads((out / SETTINGS).read_text(encoding="utf-8"))

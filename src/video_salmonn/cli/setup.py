@@ -19,10 +19,10 @@ from typing import Any
 import typer
 
 from video_salmonn.cache import cache_home
-from video_salmonn.checkpoints.embedded import PARTS
-from video_salmonn.checkpoints.parts import Part, converted, directory, locate
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
-from video_salmonn.data.embedded.voices import missing_voice_files
+from video_salmonn.embedded.data.voices import missing_voice_files
+from video_salmonn.embedded.parts import Part, converted, directory, locate
+from video_salmonn.embedded.pretrained import PARTS
 from video_salmonn.errors import MissingPartError
 
 

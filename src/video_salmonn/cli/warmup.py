@@ -68,8 +68,8 @@ def command(
     """
     import torch
 
-    from video_salmonn.training import embedded
-    from video_salmonn.training.warmup import WarmupConfig
+    from video_salmonn.embedded import warmup_run as embedded
+    from video_salmonn.embedded.warmup import WarmupConfig
 
     reports: list[dict[str, Any]] = []
     report = reports.append if as_json else _print

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import WhisperConfig
 
 from video_salmonn.checkpoints.assemble import model_card
-from video_salmonn.checkpoints.embedded import part_directory
+from video_salmonn.embedded.pretrained import part_directory
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.evaluation.engine import Engine, Request
 from video_salmonn.evaluation.item import Media

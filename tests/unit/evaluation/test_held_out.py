@@ -14,9 +14,8 @@ from video_salmonn.cli.main import app
 from video_salmonn.data.feature_store import FeatureWriter
 from video_salmonn.data.manifest import Item, write_manifest
 from video_salmonn.data.media_keys import write_keys
-from video_salmonn.errors import ConfigError
-from video_salmonn.evaluation.held_out.answers import answer_all, under
-from video_salmonn.evaluation.held_out.groups import (
+from video_salmonn.embedded.held_out.answers import answer_all, under
+from video_salmonn.embedded.held_out.groups import (
     GROUPS,
     balanced,
     both,
@@ -28,9 +27,10 @@ from video_salmonn.evaluation.held_out.groups import (
     refuses,
     says_missing,
 )
-from video_salmonn.evaluation.held_out.measure import HeldOut, measure, probe, read_answers
-from video_salmonn.evaluation.held_out.page import figure, page
-from video_salmonn.evaluation.held_out.probe import linear_probe
+from video_salmonn.embedded.held_out.measure import HeldOut, measure, probe, read_answers
+from video_salmonn.embedded.held_out.page import figure, page
+from video_salmonn.embedded.held_out.probe import linear_probe
+from video_salmonn.errors import ConfigError
 from video_salmonn.files import write_tensors
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.training.checkpointing import CONNECTOR_FILE

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from engines import RuleEngine
 
-from video_salmonn.data.embedded.sources import Source
+from video_salmonn.embedded.data.sources import Source
+from video_salmonn.embedded.save_mini import build as mini
+from video_salmonn.embedded.save_mini.render import RATE, in_a_row, read_sound, with_word, write_sound, write_video
 from video_salmonn.errors import ConfigError, EvaluationError, MediaError
 from video_salmonn.evaluation.benchmark import Options, evaluate
-from video_salmonn.evaluation.mini import build as mini
-from video_salmonn.evaluation.mini.render import RATE, in_a_row, read_sound, with_word, write_sound, write_video
 from video_salmonn.evaluation.report import report
 from video_salmonn.evaluation.save import TASK_IDS, task, tasks
 from video_salmonn.evaluation.save.check import check

@@ -8,8 +8,8 @@ import torch
 from engines import RuleEngine
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from video_salmonn.checkpoints.embedded import PARTS, part_directory
-from video_salmonn.checkpoints.parts import converted, locate
+from video_salmonn.embedded.parts import converted, locate
+from video_salmonn.embedded.pretrained import PARTS, part_directory
 from video_salmonn.errors import MissingPartError
 from video_salmonn.evaluation.benchmark import Options, evaluate
 from video_salmonn.evaluation.engine import HasDecoder, Request

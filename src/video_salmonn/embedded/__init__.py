@@ -1,0 +1,1 @@
+"""The small default model, whole: parts out of packages, data, warm-up, held-out evaluation, SAVE-mini."""

@@ -1,0 +1,204 @@
+"""Build the embedded manifests: ``train.jsonl``, ``dev.jsonl``, ``test.jsonl`` and a table of what is in them."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from video_salmonn.data.manifest import Item, write_manifest
+from video_salmonn.embedded.data.asking.general import read_text
+from video_salmonn.embedded.data.asking.registry import QUESTIONS
+from video_salmonn.embedded.data.compose import COMPOSERS, Stock
+from video_salmonn.embedded.data.encode import Job
+from video_salmonn.embedded.data.further.names import read_names, with_names
+from video_salmonn.embedded.data.further.sources import read_further
+from video_salmonn.embedded.data.sources import (
+    UNSEEN_CLASSES,
+    Source,
+    lines_of,
+    plain_words,
+    read_sentences,
+    read_sources,
+)
+from video_salmonn.embedded.data.spoken import speech_by_the_hour
+from video_salmonn.embedded.data.wordnet import choose, read_texts
+
+Texts = tuple[list[str], list[str], list[tuple[str, str]]]
+"""Sentences and further ones chosen for their words, for synthetic speech; prompts without media with answers."""
+SPLITS = ("train", "dev", "test")
+SHARE = {"train": 1.0, "dev": 0.06, "test": 0.15}
+"""Composed items of a split, as a share of the training split's number."""
+VOCABULARY_WORDS = 60_000
+"""Of WordNet's texts, where these are given."""
+TEXT = "text/base.jsonl"
+"""In a further folder: prompts without media and the language model's own answers."""
+UNSEEN_TOO = {"pictures", "teacher_pictures"}
+"""Groups that may name the classes that are never trained."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build is made from.
+
+    Attributes:
+        folder: the data folder; see :func:`video_salmonn.embedded.data.sources.read_sources`.
+        further: folders written by ``data prepare-further``.
+        seed: decides every choice.
+        scale: multiplies the number of composed items.
+        wordnet: WordNet's folder, to widen the vocabulary (:mod:`video_salmonn.embedded.data.wordnet`); None without.
+        held_out: questions (JSON lines with ``question`` and ``media``) whose wordings and media no training may use.
+        hours: of synthetic speech, by engine (:mod:`video_salmonn.embedded.data.spoken`); takes the place of the groups
+            ``synthetic`` and ``vocabulary``.
+    """
+
+    folder: Path
+    further: tuple[Path, ...] = ()
+    seed: int = 0
+    scale: float = 1.0
+    wordnet: Path | None = None
+    held_out: Path | None = None
+    hours: dict[str, float] | None = None
+
+
+def _stock(split: str, group: str, sources: list[Source], texts: Texts, seed: int) -> Stock:
+    by_kind: dict[str, list[Source]] = {}
+    for source in sources:
+        if source.split == split and not (source.label in UNSEEN_CLASSES and group not in UNSEEN_TOO):
+            by_kind.setdefault(source.kind, []).append(source)
+    rng = random.Random(f"{seed}/{split}/{group}")
+    sentences, vocabulary, text = texts
+    return Stock(
+        split, by_kind, sentences if split == "train" else [], rng, vocabulary if split == "train" else [], text
+    )
+
+
+def all_sources(plan: Plan, out: Path) -> list[Source]:
+    """Sources of all folders, those that :attr:`Plan.held_out` names in the test split, each file once."""
+    sources = read_sources(plan.folder, out)
+    for folder in plan.further:
+        sources += read_further(folder, out)
+    kept = held_out_media(plan.held_out)
+    sources = [
+        replace(source, split="test") if Path(source.path).stem in kept or source.id.split(":")[1] in kept else source
+        for source in sources
+    ]
+    names = [name for folder in plan.further for name in read_names(folder)]
+    return with_names(sources, names)
+
+
+def held_out_media(path: Path | None) -> set[str]:
+    """Stems of the files that held-out questions are about."""
+    if path is None:
+        return set()
+    found = (row.get(stream) for row in lines_of(path) for stream in ("media", "sound"))
+    return {Path(name).stem for name in found if name}
+
+
+def plain_question(text: str) -> str:
+    """A question as it counts for being the same: words alone, in lower case."""
+    return plain_words(text)
+
+
+def build_items(plan: Plan, out: Path, account: dict[str, Any] | None = None) -> Iterator[Item]:
+    """All items of all splits. The same arguments give the same items.
+
+    Args:
+        plan: what to build from.
+        out: where the manifests will stand.
+        account: gets what the synthetic speech brings, as ``speech``.
+    """
+    sources = all_sources(plan, out)
+    spoken = [source for source in sources if source.kind == "speech"]
+    held_out = {source.text for source in spoken if source.split != "train"}
+    sentences = read_sentences(plan.folder, held_out)
+    vocabulary: list[str] = []
+    if plan.hours:
+        read = (source.text for source in spoken if source.split == "train")
+        items, brought = speech_by_the_hour(plan.folder, plan.wordnet, plan.hours, read, held_out, plan.seed)
+        if account is not None:
+            account["speech"] = brought
+        yield from items
+    elif plan.wordnet is not None:
+        known = [*sentences, *(source.text for source in spoken if source.split == "train")]
+        vocabulary = choose(
+            [text for text in read_texts(plan.wordnet) if text not in held_out], known, VOCABULARY_WORDS, plan.seed
+        )
+    paths = [folder / TEXT for folder in plan.further if (folder / TEXT).is_file()]
+    texts = (sentences, vocabulary, [pair for path in paths for pair in read_text(path)])
+    asked = set() if plan.held_out is None else {plain_question(row["question"]) for row in lines_of(plan.held_out)}
+    for split in SPLITS:
+        for group, (compose, count) in {**COMPOSERS, **QUESTIONS}.items():
+            if plan.hours and group in ("synthetic", "vocabulary"):
+                continue
+            wanted = round(count * SHARE[split] * plan.scale)
+            for item in compose(_stock(split, group, sources, texts, plan.seed), wanted):
+                turns = [turn["content"] for turn in item.conversation if turn["role"] == "user"]
+                if split == "train" and asked and any(plain_question(turn) in asked for turn in turns):
+                    continue
+                yield item
+
+
+def build(
+    folder: Path,
+    out: Path,
+    seed: int = 0,
+    scale: float = 1.0,
+    wordnet: Path | None = None,
+    further: Sequence[Path] = (),
+    held_out: Path | None = None,
+    hours: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Write the manifests into ``out`` (created); returns the table, which is also written as ``build.json``.
+
+    The arguments are those of :class:`Plan`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    by_split: dict[str, list[Item]] = {split: [] for split in SPLITS}
+    table: dict[str, Any] = {"seed": seed, "scale": scale, "wordnet": wordnet is not None, "further": len(further)}
+    table |= {"items": {}, "tasks": {}}
+    for item in build_items(Plan(folder, tuple(further), seed, scale, wordnet, held_out, hours), out, table):
+        by_split[item.split].append(item)
+    for split, items in by_split.items():
+        table["items"][split] = write_manifest(out / f"{split}.jsonl", items)
+        table["tasks"][split] = dict(sorted(Counter(item.task for item in items).items()))
+    (out / "build.json").write_text(json.dumps(table, indent=2) + "\n")
+    return table
+
+
+def media_files(items: Iterable[Item]) -> list[str]:
+    """Every media file of the items once, sorted; paths as in the manifest."""
+    found: set[str] = set()
+    for item in items:
+        for value in item.media.values():
+            if isinstance(value, str):
+                found.add(value)
+            elif isinstance(value, dict):
+                found |= {
+                    part["file"] for part in (*value.get("layers", ()), *value.get("slides", ())) if "file" in part
+                }
+    return sorted(found)
+
+
+def jobs(items: Iterable[Item]) -> Iterator[Job]:
+    """Everything that must be encoded for ``items``: each sound once, each picture or video file once."""
+    seen: set[str] = set()
+    for item in items:
+        wanted: list[Job] = []
+        if item.media.get("audio") is not None:  # None: a video whose own sound is not wanted
+            wanted.append(Job("sound", item.media["audio"]))
+        for stream in ("image", "video"):
+            value = item.media.get(stream)
+            if isinstance(value, dict):
+                wanted += [Job("visual", slide["file"]) for slide in value["slides"]]
+            elif value is not None:
+                wanted.append(Job("visual", value))
+        for job in wanted:
+            name = job.kind + json.dumps(job.recipe, sort_keys=True)
+            if name not in seen:
+                seen.add(name)
+                yield job

@@ -1,0 +1,518 @@
+"""Items out of sources. Each function yields the items of one task group for one split.
+
+Sound and picture are combined freely: a picture with speech about something else, with a sound that fits or does not,
+speech over sounds, events in order, spoken questions. Combining an existing sound with a picture costs no encoding.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from video_salmonn.data.manifest import Item
+from video_salmonn.data.media_recipes import Recipe
+from video_salmonn.embedded.data.sources import UNSEEN_CLASSES, Source
+from video_salmonn.embedded.data.synthesis import random_noise, random_voice, spoken_sentence
+from video_salmonn.embedded.data.wordings import (
+    ANIMALS,
+    FITS,
+    SPOKEN_QUESTIONS,
+    ask,
+    named,
+    pick,
+    plain_name,
+    sentence,
+    sound_phrase,
+)
+from video_salmonn.embedded.data.wordnet import packs
+
+NOTHING_SAID = "Nothing is said."
+NO_PICTURE = "There is no picture."
+NO_SOUND = "There is no sound."
+NOT_SAID = "It is not said."
+
+
+@dataclass
+class Stock:
+    """The sources of one split.
+
+    Attributes:
+        split: ``train``, ``dev`` or ``test``.
+        sources: by kind.
+        sentences: texts for synthetic speech (training only).
+        rng: decides everything; one for each task group.
+        vocabulary: further texts for synthetic speech, chosen for their words (training only).
+        text: prompts without media, with the language model's own answers.
+    """
+
+    split: str
+    sources: dict[str, list[Source]]
+    sentences: list[str]
+    rng: random.Random
+    vocabulary: list[str] = field(default_factory=list)
+    text: list[tuple[str, str]] = field(default_factory=list)
+
+    def of(self, kind: str) -> list[Source]:
+        """Sources of a kind."""
+        return self.sources.get(kind, [])
+
+    def some(self, kind: str, count: int) -> list[Source]:
+        """``count`` of them, drawn."""
+        return pick(self.rng, self.of(kind), count)
+
+    def item(
+        self,
+        name: str,
+        task: str,
+        media: dict[str, Any],
+        question: str,
+        answer: str,
+        *used: Source,
+        words: dict[str, str] | bool = False,
+    ) -> Item:
+        """An item with the licences and collections of what it uses.
+
+        Args:
+            name, task, media, question, answer: of the item.
+            used: recordings and pictures in it.
+            words: all that is ``said``, ``seen`` and ``heard`` in it; True for that of what is used, False where it is
+                not known, or has an order.
+        """
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        licence = "; ".join(sorted({source.licence for source in used})) or "synthetic speech"
+        origin = "; ".join(sorted({source.source for source in used})) or "synthetic speech"
+        extra = {"words": words_of(*used) if words is True else words} if words else {}
+        return Item(name, media, turns, task, 1.0, licence, origin, self.split, extra=extra)
+
+
+def words_of(*used: Source) -> dict[str, str]:
+    """What is said, seen (with its colour, where that was measured) and heard where these sources are there whole, at
+    most one of a kind."""
+    words = {}
+    for source in used:
+        colour = f"{source.extra['colour']} " if source.kind == "photo" and source.extra.get("colour") else ""
+        if source.kind in ("speech", "talk"):
+            words["said"] = source.text
+        if source.kind in ("photo", "talk"):
+            words["seen"] = plain_name(sentence(f"{source.label} speaking" if source.kind == "talk" else source.label))
+            words["seen"] = colour + words["seen"]
+        elif source.kind == "wall":
+            words["seen"] = f"{source.label} wall"
+        elif source.kind in ("stamp", "caption"):
+            words["seen"] = plain_name(source.text)
+        elif source.kind == "sound":
+            words["heard"] = plain_name(sentence(sound_phrase(source.label)))
+    return words
+
+
+Composer = Callable[[Stock, int], Iterator[Item]]
+
+
+def transcripts(stock: Stock, count: int) -> Iterator[Item]:
+    """Real speech, each recording once (``count`` is ignored); machine-made transcripts weigh half."""
+    for source in _transcribed(stock):
+        yield _transcript(stock, f"transcribe/{source.id}", source.path, source)
+
+
+def _transcribed(stock: Stock) -> list[Source]:
+    """Speech with a text that has no digits, which could be spoken in several ways."""
+    return [source for source in stock.of("speech") if source.text and not any(char.isdigit() for char in source.text)]
+
+
+def _transcript(stock: Stock, name: str, sound: Recipe, source: Source) -> Item:
+    """What is said in a recording, itself or changed."""
+    question = ask("transcribe", name, stock.split)
+    item = stock.item(name, "transcribe", {"audio": sound}, question, source.text, source, words=True)
+    return Item(**{**vars(item), "weight": 0.5}) if source.extra.get("machine") else item
+
+
+PACES = ((0.86, 0.94), (1.06, 1.14))
+"""Of read speech that is heard again: slower and lower, faster and higher."""
+
+
+def paced(stock: Stock, count: int) -> Iterator[Item]:
+    """Read speech again at other speeds, in rooms and noise: more voices than there are readers (training only;
+    ``count`` is ignored)."""
+    for source in _transcribed(stock) if stock.split == "train" else ():
+        if not source.id.startswith("librispeech"):
+            continue
+        for place, (slowest, fastest) in enumerate(PACES):
+            rng = random.Random(f"paced/{source.id}/{place}")
+            layer = {"file": source.path, "speed": round(rng.uniform(slowest, fastest), 2)}
+            if rng.random() < 0.5:
+                layer |= {"room": rng.randrange(1000)}
+            layers: list[dict[str, Any]] = [layer | {"level": rng.randrange(-26, -14)}]
+            if rng.random() < 0.3:
+                layers.append(random_noise(rng))
+            yield _transcript(stock, f"transcribe/paced:{source.id}/{place}", {"layers": layers}, source)
+
+
+def synthetic(stock: Stock, count: int) -> Iterator[Item]:
+    """Synthetic speech: every sentence once, then again with another voice until ``count``."""
+    for index in range(count if stock.sentences else 0):
+        again, place = divmod(index, len(stock.sentences))
+        text = stock.sentences[place]
+        name = f"transcribe/synthetic:{place}/{again}"
+        recipe = spoken_sentence(text, f"{text}/{again}")
+        yield stock.item(
+            name, "transcribe", {"audio": recipe}, ask("transcribe", name, stock.split), text, words={"said": text}
+        )
+
+
+def vocabulary(stock: Stock, count: int) -> Iterator[Item]:
+    """Synthetic speech of sentences chosen for their words, several to a segment (``count`` is ignored)."""
+    for index, group in enumerate(packs(stock.vocabulary)):
+        name = f"transcribe/vocabulary:{index}"
+        recipe = spoken_sentence(". ".join(group), f"vocabulary/{index}/{group[0]}")
+        question = ask("transcribe", name, stock.split)
+        yield stock.item(
+            name, "transcribe", {"audio": recipe}, question, " ".join(group), words={"said": " ".join(group)}
+        )
+
+
+def sounds(stock: Stock, count: int) -> Iterator[Item]:
+    """Every sound by name."""
+    for source in stock.of("sound"):
+        name = f"sound/{source.id}"
+        answer = sentence(sound_phrase(source.label))
+        yield stock.item(
+            name,
+            "sound",
+            {"audio": source.path},
+            ask("sound", name, stock.split),
+            answer,
+            source,
+            words=True,
+        )
+
+
+def pictures(stock: Stock, count: int) -> Iterator[Item]:
+    """Every photograph by its class, stamps and captioned pictures by their captions."""
+    for source in stock.of("photo"):
+        name = f"picture/{source.id}"
+        answer = sentence(named(source.label))
+        item = stock.item(
+            name,
+            "picture",
+            {"image": source.path},
+            ask("picture", name, stock.split),
+            answer,
+            source,
+            words=True,
+        )
+        unseen = source.label in UNSEEN_CLASSES
+        yield Item(**{**vars(item), "task": "picture-unseen"}) if unseen else item
+    for source in stock.of("stamp") + stock.of("caption"):
+        if len(source.text) < 90 and not source.text.endswith("!"):
+            kind = "picture" if source.kind == "stamp" else "caption"
+            name = f"{kind}/{source.id}"
+            answer = source.text.rstrip(".") + "."
+            yield stock.item(
+                name, kind, {"image": source.path}, ask(kind, name, stock.split), answer, source, words=True
+            )
+
+
+def picture_with_speech(stock: Stock, count: int) -> Iterator[Item]:
+    """A photograph with speech about something else: one asked for, the other, or both."""
+    for index, (photo, speech) in enumerate(zip(stock.some("photo", count), stock.some("speech", count))):
+        if any(char.isdigit() for char in speech.text):
+            continue
+        media = {"image": photo.path, "audio": speech.path}
+        task = ("transcribe", "picture", "both")[index % 3]
+        name = f"picture+speech/{index}"
+        seen = named(photo.label)
+        answer = {
+            "transcribe": speech.text,
+            "picture": sentence(seen),
+            "both": f"It says: {speech.text}. It shows {seen}.",
+        }[task]
+        yield stock.item(
+            name,
+            f"{task}-av",
+            media,
+            ask(task, name, stock.split),
+            answer,
+            photo,
+            speech,
+            words=True,
+        )
+
+
+def picture_with_sound(stock: Stock, count: int) -> Iterator[Item]:
+    """A photograph with any sound: sound, picture, or both asked for."""
+    for index, (photo, sound) in enumerate(zip(stock.some("photo", count), stock.some("sound", count))):
+        task = ("sound", "picture", "both-sound")[index % 3]
+        name = f"picture+sound/{index}"
+        heard, seen = sound_phrase(sound.label), named(photo.label)
+        answer = {
+            "sound": sentence(heard),
+            "picture": sentence(seen),
+            "both-sound": f"I hear {heard}. I see {seen}.",
+        }[task]
+        media = {"image": photo.path, "audio": sound.path}
+        yield stock.item(name, f"{task}-av", media, ask(task, name, stock.split), answer, photo, sound, words=True)
+
+
+def matches(stock: Stock, count: int) -> Iterator[Item]:
+    """Does the sound fit the picture? Half of the pairs do; sounds and pictures are the same in both halves.
+
+    The answer names both before it decides: the verdict then rests on words that stand there.
+    """
+    by_label: dict[str, list[Source]] = {}
+    for source in stock.of("photo"):
+        by_label.setdefault(source.label, []).append(source)
+    fitting: list[tuple[Source, Source]] = []
+    for sound in stock.of("sound"):
+        photos = [photo for label in FITS.get(sound.label, ()) for photo in by_label.get(label, ())]
+        fitting += [(photo, sound) for photo in photos]
+    fitting = pick(stock.rng, fitting, min(count // 2, len(fitting)))
+    for index, (photo, sound) in enumerate(fitting):
+        others = [other for _, other in fitting if photo.label not in FITS[other.label]]
+        if not others:
+            continue
+        wrong = stock.rng.choice(others)
+        for verdict, heard in (("Yes.", sound), ("No.", wrong)):
+            name = f"match/{index}/{verdict[0].lower()}"
+            media = {"image": photo.path, "audio": heard.path}
+            answer = f"I hear {sound_phrase(heard.label)}. I see {named(photo.label)}. {verdict}"
+            yield stock.item(
+                name,
+                "match",
+                media,
+                ask("match", name, stock.split),
+                answer,
+                photo,
+                heard,
+                words=True,
+            )
+    stamps = [stamp for stamp in stock.of("stamp") if stamp.extra.get("sound") and len(stamp.text) < 30]
+    for index, stamp in enumerate(stamps):
+        other = stock.rng.choice([entry for entry in stamps if entry.text != stamp.text])
+        for verdict, heard in (("Yes.", stamp), ("No.", other)):
+            name = f"match/stamp/{index}/{verdict[0].lower()}"
+            media = {"image": stamp.path, "audio": heard.extra["sound"]}
+            answer = f"I hear {_phrase(heard.text)}. I see {_phrase(stamp.text)}. {verdict}"
+            yield stock.item(name, "match", media, ask("match", name, stock.split), answer, stamp)
+
+
+def _phrase(caption: str) -> str:
+    """``A duck.`` -> ``a duck``."""
+    text = caption.rstrip(".!")
+    return text[:1].lower() + text[1:]
+
+
+def speech_presence(stock: Stock, count: int) -> Iterator[Item]:
+    """Is anybody speaking? Speech against sounds and bare noise."""
+    for index in range(count):
+        name = f"speech-present/{index}"
+        question = ask("speech-present", name, stock.split)
+        if index % 2:
+            (source,) = stock.some("speech", 1)
+            yield stock.item(name, "speech-present", {"audio": source.path}, question, "Yes.", source)
+        elif index % 10 == 0:
+            recipe = {"length": 5, "layers": [random_noise(stock.rng)]}
+            yield stock.item(name, "speech-present", {"audio": recipe}, question, "No.")
+        else:
+            (source,) = stock.some("sound", 1)
+            yield stock.item(name, "speech-present", {"audio": source.path}, question, "No.", source)
+
+
+def unanswerable(stock: Stock, count: int) -> Iterator[Item]:
+    """Questions about what is not there."""
+    for index in range(count):
+        name = f"absent/{index}"
+        kind = index % 3
+        if kind == 0:
+            (source,) = stock.some("photo", 1)
+            question, media = ask("transcribe", name, stock.split), {"image": source.path}
+            answer = NO_SOUND
+        elif kind == 1:
+            (source,) = stock.some("sound", 1)
+            question, media = ask("transcribe", name, stock.split), {"audio": source.path}
+            answer = NOTHING_SAID
+        else:
+            (source,) = stock.some(("speech", "sound")[index % 2], 1)
+            question, media = ask("picture", name, stock.split), {"audio": source.path}
+            answer = NO_PICTURE
+        yield stock.item(name, "absent", media, question, answer, source)
+
+
+def event_order(stock: Stock, count: int) -> Iterator[Item]:
+    """Two or three different sounds one after the other."""
+    for index in range(count):
+        drawn: dict[str, Source] = {}
+        for source in stock.some("sound", 8):
+            drawn.setdefault(source.label, source)
+        events = list(drawn.values())[: 2 + index % 2]
+        layers: list[dict[str, Any]] = []
+        for place, source in enumerate(events):
+            layers.append({"file": source.path, "to": 3.0, "at": 3.2 * place, "level": -20})
+        names = [sound_phrase(source.label) for source in events]
+        task = ("first", "last", "order")[index % 3]
+        answer = {"first": sentence(names[0]), "last": sentence(names[-1]), "order": sentence(", then ".join(names))}
+        name = f"events/{index}"
+        media = {"audio": {"length": 3.2 * len(events), "layers": layers}}
+        yield stock.item(name, f"event-{task}", media, ask(task, name, stock.split), answer[task], *events)
+
+
+def said_around_event(stock: Stock, count: int) -> Iterator[Item]:
+    """A sentence, a sound, another sentence: what was said before or after?"""
+    short = [source for source in stock.of("speech") if len(source.text.split()) <= 7 and source.text.isascii()]
+    short = [source for source in short if source.id.startswith("speechocean")]
+    for index in range(count if len(short) > 1 else 0):
+        first, second = stock.rng.sample(short, 2)
+        (event,) = stock.some("sound", 1)
+        layers: list[dict[str, Any]] = [
+            {"file": first.path, "to": 4.5, "level": -20},
+            {"file": event.path, "to": 2.0, "at": 4.6, "level": -20},
+            {"file": second.path, "at": 6.8, "level": -20},
+        ]
+        task = ("said-before", "said-after")[index % 2]
+        answer = (first, second)[index % 2].text
+        name = f"around/{index}"
+        question = ask(task, name, stock.split, event=sound_phrase(event.label))
+        yield stock.item(name, task, {"audio": {"layers": layers}}, question, answer, first, second, event)
+
+
+def speech_over_sound(stock: Stock, count: int) -> Iterator[Item]:
+    """Speech with a sound behind it, 6 to 18 dB weaker."""
+    voices = [source for source in stock.some("speech", 2 * count) if not any(c.isdigit() for c in source.text)]
+    for index, (voice, sound) in enumerate(zip(voices[:count], stock.some("sound", count))):
+        weaker = stock.rng.randrange(6, 18)
+        layers: list[dict[str, Any]] = [
+            {"file": voice.path, "level": -20, "at": 0.2},
+            {"file": sound.path, "level": -20 - weaker},
+        ]
+        task = ("transcribe", "transcribe", "background")[index % 3]
+        answer = voice.text if task == "transcribe" else sentence(sound_phrase(sound.label))
+        name = f"over/{index}"
+        question = ask(task, name, stock.split)
+        yield stock.item(
+            name,
+            f"{task}-over",
+            {"audio": {"layers": layers}},
+            question,
+            answer,
+            voice,
+            sound,
+            words=True,
+        )
+
+
+def digit_strings(stock: Stock, count: int) -> Iterator[Item]:
+    """One to six spoken digits of one speaker."""
+    words = ["one", "two", "three", "four", "five", "six"]
+    by_speaker: dict[str, list[Source]] = {}
+    for source in stock.of("digit"):
+        by_speaker.setdefault(source.extra["speaker"], []).append(source)
+    for index in range(count if by_speaker else 0):
+        speaker = stock.rng.choice(sorted(by_speaker))
+        chosen = stock.rng.sample(by_speaker[speaker], stock.rng.randint(1, 6))
+        layers = [
+            {"file": source.path, "at": round(0.2 + 0.95 * place, 2), "level": -20}
+            for place, source in enumerate(chosen)
+        ]
+        task = ("digits", "count-digits")[index % 2]
+        spoken = " ".join(source.text for source in chosen)
+        answer = spoken if task == "digits" else sentence(words[len(chosen) - 1])
+        name = f"digits/{index}"
+        yield stock.item(name, task, {"audio": {"layers": layers}}, ask(task, name, stock.split), answer, *chosen)
+
+
+_SLOTS = {"size": "size", "roast": "roast", "numberOfShots": "number of shots"}
+
+
+def orders(stock: Stock, count: int) -> Iterator[Item]:
+    """Slots of spoken orders, also those that are not said."""
+    for source in stock.of("order"):
+        name = f"order/{source.id}/drink"
+        drink = sentence(source.extra["coffeeDrink"])
+        question = ask("order-drink", name, stock.split)
+        yield stock.item(name, "order", {"audio": source.path}, question, drink, source)
+        for slot, words in _SLOTS.items():
+            value = source.extra.get(slot)
+            if value or stock.rng.random() < 0.25:
+                name = f"order/{source.id}/{slot}"
+                question = ask("order-slot", name, stock.split, slot=words)
+                answer = sentence(value) if value else NOT_SAID
+                yield stock.item(name, "order", {"audio": source.path}, question, answer, source)
+
+
+def talking_heads(stock: Stock, count: int) -> Iterator[Item]:
+    """GRID: what is said, who is seen, single words, and sound alone."""
+    for index, source in enumerate(stock.of("talk")):
+        media = {"video": source.path, "audio": source.path}
+        for task in ("transcribe", "grid-slot", "picture", "both"):
+            name = f"talk/{source.id}/{task}"
+            if task == "grid-slot":
+                slot = ("colour", "letter", "digit")[index % 3]
+                question, answer = ask(task, name, stock.split, slot=slot), sentence(source.extra[slot])
+            else:
+                question = ask(task, name, stock.split)
+                answer = {
+                    "transcribe": source.text,
+                    "picture": sentence(f"{source.label} speaking"),
+                    "both": f"It says: {source.text}. It shows {source.label} speaking.",
+                }[task]
+            yield stock.item(name, f"{task}-talk", media, question, answer, source, words=True)
+        name = f"talk/{source.id}/sound-only"
+        only = {"audio": source.path}
+        words = {"said": source.text}
+        yield stock.item(
+            name, "transcribe", only, ask("transcribe", name, stock.split), source.text, source, words=words
+        )
+
+
+def spoken_questions(stock: Stock, count: int) -> Iterator[Item]:
+    """A picture, and a (synthetic) voice that asks about it."""
+    for index, photo in enumerate(stock.some("photo", count)):
+        kind = ("picture", "picture", "animal")[index % 3]
+        asked = stock.rng.choice(SPOKEN_QUESTIONS[kind])
+        answer = sentence(named(photo.label)) if kind == "picture" else "Yes." if photo.label in ANIMALS else "No."
+        media = {"image": photo.path, "audio": {"layers": [random_voice(asked, stock.rng) | {"at": 0.3}]}}
+        name = f"spoken/{index}"
+        yield stock.item(name, "spoken-question", media, ask("spoken-question", name, stock.split), answer, photo)
+
+
+def picture_order(stock: Stock, count: int) -> Iterator[Item]:
+    """Two pictures one after the other, with or without unrelated sound."""
+    for index in range(count):
+        first, second = stock.some("photo", 2)
+        if first.label == second.label:
+            continue
+        slides = [{"file": first.path, "at": 0.0}, {"file": second.path, "at": 3.0}]
+        media: dict[str, Any] = {"video": {"length": 6.0, "slides": slides}}
+        used = [first, second]
+        if index % 2:
+            used += stock.some("sound", 1)
+            media["audio"] = used[-1].path
+        task = ("first-picture", "last-picture")[index // 2 % 2]
+        answer = sentence(named((first, second)[index // 2 % 2].label))
+        name = f"slides/{index}"
+        yield stock.item(name, task, media, ask(task, name, stock.split), answer, *used)
+
+
+COMPOSERS: dict[str, tuple[Composer, int]] = {
+    "transcripts": (transcripts, 0),
+    "synthetic": (synthetic, 2232),
+    "vocabulary": (vocabulary, 0),
+    "sounds": (sounds, 0),
+    "pictures": (pictures, 0),
+    "picture_with_speech": (picture_with_speech, 3000),
+    "picture_with_sound": (picture_with_sound, 1500),
+    "matches": (matches, 600),
+    "speech_presence": (speech_presence, 400),
+    "unanswerable": (unanswerable, 400),
+    "event_order": (event_order, 300),
+    "said_around_event": (said_around_event, 200),
+    "speech_over_sound": (speech_over_sound, 300),
+    "digit_strings": (digit_strings, 400),
+    "orders": (orders, 0),
+    "talking_heads": (talking_heads, 0),
+    "spoken_questions": (spoken_questions, 150),
+    "picture_order": (picture_order, 400),
+    "paced": (paced, 0),
+}
+"""Task group -> (function, items in the training split; 0 where the sources decide)."""

@@ -1,0 +1,208 @@
+"""Encode each distinct sound and picture of a data set once, with the frozen encoders of the embedded preset.
+
+Sound is cut into segments of ``SEGMENT_SECONDS`` from its start, each padded to the full length and encoded alone: the
+same cutting as in training, inference and live input. Kept are, in float16,
+
+- ``<key>.speech`` ``(N, 512)``: Whisper's features, 50 a second, whole frames of 0.5 s;
+- ``<key>.audio`` ``(T, 1024)``: YAMNet's, one a frame (repeated over the frame's steps when it is used);
+- ``<key>.visual`` ``(T, 25, 1280)``: EfficientNet's tokens, one row a frame; a still picture has T = 1.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from video_salmonn.data.feature_batch import STEPS_PER_FRAME
+from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
+from video_salmonn.data.media_keys import key_name, write_keys
+from video_salmonn.data.media_recipes import Recipe, recipe_key
+from video_salmonn.embedded.data.render import RATE, read_frames, render_sound
+from video_salmonn.embedded.pretrained import load_efficientnet, load_whisper_encoder, load_yamnet
+from video_salmonn.encoders.chunking import cut
+from video_salmonn.encoders.efficientnet import MEAN, SIZE, STD
+from video_salmonn.errors import MediaError
+from video_salmonn.features.frames import prepare_frames
+from video_salmonn.features.logmel import log_mel
+from video_salmonn.features.patches import yamnet_patches
+from video_salmonn.files import write_text
+
+SEGMENT_SECONDS = 10.0
+
+
+class FrozenEncoders:
+    """The embedded preset's encoders, loaded once.
+
+    Args:
+        home: cache of the pretrained parts.
+        dtype: Whisper's. bfloat16 takes 0.6 of float32's time where the processor has it, and moves the features by
+            3 % of their mean magnitude.
+        device: where they run.
+    """
+
+    def __init__(
+        self, home: Path | None = None, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> None:
+        self.device = torch.device(device)
+        self.whisper = load_whisper_encoder(dtype, home).to(self.device)
+        self.yamnet = load_yamnet(home).to(self.device)
+        self.efficientnet = load_efficientnet(home).to(self.device)
+
+    @torch.inference_mode()
+    def sounds(self, sounds: Sequence[NDArray[np.float32]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """16 kHz samples ``(n,)`` of several sounds -> for each speech ``(T*25, 512)`` and sound events ``(T, 1024)``,
+        float16. Segments are alike in length, so nothing is padded for the company."""
+        parts = [cut(torch.from_numpy(samples), SEGMENT_SECONDS, pad_last=True) for samples in sounds]
+        waveform = torch.cat([part.waveform for part in parts]).to(self.device)
+        speech = self.whisper(log_mel(waveform)).values.half().cpu()
+        audio = self.yamnet.embed(yamnet_patches(waveform)).half().cpu()
+        found, first = [], 0
+        for part in parts:
+            last = first + len(part.waveform)
+            steps = part.frames * STEPS_PER_FRAME
+            found.append((speech[first:last].flatten(0, 1)[:steps], audio[first:last].flatten(0, 1)[: part.frames]))
+            first = last
+        return found
+
+    @torch.inference_mode()
+    def pictures(self, strips: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:
+        """RGB frames ``(T, H, W, 3)`` of several strips of one size -> visual tokens ``(T, 25, 1280)``, float16."""
+        frames = torch.from_numpy(np.ascontiguousarray(np.concatenate(strips)))
+        inputs = prepare_frames(frames, SIZE, mean=MEAN, std=STD).to(self.device)
+        values = self.efficientnet(inputs[:, None]).values.half().cpu()
+        return list(values.split([len(strip) for strip in strips]))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to encode: ``kind`` is ``sound`` or ``visual``."""
+
+    kind: str
+    recipe: Recipe
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """What its features are called, after the key."""
+        return ("speech", "audio") if self.kind == "sound" else ("visual",)
+
+
+Rendered = NDArray[np.float32] | NDArray[np.uint8]
+
+
+def encode(
+    jobs: Iterable[Job],
+    root: Path,
+    folder: Path,
+    *,
+    home: Path | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    heard: Callable[[float], None] | None = None,
+) -> dict[str, int]:
+    """Encode what the store lacks.
+
+    Args:
+        jobs: sounds and picture files; repeated ones are encoded once.
+        root: what the jobs' paths are relative to.
+        folder: the feature store.
+        home: cache of the pretrained parts.
+        dtype: of the speech encoder, see :class:`FrozenEncoders`.
+        device: where the encoders run; a GPU takes 32 jobs at once.
+        workers: processes that decode, speak and mix; 0 does it here, between the encoders' turns.
+        progress: called with (done, all) after each round of jobs.
+        heard: called with the seconds of sound that a round encoded.
+
+    Returns:
+        counts: ``done``, ``already`` there, ``failed`` (media that could not be decoded; named in ``failed.txt``).
+    """
+    store = FeatureStore(folder)
+    wanted: dict[str, Job] = {}
+    counts = {"done": 0, "already": 0, "failed": 0}
+    keys: dict[str, str] = {}
+    failed: list[str] = []
+    for job in jobs:
+        try:
+            key = keys[key_name(job.recipe)] = recipe_key(job.recipe, root)
+        except MediaError as error:  # costs the items it belongs to
+            failed.append(str(error))
+            continue
+        if all(f"{key}.{tensor}" in store for tensor in job.tensors):
+            counts["already"] += 1
+        else:
+            wanted.setdefault(f"{key}.{job.kind}", job)
+    write_keys(folder, keys)
+    if not wanted:
+        return counts | _told(failed, folder)
+    encoders = FrozenEncoders(home, dtype, device)
+    together = 1 if encoders.device.type == "cpu" else 32
+    number = 0
+    with FeatureWriter(folder) as writer:
+        rendered = zip(wanted, _render_all(list(wanted.values()), root, workers))
+        while group := list(islice(rendered, together)):
+            number += len(group)
+            failed += [found for _, found in group if isinstance(found, str)]
+            usable = [(name.split("."), found) for name, found in group if not isinstance(found, str)]
+            sounds: dict[str, Any] = {key: found for (key, kind), found in usable if kind == "sound"}
+            strips: dict[str, Any] = {key: found for (key, kind), found in usable if kind == "visual"}
+            for key, (speech, audio) in zip(sounds, encoders.sounds(list(sounds.values())) if sounds else ()):
+                writer.put({f"{key}.speech": speech, f"{key}.audio": audio})
+            for key, visual in zip(strips, encoders.pictures(list(strips.values())) if strips else ()):
+                writer.put({f"{key}.visual": visual})
+            counts["done"] += len(usable)
+            if heard is not None:
+                heard(sum(len(samples) for samples in sounds.values()) / RATE)
+            if progress is not None:
+                progress(number, len(wanted))
+    return counts | _told(failed, folder)
+
+
+def _told(failed: list[str], folder: Path) -> dict[str, int]:
+    """Write the media that could not be used to ``failed.txt``; returns their count."""
+    reasons = list(dict.fromkeys(failed))
+    if reasons:
+        write_text(folder / "failed.txt", "\n".join(reasons) + "\n")
+    return {"failed": len(reasons)}
+
+
+def _render(job: Job, root: Path) -> Rendered | str:
+    """A job's sound or frames, or why there are none."""
+    try:
+        if job.kind == "sound":
+            return render_sound(job.recipe, root)
+        if not isinstance(job.recipe, str):
+            raise MediaError(
+                str(job.recipe), "a picture job is one file; slides are put together from their files' features"
+            )
+        return read_frames(root / job.recipe, SIZE)
+    except MediaError as error:
+        return str(error)
+
+
+def _render_all(jobs: Sequence[Job], root: Path, workers: int) -> Iterator[Rendered | str]:
+    """Every job's, in order; processes are at most 8 jobs each ahead, which bounds what waits in memory."""
+    if not workers:
+        yield from (_render(job, root) for job in jobs)
+        return
+    coming = iter(jobs)
+    ahead: deque[Future[Rendered | str]] = deque()
+    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+        ahead.extend(pool.submit(_render, job, root) for job in islice(coming, 8 * workers))
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(pool.submit(_render, job, root) for job in islice(coming, 1))
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)

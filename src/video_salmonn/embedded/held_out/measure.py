@@ -1,0 +1,234 @@
+"""Ask every held-out question under every condition that says something; answers are kept, so a stopped run goes on.
+
+What the answers are of (weights, numerics, questions, features) is written beside them; going on with anything else is
+refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from video_salmonn.data.feature_store import FeatureStore
+from video_salmonn.data.manifest import Item
+from video_salmonn.data.mixing import MixingConfig
+from video_salmonn.embedded.held_out.answers import answer_all, under
+from video_salmonn.embedded.held_out.groups import GROUPS, Group
+from video_salmonn.embedded.held_out.probe import linear_probe
+from video_salmonn.errors import ConfigError, EvaluationError, MediaError
+from video_salmonn.evaluation.predictions import mend
+from video_salmonn.evaluation.settings import agree_on_settings
+from video_salmonn.files import digest_file, fingerprint, json_value, numbered_lines
+from video_salmonn.metrics.scored import Scored
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.training.examples import Example, ExampleMaker, StoredFeatures, read_items
+from video_salmonn.wording import counted
+
+Report = Callable[[str], None]
+ANSWERS = "answers.jsonl"
+
+
+class HeldOut:
+    """The held-out items with their features.
+
+    Args:
+        manifest: ``test.jsonl`` (or ``dev.jsonl``) of ``data build-embedded``.
+        features: feature store with what the manifest needs.
+        picture_frames: of the model.
+        limit: at most so many items a group, evenly spread; None for all.
+
+    Raises:
+        ConfigError: no item has features.
+    """
+
+    def __init__(self, manifest: Path, features: Path, picture_frames: int, limit: int | None = None) -> None:
+        self.manifest = manifest
+        self.store = FeatureStore(features)
+        self.source = StoredFeatures(self.store, picture_frames)
+        self.maker = ExampleMaker(read_items([str(manifest)]), self.source, MixingConfig(enabled=False), 0)
+        self.places = {item.id: place for place, item in enumerate(self.maker.items) if self._is_there(item)}
+        self.missing = len(self.maker.items) - len(self.places)
+        if not self.places:
+            raise ConfigError(f"{features}: no item of {manifest} has features", remedy="data encode-embedded --split")
+        self.limit = limit
+
+    def _is_there(self, item: Item) -> bool:
+        """Whether the store has an item's features; looks at names only."""
+        try:
+            return all(name in self.store for name in self.source.names(item))
+        except MediaError:  # neither listed by the store nor a file that could be looked up in it
+            return False
+
+    def example(self, item: Item) -> Example:
+        """An item with its features, read now: a whole split would not fit into a small memory."""
+        return self.maker.plain(self.places[item.id])
+
+    def items(self, group: Group, *, limited: bool = True) -> list[Item]:
+        """The group's items that have features, in the manifest's order; all of them if not ``limited``."""
+        found = [item for item in self.maker.items if group.takes(item) and item.id in self.places]
+        return spread(found, self.limit if limited else None)
+
+    def identity(self) -> dict[str, str]:
+        """Digests of the questions and of the features they are asked about."""
+        hasher = hashlib.sha256()
+        for name in sorted(
+            {name for item in self.maker.items if item.id in self.places for name in self.source.names(item)}
+        ):
+            tensor = self.store[name].cpu().contiguous()
+            hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+            hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return {"manifest": digest_file(self.manifest), "features": hasher.hexdigest()}
+
+    def under(self, items: Sequence[Item], condition: str, others: Sequence[Item]) -> list[Example]:
+        """Examples under a condition; ``shuffled`` takes the media of one of ``others`` with another answer."""
+        made = []
+        for item in items:
+            other = None
+            if condition == "shuffled":
+                pool = [entry for entry in others if entry.answer != item.answer]
+                other = self.example(random.Random(item.id).choice(pool)) if pool else None
+            made.append(under(self.example(item), condition, other))
+        return made
+
+
+def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """At most ``limit`` of the items, evenly spread over their order; all for None."""
+    if limit is None or len(items) <= limit:
+        return list(items)
+    return [items[int(place * len(items) / limit)] for place in range(limit)]
+
+
+def measure(
+    model: VideoSalmonnForConditionalGeneration,
+    processor: VideoSalmonnProcessor,
+    data: HeldOut,
+    out: Path,
+    *,
+    groups: Sequence[Group] = GROUPS,
+    only_full: bool = False,
+    compared: int | None = None,
+    batch: int = 16,
+    report: Report = lambda line: None,
+) -> dict[str, Any]:
+    """Answers and figures.
+
+    Args:
+        model: in evaluation mode.
+        processor: that belongs to it.
+        data: the items.
+        out: folder; ``answers.jsonl`` there is gone on with, if it holds answers of this model to these questions.
+        groups: rows of the table.
+        only_full: leave out every condition but ``full``.
+        compared: conditions but ``full`` are asked on at most so many items of a row, evenly spread; None for all.
+        batch: questions at once.
+        report: gets a line after each group and condition.
+
+    Returns:
+        ``{group: {"items": n, "compared": m, "metric", "conditions": {name: {"value", "low", "high", "note"?}}}}``;
+        ``same_items`` among the conditions is ``full`` on the m items that the others were asked on.
+
+    Raises:
+        ConfigError: the folder holds answers of another model, to other questions, or about other features.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / ANSWERS
+    agree_on_settings(out, settings_of(model, data), [path], resume=True)
+    known = read_answers(path)
+    results: dict[str, Any] = {}
+    for group in groups:
+        items = data.items(group)
+        if not items:
+            report(f"{group.name}: no items")
+            continue
+        conditions = ("full",) if only_full else ("full", "no_media", *group.conditions)
+        figures: dict[str, Any] = {}
+        part = spread(items, compared)
+        for condition in conditions:
+            wanted = items if condition == "full" else part
+            missing = [item for item in wanted if (condition, item.id) not in known]
+            if missing:
+                answers = answer_all(
+                    model,
+                    processor,
+                    data.under(missing, condition, data.items(group, limited=False)),
+                    condition=condition,
+                    new_tokens=group.new_tokens,
+                    batch=batch,
+                )
+                append_answers(path, condition, missing, answers)
+                known |= {(condition, item.id): answer for item, answer in zip(missing, answers)}
+            scored: Scored = group.score(wanted, [known[condition, item.id] for item in wanted])
+            figures[condition] = scored.to_dict()
+            report(f"{group.name} {condition}: {scored.value:.3f} ({counted(len(wanted), 'item')})")
+        if not only_full:
+            same = group.score(part, [known["full", item.id] for item in part])
+            figures["same_items"] = same.to_dict()
+        results[group.name] = {
+            "items": len(items),
+            "compared": len(part),
+            "metric": group.metric,
+            "conditions": figures,
+        }
+    return results
+
+
+def settings_of(model: VideoSalmonnForConditionalGeneration, data: HeldOut) -> dict[str, Any]:
+    """What an answer depends on, JSON-ready: the model's weights and numerics, how it answers, what it is asked."""
+    device = next(model.connector.parameters()).device.type
+    return {
+        "weights": fingerprint(model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "autocast": str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "off",
+        "decoding": "greedy",
+        **data.identity(),
+    }
+
+
+def probe(train: HeldOut, held_out: HeldOut, group: Group) -> dict[str, Any]:
+    """A linear probe on the mean features of the encoder that a group's names come from, trained by name on the
+    training split's items of the same group."""
+    known = train.items(group)
+    asked = held_out.items(group)
+    answers = linear_probe(_means(train, known), [item.answer for item in known], _means(held_out, asked))
+    return group.score(asked, answers).to_dict() | {"trained_on": len(known)}
+
+
+def _means(data: HeldOut, items: Sequence[Item]) -> torch.Tensor:
+    """``(n, D)``: sound-event features over time, or else visual tokens over frames and places."""
+    rows = []
+    for item in items:
+        features = data.example(item).features
+        assert features is not None
+        stream = features.visual if features.audio is None else features.audio
+        assert stream is not None
+        rows.append(stream.float().flatten(0, -2).mean(0))
+    return torch.stack(rows)
+
+
+def read_answers(path: Path) -> dict[tuple[str, str], str]:
+    """Answers kept by an earlier run; a torn last line is cut off, so that nothing is appended to it."""
+    mend(path)
+    known: dict[tuple[str, str], str] = {}
+    if path.is_file():
+        for _, line in numbered_lines(path, EvaluationError):
+            try:
+                entry = json_value(line)
+            except ValueError:
+                continue
+            known[entry["condition"], entry["id"]] = entry["answer"]
+    return known
+
+
+def append_answers(path: Path, condition: str, items: Sequence[Item], answers: Sequence[str]) -> None:
+    """Keep answers, one JSON line each."""
+    with path.open("a", encoding="utf-8") as file:
+        for item, answer in zip(items, answers):
+            entry = {"condition": condition, "id": item.id, "answer": answer, "reference": item.answer}
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
