@@ -9,7 +9,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from video_salmonn.checkpoints.assemble import CHAT_TEMPLATE
+from video_salmonn.checkpoints.shipped import CHAT_TEMPLATE
 from video_salmonn.errors import ConfigError
 from video_salmonn.model import prompt
 from video_salmonn.model.aliases import ALIASES, expand

@@ -1,40 +1,24 @@
-"""Whole models by name: ``tiny`` (random), ``embedded`` (installed parts and the shipped connector), or a directory."""
+"""Whole models by name: ``tiny`` (random), ``embedded`` (the directory that ``setup`` wrote), or any directory."""
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
 
 from video_salmonn.checkpoints.compact import expand
-from video_salmonn.embedded.pretrained import part_directory
+from video_salmonn.checkpoints.shipped import ASSETS, CONNECTOR_FILE, LORA_FILE, WORDS_FILE, shipped_model
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.byte_tokenizer import byte_tokenizer
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.presets import PRESETS, apply_profile, embedded, tiny
+from video_salmonn.model.presets import PRESETS, apply_profile, tiny
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.words import WordOutputs
-from video_salmonn.wording import counted
 
 Loaded = tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]
-ASSETS = Path(__file__).parent.parent / "assets" / "embedded"
-CONNECTOR_FILE = "connector.safetensors"
-LORA_FILE = "lora.safetensors"
-WORDS_FILE = "words.safetensors"
-"""Which tokens the connector's outputs say (:class:`video_salmonn.model.words.WordOutputs`)."""
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-"""ChatML as the language model learned it, without its default system message: fewer tokens before the media."""
-
-
 _WIDENED = ("connector.", "tower.speech.", "tower.instruction_qformer.")
 
 
@@ -61,28 +45,6 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path}: not readable as safetensors ({error})", remedy="copy the file again") from error
 
 
-def embedded_state(config: VideoSalmonnConfig, home: Path | None = None) -> dict[str, torch.Tensor]:
-    """The pretrained parts under this package's names: everything but connector and adapter.
-
-    Raises:
-        MissingPartError: a part is not installed; the remedy is ``video-salmonn setup``.
-    """
-    state: dict[str, torch.Tensor] = {}
-    targets = tuple(f".{target}.weight" for target in (config.lora or {}).get("targets", ()))
-    for name, tensor in read_tensors(part_directory("smollm2-135m", home) / "model.safetensors").items():
-        if targets and name.endswith(targets):
-            name = name.removesuffix(".weight") + ".base_layer.weight"
-        state[f"language_model.{name}"] = tensor
-    prefix = "model.encoder."
-    for name, tensor in read_tensors(part_directory("whisper-base", home) / "model.safetensors").items():
-        if name.startswith(prefix):
-            state[f"tower.speech.model.{name.removeprefix(prefix)}"] = tensor
-    for part, place in (("yamnet", "tower.audio"), ("efficientnet-lite0", "tower.vision")):
-        for name, tensor in read_tensors(part_directory(part, home) / "model.safetensors").items():
-            state[f"{place}.{name}"] = tensor
-    return state
-
-
 def trained_state(folder: Path) -> dict[str, torch.Tensor]:
     """Connector, adapter and word outputs of a training run or of the shipped files, under the model's names; empty if
     not there."""
@@ -103,59 +65,6 @@ def trained_state(folder: Path) -> dict[str, torch.Tensor]:
 def words_tensors(words: WordOutputs) -> dict[str, torch.Tensor]:
     """What :data:`WORDS_FILE` holds."""
     return {name: tensor.detach().to("cpu", torch.int32).contiguous() for name, tensor in words.state_dict().items()}
-
-
-def build_embedded(
-    weights: Path | None = None,
-    *,
-    dtype: torch.dtype = torch.float32,
-    home: Path | None = None,
-    seed: int = 0,
-    profile: str | None = None,
-) -> Loaded:
-    """The embedded model out of installed parts and trained weights.
-
-    Args:
-        weights: folder with ``connector.safetensors`` and ``lora.safetensors``; None for the shipped ones. Where they
-            are missing the connector is random (seeded) and the adapter does nothing.
-        dtype: of all weights.
-        home: cache of converted parts.
-        seed: of what is random.
-        profile: as for :func:`load_model`.
-
-    Raises:
-        MissingPartError: a part is not installed.
-        CheckpointError: a tensor is missing or has no place.
-    """
-    config = _profiled(embedded(), profile)
-    tokenizer = AutoTokenizer.from_pretrained(part_directory("smollm2-135m", home))
-    tokenizer.chat_template = CHAT_TEMPLATE
-    trained = trained_state(weights or ASSETS)
-    config.words = len(trained.get("words.columns", ()))
-    state = embedded_state(config, home) | trained
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model, report = VideoSalmonnForConditionalGeneration.from_pretrained(
-            None, config=config, state_dict=state, dtype=dtype, output_loading_info=True
-        )
-    _check_loaded(report, trained)
-    return model.eval(), VideoSalmonnProcessor.from_config(config, tokenizer)
-
-
-def _check_loaded(report: dict[str, Any], trained: dict[str, torch.Tensor]) -> None:
-    """Nothing may stay random but what was never trained."""
-    known = {name.split(".")[0] for name in trained}
-    allowed = [] if "connector" in known else ["connector."]
-    allowed += [] if any(".lora_" in name for name in trained) else [".lora_"]
-    missing = [n for n in report["missing_keys"] if not any(part in n for part in allowed)]
-    unexpected = list(report["unexpected_keys"])
-    if missing or unexpected:
-        raise CheckpointError(
-            f"embedded model: {counted(len(missing), 'tensor')} missing {sorted(missing)[:3]}, "
-            f"{len(unexpected)} without a place "
-            f"{sorted(unexpected)[:3]}",
-            remedy="the trained weights are of another version of this package: train or export them again",
-        )
 
 
 def _profiled(config: VideoSalmonnConfig, profile: str | None) -> VideoSalmonnConfig:
@@ -212,7 +121,7 @@ def notices(name: str | Path) -> list[str]:
 
 def model_card() -> str:
     """The file that describes the embedded model's weights, from the working directory where it lies below that."""
-    card = Path(str(files("video_salmonn"))) / "assets" / "embedded" / "MODEL_CARD.md"
+    card = ASSETS / "MODEL_CARD.md"
     here = Path.cwd()
     return str(card.relative_to(here) if card.is_relative_to(here) else card)
 
@@ -227,14 +136,14 @@ def load_model(name: str | Path, dtype: torch.dtype | None = None, profile: str 
 
     Raises:
         CheckpointError: no such model, or it is damaged.
-        MissingPartError: ``embedded`` is asked for and a part is not installed.
+        MissingPartError: ``embedded`` is asked for and not set up; the remedy is ``video-salmonn setup``.
         ConfigError: an unknown profile.
     """
     if name == "tiny":
         model, processor = build_tiny(config=_profiled(tiny(), profile))
         return model.to(dtype or torch.float32), processor
     if name == "embedded":
-        return build_embedded(dtype=dtype or torch.float32, profile=profile)
+        return load_directory(shipped_model(), dtype, profile)
     if name in PRESETS:
         raise CheckpointError(
             f"preset {name!r} has no weights to load",

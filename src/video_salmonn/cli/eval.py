@@ -112,7 +112,7 @@ def run_save(
     device = shared.choose_device(device)
     shards = Shards.from_environment(device)
     loaded = shared.load_engine(model, shards.device(device), dtype, profile, **memory)
-    engine = OwnModel(loaded, num_beams=num_beams, profile=profile, whisper=whisper)
+    engine = OwnModel(loaded, num_beams=num_beams, profile=profile, whisper=whisper, known_whisper=_whisper)
     with _Bar(shards.first and not as_json) as progress:
         results = evaluate(engine, wanted, data, out, options, shards=shards, progress=progress)
     if not shards.first:
@@ -306,6 +306,12 @@ def setup_spice(
             stdout.print(found["remedy"], soft_wrap=True, markup=False)
     if found["missing"]:
         raise typer.Exit(1)
+
+
+def _whisper() -> tuple[str, Path]:
+    from video_salmonn.embedded.pretrained import whisper_folder
+
+    return whisper_folder()
 
 
 def _judge(url: str | None, model: str | None) -> Judge | None:

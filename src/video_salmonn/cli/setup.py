@@ -20,6 +20,7 @@ import typer
 
 from video_salmonn.cache import cache_home
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.embedded.assemble import write_model, written_model
 from video_salmonn.embedded.data.voices import missing_voice_files
 from video_salmonn.embedded.parts import Part, converted, directory, locate
 from video_salmonn.embedded.pretrained import PARTS
@@ -105,7 +106,7 @@ def command(
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
 ) -> None:
-    """Install the pretrained parts of the embedded default (268 MB) and convert them to safetensors (860 MB)."""
+    """Install the embedded default's pretrained parts (268 MB), convert them (863 MB), write the model (712 MB)."""
     began = time.monotonic()
     if voices:
         _voices(check, as_json)
@@ -118,13 +119,24 @@ def command(
             if converted(part) is None:
                 stderr.print(f"converting {part.title}", soft_wrap=True)
             directory(part)
+        if written_model() is None:
+            stderr.print("writing the embedded model", soft_wrap=True)
+            write_model()
     parts = [_status(part) for part in PARTS.values()]
-    ready = all(part["converted"] or part["installed"] for part in parts)
+    model = written_model()
+    ready = model is not None and all(part["converted"] or part["installed"] for part in parts)
     if as_json:
         emit_json(
-            {"ok": ready, "parts": parts, "home": str(cache_home()), "seconds": round(time.monotonic() - began, 1)}
+            {
+                "ok": ready,
+                "parts": parts,
+                "model": str(model) if model is not None else None,
+                "home": str(cache_home()),
+                "seconds": round(time.monotonic() - began, 1),
+            }
         )
     else:
         _show(parts)
+        stdout.print(f"the embedded model: {model or 'not written yet'}", soft_wrap=True)
     if not ready:
         raise typer.Exit(1)

@@ -17,11 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from video_salmonn.cache import cache_home
+from video_salmonn.checkpoints.shipped import SETUP
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.files import settle_modes
 from video_salmonn.wording import counted
 
-SETUP = "video-salmonn setup"
 _RECORD = "part.json"
 
 

@@ -233,6 +233,11 @@ def load_whisper_encoder(dtype: torch.dtype = torch.float32, home: Path | None =
     return encoder.to(dtype).eval()
 
 
+def whisper_folder() -> tuple[str, Path]:
+    """Name and folder of the Whisper that the embedded model's speech encoder is taken from, with its decoder."""
+    return "whisper-base", part_directory("whisper-base")
+
+
 def load_yamnet(home: Path | None = None) -> YamnetEncoder:
     """YAMNet with its pretrained weights, in eval mode."""
     model = YamnetEncoder()

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from video_salmonn.checkpoints.assemble import CONNECTOR_FILE
 from video_salmonn.checkpoints.compact import compact
+from video_salmonn.checkpoints.shipped import CONNECTOR_FILE
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest

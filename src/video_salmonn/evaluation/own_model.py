@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from transformers import WhisperConfig
 
 from video_salmonn.checkpoints.assemble import model_card
-from video_salmonn.embedded.pretrained import part_directory
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.evaluation.engine import Engine, Request
 from video_salmonn.evaluation.item import Media
@@ -22,7 +21,6 @@ from video_salmonn.inference.options import whole
 from video_salmonn.types import Answer
 from video_salmonn.wording import counted
 
-EMBEDDED_WHISPER = "whisper-base"
 _NEUTRAL = {
     "repetition_penalty": 1.0,
     "length_penalty": 1.0,
@@ -45,8 +43,8 @@ class OwnModel:
         engine: a loaded model.
         num_beams: width of the beam search; 1 is greedy, None is the model's own (the released model's is 5).
         profile: the profile the model was loaded with, for the record.
-        whisper: folder of the Whisper (Hugging Face form) the model's speech encoder was taken from, for the baseline;
-            None for the one that was installed for the embedded model.
+        whisper: folder of the Whisper (Hugging Face form) the model's speech encoder was taken from, for the baseline.
+        known_whisper: gives name and folder of the one to take where ``whisper`` is None; asked when it is needed.
     """
 
     def __init__(
@@ -56,12 +54,14 @@ class OwnModel:
         num_beams: int | None = None,
         profile: str | None = None,
         whisper: Path | None = None,
+        known_whisper: Callable[[], tuple[str, Path]] | None = None,
     ) -> None:
         self.engine = engine
         own = int(engine.model.generation_config.num_beams or 1)
         self.num_beams = own if num_beams is None else whole(num_beams, "num_beams")
         self.profile = profile
         self.whisper = whisper
+        self.known_whisper = known_whisper
 
     def describe(self) -> dict[str, Any]:
         """Name, numerics and decoding, and a fingerprint of the weights (another training run is another model)."""
@@ -119,7 +119,15 @@ class OwnModel:
         speech = self.engine.model.tower.speech
         if speech is None:
             raise MissingPartError(f"{self.engine.name}: has no Whisper encoder, so no decoder belongs to it")
-        folder = self.whisper or part_directory(EMBEDDED_WHISPER)
+        if self.whisper is not None:
+            name, folder = self.whisper.name, self.whisper
+        elif self.known_whisper is not None:
+            name, folder = self.known_whisper()
+        else:
+            raise MissingPartError(
+                f"{self.engine.name}: which Whisper its speech encoder was taken from is not known",
+                remedy="name that Whisper's folder by --whisper",
+            )
         sizes = WhisperConfig.from_pretrained(folder) if (folder / "config.json").is_file() else None
         fits = sizes is None or (sizes.d_model, sizes.encoder_layers) == (speech.width, len(speech.model.layers))
         decoder = WhisperDecoder.from_folder(folder, self.engine.model.device) if fits else None
@@ -128,7 +136,7 @@ class OwnModel:
                 f"{self.engine.name}: its speech encoder is not that of {folder.name}, whose decoder is at hand",
                 remedy="name the folder of the Whisper it was taken from by --whisper",
             )
-        decoder.name = folder.name if self.whisper else EMBEDDED_WHISPER
+        decoder.name = name
         return decoder
 
     def _item(self, request: Request) -> Item:

@@ -16,14 +16,8 @@ import torch
 from safetensors import SafetensorError
 
 from video_salmonn import files
-from video_salmonn.checkpoints.assemble import (
-    CONNECTOR_FILE,
-    LORA_FILE,
-    WORDS_FILE,
-    read_tensors,
-    trained_state,
-    words_tensors,
-)
+from video_salmonn.checkpoints.assemble import read_tensors, trained_state, words_tensors
+from video_salmonn.checkpoints.shipped import CONNECTOR_FILE, LORA_FILE, WORDS_FILE
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model import adapters
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration

@@ -10,8 +10,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from video_salmonn.checkpoints.assemble import CONNECTOR_FILE, LORA_FILE, WORDS_FILE, read_tensors
+from video_salmonn.checkpoints.assemble import read_tensors
 from video_salmonn.checkpoints.compact import compact
+from video_salmonn.checkpoints.shipped import CONNECTOR_FILE, LORA_FILE, WORDS_FILE
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.files import write_tensors
 from video_salmonn.training import checkpointing

@@ -9,7 +9,7 @@ from engines import RuleEngine
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from video_salmonn.embedded.parts import converted, locate
-from video_salmonn.embedded.pretrained import PARTS, part_directory
+from video_salmonn.embedded.pretrained import PARTS, part_directory, whisper_folder
 from video_salmonn.errors import MissingPartError
 from video_salmonn.evaluation.benchmark import Options, evaluate
 from video_salmonn.evaluation.engine import HasDecoder, Request
@@ -75,7 +75,11 @@ def test_left_out_with_a_reason(data, tmp_path):
 
 
 def test_a_model_with_another_encoder_has_no_decoder():
-    tiny = OwnModel(VideoSalmonn.load("tiny"))
+    unknown = OwnModel(VideoSalmonn.load("tiny"))
+    with pytest.raises(MissingPartError, match="which Whisper") as caught:
+        unknown.own_decoder()
+    assert "--whisper" in caught.value.remedy
+    tiny = OwnModel(unknown.engine, known_whisper=whisper_folder)
     assert isinstance(tiny, HasDecoder)
     with pytest.raises(MissingPartError) as caught:
         tiny.own_decoder()
