@@ -69,6 +69,7 @@ class OwnModel:
         return {
             "name": self.engine.name,
             "weights": fingerprint(self.engine.model)[:16],
+            "configuration": model.config.digest()[:16],
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device.type),
             "profile": self.profile or "own",

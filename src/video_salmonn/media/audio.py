@@ -115,6 +115,8 @@ class SoundTrack:
         self._room = room
         self.notes: list[str] = []
         self.first: float | None = None
+        self.padding = 0.0
+        """Seconds of silence put behind the end, which no file has."""
         self.gaps: list[tuple[float, float]] = []
         self.dropped = 0.0
         self.overtaken = False
@@ -214,6 +216,7 @@ class SoundTrack:
         if self.first is not None and self._filled < (least := round(min_seconds * RATE)):
             if self._any:
                 self.notes.append(f"sound of {self.end:.2f} s padded with silence to {min_seconds:g} s")
+            self.padding = (least - self._filled) / RATE
             self._put(np.zeros(least - self._filled, np.float32))
 
     def take(self, until: int | None = None) -> np.ndarray:

@@ -197,6 +197,8 @@ def _wrong_end(feed: Feed, options: MediaOptions) -> list[str]:
         found.append(f"reading stopped or stumbled: {feed.broken}")
     start, stop = options.start or 0.0, options.stop
     ends = [track.end for track in (feed.video, feed.audio) if track is not None and track.end > 0]
+    if feed.audio is not None and ends:
+        ends[-1] -= feed.audio.padding if feed.audio.end > 0 else 0.0
     if feed.duration is None or feed.is_picture or not ends:
         return found
     claims = [stream.get("end") for stream in feed.streams if stream["chosen"]]

@@ -10,6 +10,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.errors import ConfigError
+from video_salmonn.files import digest
 
 MEDIA_DEFAULTS: dict[str, Any] = {
     "frame_times": "uniform",
@@ -133,6 +134,11 @@ class VideoSalmonnConfig(PreTrainedConfig):
         """Whether visual features change with the question (InstructBLIP's Q-Former reads it)."""
         return self.instruction_qformer is not None
 
+    def digest(self) -> str:
+        """Tells configurations apart that may answer differently with the same weights: the scale of an adapter, the
+        prompt, windows, what is generated. Versions, names and the kind of attention do not count. 64 digits."""
+        return digest(_without(self.to_dict()))
+
     def _check(self) -> None:
         connector = self.connector_config
         unknown = sorted(set(self.media) - set(MEDIA_DEFAULTS))
@@ -150,6 +156,15 @@ class VideoSalmonnConfig(PreTrainedConfig):
         width = getattr(self.text_config, "hidden_size", None)
         if width is not None and width != connector.llm_dim:
             raise ConfigError(f"connector.llm_dim is {connector.llm_dim}, the language model's width is {width}")
+
+
+_NO_SETTINGS = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "_attn_implementation")
+
+
+def _without(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {str(name): _without(value) for name, value in values.items() if name not in _NO_SETTINGS}
+    return [_without(value) for value in values] if isinstance(values, (list, tuple)) else values
 
 
 AutoConfig.register("video_salmonn", VideoSalmonnConfig, exist_ok=True)

@@ -158,6 +158,11 @@ def test_the_released_way_says_that_the_other_channels_hold_the_sound():
     assert heard.report.heard.status == "used" and np.abs(heard.sound.samples).max() == pytest.approx(0.5, abs=0.01)
 
 
+def test_padding_is_not_taken_for_sound_that_the_header_left_out():
+    clip = load_clip(wav(one_live(2, 0)), options=MediaOptions(sound_mode="released"))
+    assert clip.sound.seconds == 3.0 and not any("header" in warning for warning in clip.report.warnings)
+
+
 def test_a_damaged_value_costs_its_own_sample_and_channel():
     samples = np.stack([tone(1, RATE)[0], tone(1, RATE)[0]])
     samples[1, 5000] = np.nan

@@ -184,6 +184,7 @@ def settings_of(model: VideoSalmonnForConditionalGeneration, data: HeldOut) -> d
     device = next(model.connector.parameters()).device.type
     return {
         "weights": fingerprint(model),
+        "configuration": model.config.digest(),
         "dtype": str(model.dtype).removeprefix("torch."),
         "autocast": str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "off",
         "decoding": "greedy",
