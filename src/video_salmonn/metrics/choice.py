@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ _MASK = "¤"
 _OPEN, _CLOSE = r"[\(\[\{\"'‘“]*", r"[\)\]\}\"'’”]*"
 _JOIN = r"(?:\s*(?:,|/|&|\+|-|–|\band\b|\bor\b|\bto\b|\bnor\b))+\s*"
 _MARKUP = re.compile(r"[*`#$~>]+|(?<!\w)_+|_+(?!\w)|\\(?:boxed|text|textbf|mathrm)\b")
+_TAG = re.compile(r"</?[A-Za-z][\w-]*>")
 _LETTER = re.compile(r"(?<!\w)(?<!\w['’])[A-Za-z](?!\w|['’]\w)")
 _ALONE = re.compile(r"\W*([A-Za-z])\W*")
 # Before a letter.
@@ -109,7 +111,7 @@ def read_choice(answer: str, candidates: Sequence[str]) -> int | None:
     count = len(candidates)
     if not 1 <= count <= len(LETTERS):
         raise EvaluationError(f"a choice has 1 to {len(LETTERS)} candidates, not {count}")
-    answer = _MARKUP.sub("", answer).strip()
+    answer, candidates = _plain(answer), [unicodedata.normalize("NFKC", candidate) for candidate in candidates]
     if alone := _ALONE.fullmatch(answer):
         index = LETTERS.index(alone[1].upper())
         return index if index < count else None
@@ -137,6 +139,11 @@ def read_choice(answer: str, candidates: Sequence[str]) -> int | None:
         return None
     index = texts.index(mentioned[0])
     return None if any(letter.denied and letter.index == index for letter in found) else index
+
+
+def _plain(answer: str) -> str:
+    """An answer without markup and tags ("<answer>B</answer>"), full-width letters and colons as ordinary ones."""
+    return _MARKUP.sub("", _TAG.sub(" ", unicodedata.normalize("NFKC", answer))).strip()
 
 
 def _agreeing(index: int, texts: Sequence[str], mentioned: Sequence[str]) -> int | None:

@@ -158,7 +158,14 @@ class VideoSalmonnConfig(PreTrainedConfig):
             raise ConfigError(f"connector.llm_dim is {connector.llm_dim}, the language model's width is {width}")
 
 
-_NO_SETTINGS = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "_attn_implementation")
+_NO_SETTINGS = (
+    "_name_or_path",
+    "transformers_version",
+    "dtype",
+    "torch_dtype",
+    "architectures",
+    "_attn_implementation",
+)
 
 
 def _without(values: Any) -> Any:

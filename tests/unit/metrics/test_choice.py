@@ -25,6 +25,11 @@ def test_reads_letters_and_texts(answer, index):
     assert read_choice(answer, NEXTQA) == index
 
 
+@pytest.mark.parametrize("answer", ["<answer>B</answer>", "<answer> B. </answer>", "Answer：Ｂ", "答案：B", "Ｂ"])
+def test_tags_and_full_width_letters_are_read(answer):
+    assert read_choice(answer, NEXTQA) == 1
+
+
 READ_AS_B = """
 The answer is: B
 **Answer:** B
