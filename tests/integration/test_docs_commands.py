@@ -30,7 +30,7 @@ embedded = pytest.mark.skipif(written_model() is None, reason="the embedded mode
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A folder like the repository's root, with nothing in it that a page could overwrite."""
-    for name in ("examples", "recipes", "tests", "docs", "benchmarks"):
+    for name in ("examples", "recipes", "tests", "docs", "benchmarks", "studies"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -81,7 +81,9 @@ def test_scripts_in_the_docs_exist_and_have_the_options_they_are_given():
     wrong = []
     for block in every_block():
         for line in re.sub(r"\\\n\s*", " ", block.text).splitlines() if block.language in SHELL else ():
-            for script, rest in re.findall(r"\bpython3? ((?:benchmarks|examples|tests)/[\w/]+\.py)([^;|&]*)", line):
+            for script, rest in re.findall(
+                r"\bpython3? ((?:benchmarks|studies|examples|tests)/[\w/]+\.py)([^;|&]*)", line
+            ):
                 source = (ROOT / script).read_text("utf-8") if (ROOT / script).is_file() else ""
                 options = re.findall(r"(?<=\s)--[a-z][a-z-]*", rest.split("#")[0])
                 # options that several benchmarks share are declared in benchmarks/common modules
@@ -90,7 +92,8 @@ def test_scripts_in_the_docs_exist_and_have_the_options_they_are_given():
                 wrong += [f"{block.where}: {script} {name}" for name in options if name not in source + shared]
     for page in pages():
         for name in re.findall(
-            r"`((?:benchmarks|tests|examples|recipes|src)/[\w./-]+\.(?:py|yaml))`", (ROOT / page).read_text("utf-8")
+            r"`((?:benchmarks|studies|tests|examples|recipes|src)/[\w./-]+\.(?:py|yaml))`",
+            (ROOT / page).read_text("utf-8"),
         ):
             wrong += [f"{page}: {name}"] if not (ROOT / name).is_file() else []
     assert wrong == []

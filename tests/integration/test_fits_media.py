@@ -1,6 +1,6 @@
 """Eight clips of the repository, one question, eight answers: the model fits them, and it is the media that tell.
 
-The small version of ``benchmarks/fit_64.py``: production training over the tiny preset's (random) encoders, with a
+The small version of ``studies/fit_64.py``: production training over the tiny preset's (random) encoders, with a
 language model whose words are whole, so that half a minute is enough.
 """
 
@@ -24,7 +24,7 @@ from video_salmonn.training.examples import ExampleMaker, read_items
 from video_salmonn.training.stage import build_source
 from video_salmonn.training.trainer import Trainer
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "studies"))
 from small_system import exact_answers, word_tokenizer
 
 CLIPS = 8

@@ -4,8 +4,8 @@ Sixteen spoken sentences, twenty pictures, eight sound events and twenty talking
 each kind the question is one and the same and all answers differ, so nothing but the media tells which is right; then
 the media are handed round within each kind, and answers should follow the media, not the item.
 
-    python benchmarks/fit_64.py --data DATA                          # encodes what it needs, about a minute
-    python benchmarks/fit_64.py --manifests DIR --features STORE     # of `data build-embedded`, `data encode-embedded`
+    python studies/fit_64.py --data DATA                          # encodes what it needs, about a minute
+    python studies/fit_64.py --manifests DIR --features STORE     # of `data build-embedded`, `data encode-embedded`
 
 Exit code 1 unless more than 95 % are right, and less than 30 % with swapped media.
 """
@@ -22,8 +22,10 @@ from pathlib import Path
 
 import torch
 
-from common import finish
 from small_system import JoinedSounds, build_trainer, exact_answers, quiet, read_split, recipe_rates, stored
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from common import finish
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import MixingConfig

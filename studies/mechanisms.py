@@ -14,7 +14,7 @@ came first and which last (2.5 s each, joined from stored features), about clips
 are what is seen and what is heard; training has pictures alone, sounds alone, and pairs in which a kind of picture
 always comes with the same kind of sound, so that either tells the other; then pairs are shown that contradict this.
 
-    python benchmarks/study_mechanisms.py --manifests DIR --features STORE --out runs/mechanisms
+    python studies/mechanisms.py --manifests DIR --features STORE --out runs/mechanisms
 
 Every run is written to OUT as it ends; a call goes on with those that are missing and prints the tables of what is
 there.
@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,8 +37,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from common import finish
 from small_system import JoinedSounds, build_small, quiet, read_split, stored
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from common import finish
 from video_salmonn.connector.diversity import mean_cosine
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item
