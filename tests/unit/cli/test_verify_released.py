@@ -13,7 +13,7 @@ from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.cli import verify
 from video_salmonn.cli.main import app
 
-CLIP = Path(__file__).parents[1] / "fixtures" / "media" / "big_buck_bunny_small.mp4"
+CLIP = Path(__file__).parents[2] / "fixtures" / "media" / "big_buck_bunny_small.mp4"
 
 
 def run(*arguments):

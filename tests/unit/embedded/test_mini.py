@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engines import RuleEngine
 
+from engines import RuleEngine
 from video_salmonn.embedded.data.sources import Source
 from video_salmonn.embedded.save_mini import build as mini
 from video_salmonn.embedded.save_mini.render import RATE, in_a_row, read_sound, with_word, write_sound, write_video

@@ -10,7 +10,7 @@ from video_salmonn.connector import ConnectorConfig
 from video_salmonn.errors import ConfigError
 from video_salmonn.training.recipe import Recipe, load_recipe
 
-FOLDER = Path(__file__).parents[2] / "recipes"
+FOLDER = Path(__file__).parents[3] / "recipes"
 RECIPES = sorted(FOLDER.rglob("*.yaml"))
 
 

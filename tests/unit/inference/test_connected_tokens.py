@@ -12,7 +12,7 @@ from video_salmonn.errors import MissingPartError
 from video_salmonn.inference.connected import ConnectedTokens
 from video_salmonn.model.inputs import MediaFeatures
 
-CLIP = Path(__file__).parents[2] / "examples" / "grid" / "swbo8n.mp4"
+CLIP = Path(__file__).parents[3] / "examples" / "grid" / "swbo8n.mp4"
 
 
 @pytest.fixture

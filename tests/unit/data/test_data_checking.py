@@ -13,7 +13,7 @@ from video_salmonn.data.checking import check_manifest
 from video_salmonn.data.readers import Reader, read
 from video_salmonn.errors import ConfigError, ManifestError
 
-MEDIA = Path(__file__).parents[1] / "fixtures" / "media"
+MEDIA = Path(__file__).parents[2] / "fixtures" / "media"
 TURNS = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "That."}]
 
 
