@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from video_salmonn.cli import options as shared
+from video_salmonn.cli import data_bulk
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError, ManifestError
 from video_salmonn.wording import counted
@@ -137,60 +137,8 @@ def answer_text(
         stdout.print(f"{counted(len(pairs), 'answer')} in {further / TEXT}", markup=False, soft_wrap=True)
 
 
-@command.command("encode-embedded")
-@reports_errors
-def encode_embedded(
-    manifests: Path = typer.Option(..., "--manifests", help="Folder written by build-embedded."),
-    out: Path = typer.Option(..., "--out", help="Feature store: a folder of safetensors shards."),
-    split: list[str] = typer.Option(["train", "dev", "test"], "--split", help="Repeatable."),
-    task: str = typer.Option("", "--task", help="Only tasks that begin with this."),
-    threads: int = typer.Option(1, "--threads", help="Of torch."),
-    fast: bool = typer.Option(False, "--bf16", help="Speech encoder in bfloat16."),
-    device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),
-    workers: int = typer.Option(
-        0, "--workers", min=0, help="Processes that decode, speak and mix beside the encoders."
-    ),
-    as_json: bool = _JSON,
-) -> None:
-    """Encode every sound and picture of the manifests once, with the frozen encoders. Goes on where it stopped."""
-    import torch
-
-    from video_salmonn.data.manifest import read_manifest
-    from video_salmonn.embedded.data.build import jobs
-    from video_salmonn.embedded.data.encode import encode
-
-    for name in split:
-        if not (manifests / f"{name}.jsonl").is_file():
-            raise ConfigError(f"{manifests}: no {name}.jsonl", remedy="video-salmonn data build-embedded first")
-    torch.set_num_threads(threads)
-    began = time.monotonic()
-
-    reported = 0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal reported
-        if done >= reported + 100 or done == total:
-            reported = done
-            stderr.print(f"{done} / {total}, {time.monotonic() - began:.0f} s", soft_wrap=True)
-
-    items = (item for name in split for item in read_manifest(manifests / f"{name}.jsonl"))
-    device = shared.choose_device(device)
-    wanted = jobs(item for item in items if item.task.startswith(task))
-    dtype = torch.bfloat16 if fast else torch.float32
-    sound: list[float] = []
-    counts = encode(
-        wanted, manifests, out, dtype=dtype, device=device, workers=workers, progress=progress, heard=sound.append
-    )
-    hours, spent = sum(sound) / 3600, time.monotonic() - began
-    pace = round(spent / hours, 1) if hours else None
-    if as_json:
-        emit_json(counts | {"hours": round(hours, 3), "seconds_per_hour": pace})
-    else:
-        stdout.print(f"{counts['done']} encoded, {counts['already']} were there, {counts['failed']} failed")
-        if pace is not None:
-            stdout.print(f"{hours:.2f} h of sound, {pace:.0f} s for an hour of it")
-    if counts["failed"]:
-        raise typer.Exit(1)
+command.command("speak-embedded")(data_bulk.speak_embedded)
+command.command("encode-embedded")(data_bulk.encode_embedded)
 
 
 @command.command("validate")

@@ -23,6 +23,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "doctor": ("doctor", "doctor --json"),
     "data": ("data validate examples/grid/train.jsonl",),
     "data build-embedded": ("data build-embedded --source DATA --out runs/embedded-data",),
+    "data speak-embedded": (
+        "data speak-embedded --manifests runs/embedded-data",
+        "data speak-embedded --manifests runs/embedded-data --device cuda --parts 1/2",
+    ),
     "data encode-embedded": ("data encode-embedded --manifests runs/embedded-data --out runs/features",),
     "data validate": (
         "data validate examples/grid/train.jsonl",

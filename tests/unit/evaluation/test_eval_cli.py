@@ -3,9 +3,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from engines import RuleEngine
 from typer.testing import CliRunner
 
+from engines import RuleEngine
 from video_salmonn.cli.main import app
 from video_salmonn.metrics.coco_java import CORENLP_JARS
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from engines import RuleEngine
 
+from engines import RuleEngine
 from video_salmonn.errors import ConfigError, EvaluationError
 from video_salmonn.evaluation.benchmark import Options, evaluate
 from video_salmonn.evaluation.own_model import OwnModel

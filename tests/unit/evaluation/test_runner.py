@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from engines import RuleEngine
 
+from engines import RuleEngine
 from video_salmonn.errors import ConfigError, EvaluationError
 from video_salmonn.evaluation.benchmark import Options, evaluate
 from video_salmonn.evaluation.conditions import inapplicable, parse_baselines, requests

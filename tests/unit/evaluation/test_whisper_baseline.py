@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engines import RuleEngine
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
+from engines import RuleEngine
 from video_salmonn.embedded.parts import converted, locate
 from video_salmonn.embedded.pretrained import PARTS, part_directory, whisper_folder
 from video_salmonn.errors import MissingPartError

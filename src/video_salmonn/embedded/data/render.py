@@ -31,7 +31,8 @@ def read_sound(path: Path) -> Samples:
     return sound.samples
 
 
-def _resampled(samples: Samples, rate: int) -> Samples:
+def resampled(samples: Samples, rate: int) -> Samples:
+    """Samples at ``rate`` Hz -> at 16 kHz."""
     resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="flt", layout="mono")
     frame.sample_rate = rate
@@ -42,9 +43,9 @@ def _resampled(samples: Samples, rate: int) -> Samples:
 def _said(layer: dict[str, Any]) -> Samples:
     if layer["engine"] in ENGINES:
         spoken, rate = say(layer)
-        return _resampled(spoken, round(rate * layer.get("speed", 1.0)))
+        return resampled(spoken, round(rate * layer.get("speed", 1.0)))
     samples, rate = speak(layer["say"], layer["engine"], layer["voice"], layer.get("rate", 160))
-    return _resampled(samples, round(rate * layer.get("speed", 1.0)))
+    return resampled(samples, round(rate * layer.get("speed", 1.0)))
 
 
 def _noise(colour: str, count: int, seed: int) -> Samples:
@@ -127,7 +128,7 @@ def _layer(layer: dict[str, Any], root: Path, count: int = 0) -> Samples:
         end = layer.get("to")
         samples = samples[round(layer.get("from", 0.0) * RATE) : None if end is None else round(end * RATE)]
         if layer.get("speed", 1.0) != 1.0:
-            samples = _resampled(samples, round(RATE * layer["speed"]))
+            samples = resampled(samples, round(RATE * layer["speed"]))
     if "room" in layer and samples.size:
         samples = _room(samples, layer["room"])
     if "level" in layer and samples.size:

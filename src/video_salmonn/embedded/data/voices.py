@@ -175,15 +175,20 @@ def neural_layer(text: str, engine: str, rng: random.Random) -> dict[str, Any]:
     return layer | {"voice": random_mixture(rng)}
 
 
+def speech_folder() -> Path:
+    """Where speech made elsewhere is kept: ``$VIDEO_SALMONN_SPEECH``, else ``speech`` in the cache directory."""
+    return Path(os.environ.get(SPEECH_FOLDER) or cache_home() / "speech")
+
+
 class SpeechFolder:
     """Speech made elsewhere: safetensors shards of int16 samples at 16 kHz, named by :func:`speech_key`.
 
     Args:
-        folder: may be empty or not exist; by default ``$VIDEO_SALMONN_SPEECH``, else ``speech`` in the cache directory.
+        folder: may be empty or not exist; by default :func:`speech_folder`.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._store = FeatureStore(folder or Path(os.environ.get(SPEECH_FOLDER) or cache_home() / "speech"))
+        self._store = FeatureStore(folder or speech_folder())
 
     def get(self, key: str) -> Samples | None:
         """The samples in [-1, 1], or None where there are none."""
@@ -213,19 +218,32 @@ def say(layer: dict[str, Any]) -> tuple[Samples, int]:
         ConfigError: nothing to say in it, or no mixture of styles.
     """
     key = speech_key(layer)
-    path = os.environ.get(SPEECH_FOLDER) or str(cache_home() / "speech")
-    found = _folder(path).get(key)
+    found = _folder(str(speech_folder())).get(key)
     if found is not None:
         return found, RATE
     ids = voice_ids(layer["say"], layer["engine"])
     if not ids:
         raise ConfigError(f"{layer['say']!r}: nothing in it can be spoken", remedy="give English words")
-    pace = float(layer.get("pace", 1.0))
-    if layer["engine"] == "piper":
-        seed = int(key[:8], 16)
-        samples = _piper(ids, pace, layer.get("variation", 0.667), layer.get("rhythm", 0.8), seed)
-        return _trimmed(samples, 22_050), 22_050
-    return _trimmed(_kokoro(ids, mixture(layer), pace), 24_000), 24_000
+    mix = mixture(layer) if layer["engine"] == "kokoro" else []
+    drawn = float(layer.get("pace", 1.0)), layer.get("variation", 0.667), layer.get("rhythm", 0.8)
+    return speak_ids(layer["engine"], ids, mix, *drawn, seed=int(key[:8], 16))
+
+
+def speak_ids(
+    engine: str, ids: list[int], mix: list[float], pace: float, variation: float, rhythm: float, seed: int
+) -> tuple[Samples, int]:
+    """Phonemes as a voice's numbers -> what :func:`say` returns.
+
+    Args:
+        engine: ``piper`` or ``kokoro``.
+        ids: see :func:`voice_ids`.
+        mix: weights of Kokoro's styles.
+        pace, variation, rhythm: as in a recipe's layer.
+        seed: of Piper's noise.
+    """
+    if engine == "piper":
+        return trimmed(_piper(ids, pace, variation, rhythm, seed), 22_050), 22_050
+    return trimmed(_kokoro(ids, mix, pace), 24_000), 24_000
 
 
 def _session(model: bytes) -> Any:
@@ -294,8 +312,8 @@ def _kokoro(ids: list[int], weights: list[float], pace: float) -> Samples:
     return samples / max(1.0, float(np.abs(samples).max(initial=0.0)))
 
 
-def _trimmed(samples: Samples, rate: int) -> Samples:
-    """Without the silence at both ends; 30 ms of it stay."""
+def trimmed(samples: Samples, rate: int) -> Samples:
+    """Samples in [-1, 1] without the silence at both ends; 30 ms of it stay."""
     loud = np.flatnonzero(np.abs(samples) > 0.01)
     if not loud.size:
         return samples[:0]
