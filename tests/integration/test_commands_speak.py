@@ -320,6 +320,19 @@ def test_a_library_that_prints_does_not_spoil_the_json(capsys):
         ["ask", FLOWER, "What?", "--sound", "nowhere.wav"],
         ["ask", "http://example.com/a.mp4", "What?"],
         ["ask", "--released-json", "nowhere.json"],
+        ["ask", FLOWER, "What?", "--device", "gpu"],
+        ["ask", FLOWER, "What?", "--quantise", "int3"],
+        ["ask", FLOWER, "What?", "--kv-cache", "small"],
+        ["ask", FLOWER, "What?", "--quantiser", "torchao"],
+        ["chat", FLOWER, "--device", "mps:7x"],
+        ["info", "nowhere"],
+        ["data", "pack", "nowhere.yaml", "--out", "pack"],
+        ["eval", "save", "--data", "nowhere", "--model", "tiny", "--out", "out"],
+        ["eval", "save", "--data", "nowhere", "--model", "nowhere", "--out", "out"],
+        ["eval", "save", "--data", "nowhere", "--model", "tiny", "--out", "out", "--tasks", "nonsense"],
+        ["eval", "held-out", "--manifests", "no", "--features", "no", "--out", "out", "--groups", "nonsense"],
+        ["eval", "held-out", "--manifests", "no", "--features", "no", "--out", "out"],
+        ["train", "nowhere.yaml"],
         ["chat", "nowhere.mp4"],
         ["inspect", "nowhere.mp4", "--out", "page.html"],
         ["inspect", FLOWER, "--out", "page.html", "--question", ""],
@@ -350,6 +363,16 @@ def test_bad_input_is_refused_before_anything_heavy_is_imported(arguments):
         "CheckpointError",
         "ManifestError",
     )
+
+
+def test_names_that_are_checked_early_are_those_of_the_parts_that_are_heavy():
+    from video_salmonn.cli import checks
+    from video_salmonn.inference.options import KV_CACHES, PACKED
+    from video_salmonn.model import presets
+    from video_salmonn.resources import placement, quantise
+
+    assert tuple(presets.PRESETS) == checks.PRESETS
+    assert tuple(placement.KV_CACHES) == KV_CACHES and tuple(quantise.BACKENDS) == PACKED
 
 
 def on_a_terminal(*arguments, kind):

@@ -5,12 +5,14 @@ Nothing here imports PyTorch or transformers.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.inference.options import DTYPES, PACKED, checked
+from video_salmonn.inference.options import DTYPES, KV_CACHES, PACKED, checked
 from video_salmonn.media import Limits, MediaOptions, probe
 from video_salmonn.media.limits import check_url
 from video_salmonn.media.source import open_source
@@ -18,7 +20,11 @@ from video_salmonn.model import prompt
 
 NAMES = ("embedded", "tiny")
 """Models that need no directory."""
+PRESETS = ("released-13b", "paper-7b", *NAMES)
+"""Configurations that have a name."""
 PROFILES = ("released",)
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "npu", "hpu", "mtia", "xla", "meta")
+"""Kinds of devices that PyTorch may have; which of them is here is found when the model is loaded."""
 
 
 def check_model(name: str, dtype: str | None = None, profile: str | None = None) -> None:
@@ -33,6 +39,29 @@ def check_model(name: str, dtype: str | None = None, profile: str | None = None)
         raise ConfigError(f"dtype {dtype!r} is unknown", remedy=f"one of {', '.join((*DTYPES, *PACKED))}")
     if profile is not None and profile not in PROFILES:
         raise ConfigError(f"profile {profile!r} is unknown", remedy=f"the only profile is: {', '.join(PROFILES)}")
+
+
+def check_placement(device: str, memory: Mapping[str, Any] | None = None) -> None:
+    """Raise for a device or an option of memory that cannot be, as far as that can be told without PyTorch."""
+    kind = device.partition(":")[0]
+    if kind not in DEVICES:
+        raise ConfigError(f"device {device!r} is unknown", remedy="use cpu, cuda, cuda:N or mps")
+    if kind == "cuda" and version("torch").endswith("+cpu"):
+        raise ConfigError(
+            f"device {device}: no GPU that PyTorch can use here (this PyTorch is built without CUDA)",
+            remedy="use device cpu",
+        )
+    if kind == "mps" and sys.platform != "darwin":
+        raise ConfigError(f"device {device} is of Apple's machines only", remedy="use device cpu")
+    given = memory or {}
+    for name, allowed in (("quantise", PACKED), ("kv_cache", KV_CACHES)):
+        value = given.get(name)
+        if value is not None and value not in allowed:
+            raise ConfigError(f"{name} is {value!r}", remedy=f"use one of: {', '.join(allowed)}")
+    if given.get("quantiser") is not None and given.get("quantise") is None:
+        raise ConfigError(f"quantiser is {given['quantiser']!r}, but nothing is quantised", remedy="give quantise too")
+    if given.get("device_map") is not None and given.get("offload_encoders"):
+        raise ConfigError("offload_encoders and device_map exclude each other", remedy="give one of them")
 
 
 def check_question(question: str) -> None:

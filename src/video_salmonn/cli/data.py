@@ -218,9 +218,11 @@ def pack(
     as_json: bool = _JSON,
 ) -> None:
     """Encode all media of a recipe once, so that another machine trains without them. Goes on where it stopped."""
+    from video_salmonn.training.recipe import load_recipe
+
+    read = load_recipe(recipe, list(changes))
     import torch
 
-    from video_salmonn.training.recipe import load_recipe
     from video_salmonn.training.stage import pack_recipe
 
     kinds = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -232,7 +234,7 @@ def pack(
         if done % 100 == 0:
             stderr.print(f"{done}, {time.monotonic() - began:.0f} s", soft_wrap=True)
 
-    counts = pack_recipe(load_recipe(recipe, list(changes)), out, kinds[dtype], progress)
+    counts = pack_recipe(read, out, kinds[dtype], progress)
     if as_json:
         emit_json(counts | {"out": str(out)})
     else:

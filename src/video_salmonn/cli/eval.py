@@ -88,21 +88,29 @@ def run_save(
         raise ConfigError(f"eval save needs {', '.join(lacking)}", remedy="see `video-salmonn eval save --help`")
     assert data is not None and model is not None and out is not None
 
-    from video_salmonn.evaluation.benchmark import Options, evaluate
+    from video_salmonn.cli.checks import check_model, check_placement
     from video_salmonn.evaluation.conditions import parse_baselines
-    from video_salmonn.evaluation.own_model import OwnModel
     from video_salmonn.evaluation.save import tasks as tasks_of
-    from video_salmonn.evaluation.shards import Shards
 
     wanted = tasks_of(tasks)
+    conditions = parse_baselines(baselines)
     if choices not in ("generated", "likelihood"):
         raise ConfigError(f"--choices is {choices!r}", remedy="use generated or likelihood")
+    check_model(model, dtype, profile)
+    check_placement(device, memory)
+    if not data.is_dir():
+        raise ConfigError(f"{data}: no such folder", remedy="give the folder with annotation files and media")
+
+    from video_salmonn.evaluation.benchmark import Options, evaluate
+    from video_salmonn.evaluation.own_model import OwnModel
+    from video_salmonn.evaluation.shards import Shards
+
     options = Options(
         batch_size=batch_size,
         limit=limit,
         resume=resume,
         allow_missing=allow_missing,
-        baselines=parse_baselines(baselines),
+        baselines=conditions,
         resamples=resamples,
         seed=seed,
         judge=_judge(judge_url, judge_model),

@@ -37,25 +37,29 @@ def held_out(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
 ) -> None:
     """Speech, sounds, pictures, both at once, talking heads …, with baselines and 95 % intervals."""
-    import torch
-
-    from video_salmonn.checkpoints.assemble import load_model
+    from video_salmonn.cli.checks import check_model, check_placement
     from video_salmonn.embedded.held_out.groups import choose
-    from video_salmonn.embedded.held_out.measure import HeldOut, measure, probe
-    from video_salmonn.embedded.held_out.page import page
-    from video_salmonn.evaluation.settings import SETTINGS
-    from video_salmonn.inference.items import parse_dtype
-    from video_salmonn.training.checkpointing import load_trained
 
     wanted = choose(groups)
-    device = shared.choose_device(device)
-    kind = parse_dtype(dtype) or torch.float32
+    check_model(model, dtype)
+    check_placement(device)
     if not (manifests / f"{split}.jsonl").is_file():
         there = sorted(file.stem for file in manifests.glob("*.jsonl"))
         raise ConfigError(
             f"{manifests}: no split {split!r}: there is no {split}.jsonl",
             remedy=f"--split may be {', '.join(there)}" if there else "video-salmonn data build-embedded writes them",
         )
+    import torch
+
+    from video_salmonn.checkpoints.assemble import load_model
+    from video_salmonn.embedded.held_out.measure import HeldOut, measure, probe
+    from video_salmonn.embedded.held_out.page import page
+    from video_salmonn.evaluation.settings import SETTINGS
+    from video_salmonn.inference.items import parse_dtype
+    from video_salmonn.training.checkpointing import load_trained
+
+    device = shared.choose_device(device)
+    kind = parse_dtype(dtype) or torch.float32
     loaded, processor = load_model(model)
     if weights is not None:
         load_trained(loaded, weights)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from video_salmonn.cli.checks import PRESETS
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.wording import counted
@@ -23,10 +24,12 @@ def read_config(model: str) -> VideoSalmonnConfig:
     Raises:
         ConfigError: no such preset. CheckpointError: the directory describes no video-salmonn model.
     """
+    file = Path(model) / "config.json"
+    if model not in PRESETS and not file.is_file():
+        raise ConfigError(f"no preset {model!r}, and no model directory", remedy=f"presets: {', '.join(PRESETS)}")
     from video_salmonn.model.configuration import VideoSalmonnConfig
     from video_salmonn.model.presets import preset
 
-    file = Path(model) / "config.json"
     if file.is_file():
         try:
             kind = json.loads(file.read_text("utf-8")).get("model_type")
@@ -45,11 +48,12 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Print parameters, media tokens, FLOPs and bytes of a model, computed from its configuration alone."""
-    from video_salmonn.resources.cost import info
-
     if not math.isfinite(clip):
         raise ConfigError(f"--clip is {clip}", remedy="give a length in seconds")
-    account = info(read_config(model), clip)
+    config = read_config(model)
+    from video_salmonn.resources.cost import info
+
+    account = info(config, clip)
     if as_json:
         emit_json(account)
         return

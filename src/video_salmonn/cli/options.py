@@ -78,6 +78,9 @@ def with_memory(command: Callable[..., None]) -> Callable[..., None]:
 
 def choose_device(wanted: str) -> str:
     """``auto`` becomes the best device of this machine; anything else must be here. Raises ConfigError where not."""
+    from video_salmonn.cli.checks import check_placement
+
+    check_placement(wanted)
     import torch
 
     from video_salmonn.resources.placement import checked_device
@@ -103,10 +106,11 @@ def load_engine(
     Raises:
         CheckpointError, MissingPartError, ConfigError: before anything heavy is imported where that can be told.
     """
-    from video_salmonn.cli.checks import check_model
+    from video_salmonn.cli.checks import check_model, check_placement
     from video_salmonn.cli.progress import working
 
     check_model(model, dtype, profile)
+    check_placement(device, {**options, "device_map": device_map})
     with working(f"loading the model {model}"):
         from transformers.utils import logging
 

@@ -21,12 +21,8 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object at the end."),
 ) -> None:
     """Train. Writes OUT/metrics.jsonl and OUT/checkpoints; SIGTERM and Ctrl-C save and stop."""
-    from transformers.utils import logging
-
     from video_salmonn.training.recipe import load_recipe
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     loaded = load_recipe(recipe, list(changes))
     loaded.check()
     if checkpoint and not resume:
@@ -34,6 +30,10 @@ def command(
     out = Path(loaded.output)
     if not (resume or dry_run) and (out / "metrics.jsonl").exists():
         raise ConfigError(f"{out} already holds a run", remedy="give --resume, or another --set output=FOLDER")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     from video_salmonn.training.conclusion import conclusion, remarks, shown
     from video_salmonn.training.stage import build_trainer
 

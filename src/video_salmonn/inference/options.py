@@ -33,6 +33,7 @@ SAMPLING = {"temperature": 1.0, "top_p": 1.0, "typical_p": 1.0, "min_p": 0.0, "t
 """Options that only sampling reads, and the value at which they do nothing."""
 DTYPES = ("float32", "fp32", "bfloat16", "bf16", "float16", "fp16")
 PACKED = ("int8", "int4")
+KV_CACHES = ("dynamic", "static", "fp8")
 
 
 @functools.cache
