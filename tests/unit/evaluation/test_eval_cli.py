@@ -13,6 +13,7 @@ from video_salmonn.metrics.coco_java import CORENLP_JARS
 @pytest.fixture
 def rule(monkeypatch):
     """Put the rule engine in the model's place: what is tested is what the commands do with answers."""
+    monkeypatch.setattr("video_salmonn.cli.checks.check_model", lambda *_: None)
     monkeypatch.setattr("video_salmonn.cli.options.load_engine", lambda model, *_, **__: model)
     monkeypatch.setattr("video_salmonn.evaluation.own_model.OwnModel", lambda model, **_: RuleEngine(name=model))
 
@@ -32,7 +33,7 @@ def call():
 
 def test_command_line_of_the_contract(call, rule, data, tmp_path):
     out = tmp_path / "out"
-    words = ("save", "--data", data, "--tasks", "gqa,avm", "--model", "tiny", "--out", out, "--limit", 2)
+    words = ("save", "--data", data, "--tasks", "gqa,avm", "--model", "m", "--out", out, "--limit", 2)
     code, text = call(*words, "--baselines", "no_media", "--json")
     assert code == 0 and json.loads(text)["tasks"]["avm"]["n"] == 2
     assert (out / "predictions/avm.no_media.jsonl").is_file()
@@ -72,7 +73,7 @@ def test_missing_flags_and_half_a_judge_are_usage_errors(call, rule, data, tmp_p
         "--tasks",
         "avssd",
         "--model",
-        "tiny",
+        "m",
         "--out",
         tmp_path / "o",
         "--judge-url",
