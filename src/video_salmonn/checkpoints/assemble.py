@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from video_salmonn.checkpoints.compact import expand
-from video_salmonn.checkpoints.shipped import ASSETS, CONNECTOR_FILE, LORA_FILE, WORDS_FILE, shipped_model
+from video_salmonn.checkpoints.shipped import ASSETS, CONNECTOR_FILE, LORA_FILE, SETUP, WORDS_FILE, shipped_model
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.byte_tokenizer import byte_tokenizer
 from video_salmonn.model.configuration import VideoSalmonnConfig
@@ -143,7 +143,11 @@ def load_model(name: str | Path, dtype: torch.dtype | None = None, profile: str 
         model, processor = build_tiny(config=_profiled(tiny(), profile))
         return model.to(dtype or torch.float32), processor
     if name == "embedded":
-        return load_directory(shipped_model(), dtype, profile)
+        folder = shipped_model()
+        try:
+            return load_directory(folder, dtype, profile)
+        except CheckpointError as error:
+            raise CheckpointError(str(error), remedy=f"delete {folder}, then: {SETUP}") from error
     if name in PRESETS:
         raise CheckpointError(
             f"preset {name!r} has no weights to load",

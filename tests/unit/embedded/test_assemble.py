@@ -73,6 +73,15 @@ def test_a_write_that_fails_leaves_nothing_to_load(small, monkeypatch, tmp_path)
         shipped_model(tmp_path)
 
 
+def test_a_damaged_model_is_to_be_written_again(small, monkeypatch, tmp_path):
+    monkeypatch.setenv("VIDEO_SALMONN_HOME", str(tmp_path))
+    folder = assemble.write_model()
+    (folder / "model.safetensors").write_bytes(b"short")
+    with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
+        load_model("embedded")
+    assert caught.value.remedy == f"delete {folder}, then: video-salmonn setup"
+
+
 @needs_parts
 def test_the_written_model_is_the_one_made_of_the_parts():
     (made, one), (loaded, other) = assemble.build_embedded(), load_model("embedded")
