@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from video_salmonn import VideoSalmonn
-from video_salmonn.errors import ConfigError, EmptyMediaError, MediaError
+from video_salmonn.errors import ConfigError, ContextError, EmptyMediaError, MediaError
 from video_salmonn.inference.items import Item, expanded
 from video_salmonn.inspection.timeline import inspect_media
 from video_salmonn.media import ArraySound, load_clip
@@ -173,3 +173,10 @@ def test_a_picture_has_no_beginning_whether_decoded_or_not(engine):
     picture = np.zeros((20, 30, 3), np.uint8)
     for media in (picture, load_clip(picture)):
         assert engine.ask(media, QUESTION, start=3.0, **SHORT).report["media"][0]["seen"]["frames"] == 1
+
+
+def test_an_answer_longer_than_the_context_is_named_as_what_does_not_fit(engine, clip):
+    for mode in ("error", "coarse"):
+        with pytest.raises(ContextError, match="answer of up to 100000000 do not fit") as caught:
+            engine.ask(clip, QUESTION, max_new_tokens=100_000_000, long=mode)
+        assert "media of" not in str(caught.value) and "shorter answer" in caught.value.remedy

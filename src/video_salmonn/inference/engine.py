@@ -479,7 +479,7 @@ class VideoSalmonn:
         room = self.context - text_tokens - new_tokens
         stretch, warnings = 1, []
         if sum(config.tokens_for(n) for n in frames) > room:
-            if not frames:
+            if not frames or room <= 0:  # text and answer alone are too much: no stretch of the media would fit
                 raise ContextError(
                     f"a question of {counted(text_tokens, 'token')} and an answer of up to {new_tokens} do not "
                     f"fit the context of "
