@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
-from video_salmonn.embedded.data.encode import Job, encode
+from video_salmonn.data.media_keys import read_keys
+from video_salmonn.embedded.data.encode import FrozenEncoders, Job, encode
 from video_salmonn.errors import MissingPartError
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,38 @@ def test_processes_change_nothing(stores):
     assert set(alone._where) == set(helped._where) and len(alone) == 5
     for key in alone._where:
         assert torch.equal(alone[key], helped[key]), key
+
+
+@pytest.mark.slow
+def test_encoding_processes_share_out_what_is_missing(stores, jobs, tmp_path):
+    (tmp_path / "broken.wav").write_bytes(b"no sound at all")
+    told: list[tuple[int, int]] = []
+    heard: list[float] = []
+    work = [*jobs, Job("sound", str(tmp_path / "broken.wav"))]
+    found = encode(work, ROOT, tmp_path, processes=2, progress=lambda *at: told.append(at), heard=heard.append)
+    assert found == {"done": 3, "already": 0, "failed": 1} and "broken.wav" in (tmp_path / "failed.txt").read_text()
+    assert told == [(number, 4) for number in (1, 2, 3, 4)] and 4 < sum(heard) < 8
+    alone, shared = FeatureStore(stores[0]), FeatureStore(tmp_path)
+    assert len(shared) == 5 and all(torch.equal(alone[key], shared[key]) for key in alone._where)
+    assert set(read_keys(stores[0])) < set(read_keys(tmp_path))
+
+
+def test_blocks_filled_up_with_zeros_change_nothing(stores):
+    """What a GPU is given: blocks of few sizes."""
+    encoders = FrozenEncoders()
+    sounds = [np.random.default_rng(seed).standard_normal(48_000).astype(np.float32) * 0.1 for seed in range(3)]
+    frames = [np.random.default_rng(9).integers(0, 255, (5, 224, 224, 3), np.uint8)]
+    wanted = encoders.sounds(sounds), encoders.pictures(frames)
+    sizes: list[int] = []
+    encoders.efficientnet.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    encoders.whisper.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    encoders.block = 4
+    found = encoders.sounds(sounds), encoders.pictures(frames)
+    assert sizes == [4, 4, 1], "three sounds in a block of four, five frames in one of four and one of one"
+    for (speech, audio), (wanted_speech, wanted_audio) in zip(found[0], wanted[0]):
+        torch.testing.assert_close(speech, wanted_speech, atol=4e-3, rtol=4e-3)
+        torch.testing.assert_close(audio, wanted_audio, atol=4e-3, rtol=4e-3)
+    torch.testing.assert_close(found[1][0], wanted[1][0], atol=4e-3, rtol=4e-3)
 
 
 def test_what_is_half_there_is_made_again(stores, jobs, tmp_path):

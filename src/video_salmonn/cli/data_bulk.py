@@ -125,6 +125,9 @@ def encode_embedded(
     workers: int = typer.Option(
         0, "--workers", min=0, help="Processes that decode, speak and mix beside the encoders."
     ),
+    processes: int = typer.Option(
+        1, "--processes", min=1, help="Encoding processes on the device, each with its own --workers."
+    ),
     as_json: bool = _JSON,
 ) -> None:
     """Encode every sound and picture of the manifests once, with the frozen encoders. Goes on where it stopped."""
@@ -137,22 +140,32 @@ def encode_embedded(
     _splits_there(manifests, split)
     torch.set_num_threads(threads)
     began = time.monotonic()
-
+    sound: list[float] = []
     reported = 0
 
     def progress(done: int, total: int) -> None:
         nonlocal reported
         if done >= reported + 100 or done == total:
             reported = done
-            stderr.print(f"{done} / {total}, {time.monotonic() - began:.0f} s", soft_wrap=True)
+            spent, hours = time.monotonic() - began, sum(sound) / 3600
+            pace = f", {spent / hours:.0f} s for an hour of sound" if hours else ""
+            line = f"{done} / {total}, {spent:.0f} s, {done / spent:.0f} a second{pace}"
+            stderr.print(line, soft_wrap=True, end="\r" if stderr.is_terminal and done < total else "\n")
 
     items = (item for name in split for item in read_manifest(manifests / f"{name}.jsonl"))
     device = shared.choose_device(device)
     wanted = jobs(item for item in items if item.task.startswith(task))
     dtype = torch.bfloat16 if fast else torch.float32
-    sound: list[float] = []
     counts = encode(
-        wanted, manifests, out, dtype=dtype, device=device, workers=workers, progress=progress, heard=sound.append
+        wanted,
+        manifests,
+        out,
+        dtype=dtype,
+        device=device,
+        workers=workers,
+        processes=processes,
+        progress=progress,
+        heard=sound.append,
     )
     hours, spent = sum(sound) / 3600, time.monotonic() - began
     pace = round(spent / hours, 1) if hours else None

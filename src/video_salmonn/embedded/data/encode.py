@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,12 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from video_salmonn.data.feature_batch import STEPS_PER_FRAME
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.data.media_keys import key_name, write_keys
 from video_salmonn.data.media_recipes import Recipe, recipe_key
 from video_salmonn.embedded.data.render import RATE, read_frames, render_sound
+from video_salmonn.embedded.data.side_by_side import side_by_side
 from video_salmonn.embedded.pretrained import load_efficientnet, load_whisper_encoder, load_yamnet
 from video_salmonn.encoders.chunking import cut
 from video_salmonn.encoders.efficientnet import MEAN, SIZE, STD
@@ -38,6 +41,10 @@ from video_salmonn.features.patches import yamnet_patches
 from video_salmonn.files import write_text
 
 SEGMENT_SECONDS = 10.0
+BLOCK = 64
+"""Most segments of sound, or frames, that a GPU is given at once."""
+TOGETHER = 32
+"""Jobs whose sounds and frames a GPU is given together; a CPU takes them one by one."""
 
 
 class FrozenEncoders:
@@ -54,18 +61,31 @@ class FrozenEncoders:
         self, home: Path | None = None, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> None:
         self.device = torch.device(device)
+        self.block = 0 if self.device.type == "cpu" else BLOCK
         self.whisper = load_whisper_encoder(dtype, home).to(self.device)
         self.yamnet = load_yamnet(home).to(self.device)
         self.efficientnet = load_efficientnet(home).to(self.device)
+
+    def _in_blocks(self, function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+        """A function of rows, in float16 on the CPU. On a GPU the rows go in blocks of few sizes (powers of two, filled
+        up with zeros), because cuDNN plans every convolution anew for every size that it has not seen."""
+        if not self.block:
+            return function(rows.to(self.device)).half().cpu()
+        found = []
+        for block in rows.split(self.block):
+            count = len(block)
+            filled = F.pad(block, (0, 0) * (block.ndim - 1) + (0, (1 << (count - 1).bit_length()) - count))
+            found.append(function(filled.to(self.device))[:count].half().cpu())
+        return torch.cat(found)
 
     @torch.inference_mode()
     def sounds(self, sounds: Sequence[NDArray[np.float32]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """16 kHz samples ``(n,)`` of several sounds -> for each speech ``(T*25, 512)`` and sound events ``(T, 1024)``,
         float16. Segments are alike in length, so nothing is padded for the company."""
         parts = [cut(torch.from_numpy(samples), SEGMENT_SECONDS, pad_last=True) for samples in sounds]
-        waveform = torch.cat([part.waveform for part in parts]).to(self.device)
-        speech = self.whisper(log_mel(waveform)).values.half().cpu()
-        audio = self.yamnet.embed(yamnet_patches(waveform)).half().cpu()
+        waveform = torch.cat([part.waveform for part in parts])
+        speech = self._in_blocks(lambda rows: self.whisper(log_mel(rows)).values, waveform)
+        audio = self._in_blocks(lambda rows: self.yamnet.embed(yamnet_patches(rows)), waveform)
         found, first = [], 0
         for part in parts:
             last = first + len(part.waveform)
@@ -78,8 +98,14 @@ class FrozenEncoders:
     def pictures(self, strips: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:
         """RGB frames ``(T, H, W, 3)`` of several strips of one size -> visual tokens ``(T, 25, 1280)``, float16."""
         frames = torch.from_numpy(np.ascontiguousarray(np.concatenate(strips)))
-        inputs = prepare_frames(frames, SIZE, mean=MEAN, std=STD).to(self.device)
-        values = self.efficientnet(inputs[:, None]).values.half().cpu()
+
+        def tokens(
+            rows: torch.Tensor,
+        ) -> torch.Tensor:  # pixels travel as they are and are prepared where they are seen
+            found: torch.Tensor = self.efficientnet(prepare_frames(rows, SIZE, mean=MEAN, std=STD)[:, None]).values
+            return found
+
+        values = self._in_blocks(tokens, frames)
         return list(values.split([len(strip) for strip in strips]))
 
 
@@ -108,6 +134,7 @@ def encode(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     workers: int = 0,
+    processes: int = 1,
     progress: Callable[[int, int], None] | None = None,
     heard: Callable[[float], None] | None = None,
 ) -> dict[str, int]:
@@ -121,6 +148,8 @@ def encode(
         dtype: of the speech encoder, see :class:`FrozenEncoders`.
         device: where the encoders run; a GPU takes 32 jobs at once.
         workers: processes that decode, speak and mix; 0 does it here, between the encoders' turns.
+        processes: whole encoding processes on the device that share out what is missing, each with its own encoders and
+            ``workers``.
         progress: called with (done, all) after each round of jobs.
         heard: called with the seconds of sound that a round encoded.
 
@@ -145,14 +174,53 @@ def encode(
     write_keys(folder, keys)
     if not wanted:
         return counts | _told(failed, folder)
+    said = 0
+
+    def tell(part: Round) -> None:
+        nonlocal said
+        said += part.jobs
+        counts["done"] += part.jobs - len(part.failed)
+        failed.extend(part.failed)
+        if heard is not None:
+            heard(part.seconds)
+        if progress is not None:
+            progress(said, len(wanted))
+
+    share = partial(encode_share, root=root, folder=folder, home=home, dtype=dtype, device=device, workers=workers)
+    if processes == 1:
+        for part in share(wanted):
+            tell(part)
+    else:
+        parts = [dict(list(wanted.items())[first::processes]) for first in range(min(processes, len(wanted)))]
+        side_by_side(share, parts, tell)
+    return counts | _told(failed, folder)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one turn of the encoders did: ``jobs``, those that failed among them, and ``seconds`` of sound."""
+
+    jobs: int
+    failed: list[str]
+    seconds: float
+
+
+def encode_share(
+    wanted: dict[str, Job],
+    root: Path,
+    folder: Path,
+    home: Path | None,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    workers: int,
+) -> Iterator[Round]:
+    """Encode jobs, named ``key.kind``; see :func:`encode`."""
     encoders = FrozenEncoders(home, dtype, device)
-    together = 1 if encoders.device.type == "cpu" else 32
-    number = 0
+    together = 1 if encoders.device.type == "cpu" else TOGETHER
     with FeatureWriter(folder) as writer:
         rendered = zip(wanted, _render_all(list(wanted.values()), root, workers))
         while group := list(islice(rendered, together)):
-            number += len(group)
-            failed += [found for _, found in group if isinstance(found, str)]
+            failed = [found for _, found in group if isinstance(found, str)]
             usable = [(name.split("."), found) for name, found in group if not isinstance(found, str)]
             sounds: dict[str, Any] = {key: found for (key, kind), found in usable if kind == "sound"}
             strips: dict[str, Any] = {key: found for (key, kind), found in usable if kind == "visual"}
@@ -160,12 +228,7 @@ def encode(
                 writer.put({f"{key}.speech": speech, f"{key}.audio": audio})
             for key, visual in zip(strips, encoders.pictures(list(strips.values())) if strips else ()):
                 writer.put({f"{key}.visual": visual})
-            counts["done"] += len(usable)
-            if heard is not None:
-                heard(sum(len(samples) for samples in sounds.values()) / RATE)
-            if progress is not None:
-                progress(number, len(wanted))
-    return counts | _told(failed, folder)
+            yield Round(len(group), failed, sum(len(samples) for samples in sounds.values()) / RATE)
 
 
 def _told(failed: list[str], folder: Path) -> dict[str, int]:
