@@ -46,6 +46,24 @@ def test_a_batch_in_which_nothing_counts_ends_the_run(tmp_path: Path, cache: Pat
         build_trainer(recipe(tmp_path, cache, f"data.train=[{manifest}]")).train_step()
 
 
+def test_one_bad_file_costs_one_item_also_where_a_step_has_no_other(tmp_path: Path, cache: Path) -> None:
+    rows = entries(4)
+    rows[1]["media"]["video"] = "/no/such.mp4"
+    one = ["batch_size=1", "micro_batch=1", "max_steps=6", f"data.train=[{write(tmp_path / 'm.jsonl', rows)}]"]
+    trainer, lines = run(recipe(tmp_path, cache, *one))
+    assert trainer.step == 6 and list(trainer.broken) == [rows[1]["id"]]
+    assert 3 < len(lines) < 6 and lines[-1]["broken_items"] == 1
+
+
+def test_a_run_in_which_nothing_can_be_used_ends_with_an_error(tmp_path: Path, cache: Path) -> None:
+    rows = entries(4)
+    for row in rows:
+        row["media"]["video"] = "/no/such.mp4"
+    manifest = write(tmp_path / "m.jsonl", rows)
+    with pytest.raises(TrainingError, match="no item of step 6 can be used"):
+        run(recipe(tmp_path, cache, f"data.train=[{manifest}]"))
+
+
 def test_an_example_whose_labels_are_all_masked_is_refused(tmp_path: Path, cache: Path) -> None:
     trainer = build_trainer(recipe(tmp_path, cache))
     unanswered = Example("item-7", None, [{"role": "user", "content": "What?"}], 1.0, "as it is")

@@ -103,3 +103,9 @@ class Loader:
         if self._ahead is not None and self._ahead[0] == step:
             return indices, [future.result for future in self._ahead[1]]
         return indices, [partial(self.maker.make, index, epoch) for epoch, index in plan]
+
+
+def first_of(reasons: dict[str, str], count: int = 3) -> str:
+    """The first few of the broken items, with their reasons."""
+    shown = "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:count])
+    return shown + (f"; and {len(reasons) - count} more" if len(reasons) > count else "") if reasons else "none"

@@ -36,7 +36,7 @@ from video_salmonn.training import checkpointing, resuming, sharding
 from video_salmonn.training.auxiliary import WordAuxiliary
 from video_salmonn.training.batching import Batch, Prepared, collate, diversity_counts
 from video_salmonn.training.examples import ExampleMaker
-from video_salmonn.training.loading import Loader
+from video_salmonn.training.loading import Loader, first_of
 from video_salmonn.training.logbook import Logbook
 from video_salmonn.training.optimisation import parameter_groups, rate_share, select_trainable
 from video_salmonn.training.precision import avoid_cudnn_attention, settle
@@ -46,6 +46,7 @@ from video_salmonn.training.rehearsal import rehearse
 from video_salmonn.training.validation import validate
 
 Report = Callable[[dict[str, Any]], None]
+MOST_EMPTY = 20  # steps without any usable item, one after another, that end a run
 
 
 class Trainer:
@@ -119,6 +120,7 @@ class Trainer:
         self.best: float | None = None
         self.rules: Counter[str] = Counter()
         self.broken: dict[str, str] = {}
+        self.empty = 0
         self.waited = 0.0
         self.asked = False
         """This process was told to stop."""
@@ -153,10 +155,10 @@ class Trainer:
         return summed, diversity, worded
 
     def train_step(self) -> dict[str, float]:
-        """One optimiser step. Returns its losses over the global batch.
+        """One optimiser step. Returns its losses over the global batch; nothing for a step without any usable item.
 
         Raises:
-            TrainingError: no item can be used, or the loss is not finite; names the items.
+            TrainingError: no item of so many steps can be used, or the loss is not finite; names the items.
         """
         recipe, accelerator = self.recipe, self.accelerator
         self.model.train()
@@ -176,9 +178,13 @@ class Trainer:
         tokens, items, stops = counts[:3].tolist()
         windows = counts[3:].clamp(min=1)
         self.stop = self.stop or stops > 0
+        self.empty = 0 if items else self.empty + 1
+        if not items and self.empty < min(MOST_EMPTY, recipe.max_steps):  # a file that cannot be used costs no run
+            self.step += 1
+            return {}
         if not items or not tokens:
             raise TrainingError(
-                f"no item of step {self.step + 1} can be used; broken: {_first(self.broken)}",
+                f"no item of step {self.step + 1} can be used; broken: {first_of(self.broken)}",
                 remedy="check the data: video-salmonn data validate MANIFEST --decode",
             )
         micro = [rows[i : i + recipe.micro_batch] for i in range(0, len(rows), recipe.micro_batch)]
@@ -251,10 +257,10 @@ class Trainer:
         began = time.perf_counter()
         try:
             while self.step < recipe.max_steps and not self.stop:
-                window.append(self.train_step())
+                window += filter(None, [self.train_step()])
                 self.stop = self.stop or (self.asked and self.accelerator.num_processes == 1)
                 last = self.stop or self.step == recipe.max_steps
-                if (recipe.log_every and self.step % recipe.log_every == 0) or last:
+                if window and ((recipe.log_every and self.step % recipe.log_every == 0) or last):
                     self._log(window, (time.perf_counter() - began) / len(window), report)
                     window, began = [], time.perf_counter()
                 due = recipe.validate_every and (self.step % recipe.validate_every == 0 or last)
@@ -392,9 +398,3 @@ class Trainer:
     def dry_run(self) -> dict[str, Any]:
         """What would happen: parts that train, memory, steps; and one batch, loaded and run."""
         return rehearse(self)
-
-
-def _first(reasons: dict[str, str], count: int = 3) -> str:
-    """The first few of the broken items, with their reasons."""
-    shown = "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:count])
-    return shown + (f"; and {len(reasons) - count} more" if len(reasons) > count else "") if reasons else "none"
