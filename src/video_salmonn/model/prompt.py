@@ -34,10 +34,10 @@ def sources_of(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def places(conversation: str | Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Parts of a conversation's messages that stand for media, in order."""
-    if isinstance(conversation, str):
-        return []
+    if isinstance(conversation, str) or not isinstance(conversation, Sequence):
+        return []  # of what is no conversation `parse` says so
     contents = [message.get("content", "") for message in conversation if isinstance(message, Mapping)]
-    parts = [part for content in contents if not isinstance(content, str) for part in content or ()]
+    parts = [part for content in contents if isinstance(content, (list, tuple)) for part in content]
     return [part for part in parts if isinstance(part, Mapping) and part.get("type") in MEDIA_TYPES]
 
 
