@@ -10,6 +10,7 @@ import typer
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError
+from video_salmonn.wording import counted
 
 SPLITS = ["train", "dev", "test"]
 _JSON = typer.Option(False, "--json", help="Print one JSON value.")
@@ -78,7 +79,7 @@ def speak_embedded(
         wanted, failed = speech_jobs(layers)
     if write is not None:
         value: dict[str, object] = {"sentences": write_jobs(write, wanted), "out": str(write)}
-        said = f"{value['sentences']} sentences listed in {write}"
+        said = f"{counted(len(wanted), 'sentence')} listed in {write}"
     else:
         began = time.monotonic()
         told = began
@@ -176,4 +177,34 @@ def encode_embedded(
         if pace is not None:
             stdout.print(f"{hours:.2f} h of sound, {pace:.0f} s for an hour of it")
     if counts["failed"]:
+        raise typer.Exit(1)
+
+
+@reports_errors
+def pack_media(
+    manifests: Path = typer.Option(..., "--manifests", help="Folder written by build-embedded."),
+    out: Path = typer.Option(..., "--out", help="Folder that gets media-000.tar … and a README."),
+    split: list[str] = typer.Option(SPLITS, "--split", help="Repeatable."),
+    part_mb: int = typer.Option(55, "--part-mb", min=1, help="Largest part, in millions of bytes."),
+    as_json: bool = _JSON,
+) -> None:
+    """Pack manifests and all their media to travel: tar files of a bounded size, pictures as small as encoders see."""
+    _splits_there(manifests, split)
+    from video_salmonn.embedded.data import travel
+
+    def report(done: int, total: int) -> None:
+        if done % 1000 == 0:
+            stderr.print(f"{done} / {total}")
+
+    value = travel.pack_media(manifests, out, split, part_mb * 1_000_000, report)
+    failed = value["failed"]
+    if as_json:
+        emit_json(value | {"out": str(out)})
+    else:
+        for reason in failed:
+            stderr.print(f"left out: {reason}", markup=False, soft_wrap=True)
+        files, parts = counted(value["files"], "file"), counted(value["parts"], "part")
+        size = f"{files}, {value['pictures']} of them small pictures, in {parts}"
+        stdout.print(f"{size}: {out}", markup=False, soft_wrap=True)
+    if failed:
         raise typer.Exit(1)
