@@ -126,7 +126,7 @@ def _lstm(attributes: Attributes, place: Place) -> Function:
         module = torch.nn.LSTM(weights[0].shape[1], hidden, bidirectional=both).to(place.device)
         for parameter, value in zip(module._flat_weights, weights):
             assert isinstance(parameter, torch.nn.Parameter)
-            parameter.data.copy_(value)
+            parameter.data.copy_(value.to(place.device))
         module.flatten_parameters()
         return module.eval()
 
