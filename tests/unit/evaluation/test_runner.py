@@ -125,7 +125,7 @@ evaluate(Dying(), tasks("avm"), Path(sys.argv[1]), Path(sys.argv[2]))
 
 
 def test_sigkill_loses_no_answer(data, tmp_path):
-    code = KILLED.format(here=str(Path(__file__).parent))
+    code = KILLED.format(here=str(Path(__file__).parents[2]))
     done = subprocess.run([sys.executable, "-c", code, data, tmp_path / "cut"], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert len(read_predictions(tmp_path / "cut/predictions/avm.jsonl")) == 3
