@@ -81,7 +81,10 @@ def test_importing_the_package_imports_nothing_heavy():
     assert python(code).strip() == "[]"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["verify", "--help"], ["info", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], *([name, "--help"] for name in ("verify", "info", "ask", "chat", "inspect", "train"))],
+)
 def test_help_is_quick_and_light(arguments):
     code = (
         "import sys; from video_salmonn.cli.main import app\n"

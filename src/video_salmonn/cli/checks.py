@@ -1,6 +1,6 @@
 """What a command checks before it loads a model: the file, the question, the options. It takes a fraction of a second.
 
-Nothing here imports PyTorch or transformers.
+Nothing here imports PyTorch or transformers, and only a look at a file imports the decoder.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Any
 
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.inference.options import DTYPES, KV_CACHES, PACKED, checked
-from video_salmonn.media import Limits, MediaOptions, probe
-from video_salmonn.media.limits import check_url
-from video_salmonn.media.source import open_source
+from video_salmonn.media.limits import Limits, check_url
+from video_salmonn.media.options import MediaOptions
 from video_salmonn.model import prompt
 
 NAMES = ("embedded", "tiny")
@@ -75,6 +74,9 @@ def check_media(media: str, sound: str | None, options: Mapping[str, Any]) -> No
     Raises:
         MediaError: it cannot be used. ConfigError: an option is impossible.
     """
+    from video_salmonn.media import probe  # the decoder: --help has no use for it
+    from video_salmonn.media.source import open_source
+
     given = checked(options)
     looked = MediaOptions(
         use_video=not given.get("no_video"),
