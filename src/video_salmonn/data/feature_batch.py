@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -188,6 +189,11 @@ def hidden_tokens(count: int, rng: random.Random, hidden: float = 0.25) -> NDArr
     return np.array([rng.random() >= hidden for _ in range(count)])
 
 
+def joined(parts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
+    """Rows of several tensors in one tensor ``(Σ N, …)``, and where those of each begin."""
+    return torch.cat(list(parts)), list(accumulate((len(part) for part in parts[:-1]), initial=0))
+
+
 def read_sounds(
     speech: tuple[torch.Tensor, Sequence[int]],
     audio: tuple[torch.Tensor, Sequence[int]] | None,
@@ -196,7 +202,7 @@ def read_sounds(
     """Several sounds at once, in a few operations on the device that holds them, however many they are.
 
     Args:
-        speech: rows of all of them ``(Σ N, D)``, and where each begins.
+        speech: rows of all of them ``(Σ N, D)``, and where each begins (:func:`joined`).
         audio: the same for the sound events, or None.
         views: one each.
 
@@ -231,21 +237,3 @@ def read_sounds(
         return found, None
     events = audio[0][torch.from_numpy(picked).to(device)].float()
     return found, events * torch.from_numpy(real).to(device)[..., None]
-
-
-def augment_sound(clip: ClipFeatures, rng: random.Random, *, masks: int = 2, widest: int = 12) -> ClipFeatures:
-    """One clip's sound varied (:func:`varied_view`); a clip without speech features as it is."""
-    if clip.speech is None:
-        return clip
-    rows = 0 if clip.audio is None else len(clip.audio)
-    view = varied_view(len(clip.speech), rows, clip.speech.shape[1], rng, masks=masks, widest=widest)
-    speech, audio = read_sounds((clip.speech, [0]), None if clip.audio is None else (clip.audio, [0]), [view])
-    return ClipFeatures(clip.visual, speech[0], None if audio is None else audio[0])
-
-
-def augment_picture(clip: ClipFeatures, rng: random.Random, *, hidden: float = 0.25) -> ClipFeatures:
-    """One clip's pictures with some visual tokens set to zero (:func:`hidden_tokens`), the same ones in every frame."""
-    if clip.visual is None:
-        return clip
-    shown = torch.from_numpy(hidden_tokens(clip.visual.shape[1], rng, hidden)).to(clip.visual.device)
-    return clip if bool(shown.all()) else ClipFeatures(clip.visual * shown[:, None], clip.speech, clip.audio)

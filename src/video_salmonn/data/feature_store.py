@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from video_salmonn.data.feature_batch import joined
 from video_salmonn.errors import CheckpointError
 from video_salmonn.files import write_tensors
 
@@ -75,8 +75,7 @@ class FeatureStore:
 
     def rows(self, keys: Sequence[str]) -> tuple[torch.Tensor, list[int]]:
         """Rows of several tensors in one tensor ``(Σ N, …)``, and where those of each begin."""
-        parts = [self[key] for key in keys]
-        return torch.cat(parts), list(accumulate((len(part) for part in parts[:-1]), initial=0))
+        return joined([self[key] for key in keys])
 
     def __contains__(self, key: str) -> bool:
         return key in self._where

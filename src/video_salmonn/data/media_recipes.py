@@ -4,8 +4,8 @@ A **sound recipe** is ``{"length": seconds, "layers": [layer, …]}``. A layer i
 
 - ``{"file": path, "from": s, "to": s}`` (``from``/``to`` optional), or
 - ``{"say": text, "engine": "espeak-ng", "voice": "en-us+f3", "rate": 160}``, synthetic speech (also ``flite``), or
-- ``{"say": text, "engine": "piper" | "kokoro", "voice": name or {style: weight}, "pace": 1.1}``, a neural voice's (see
-  :func:`video_salmonn.embedded.data.voices.say`), or
+- ``{"say": text, "engine": "piper" | "kokoro", "voice": name or {style: weight}, "pace": 1.1}``, a neural
+  voice's, or
 - ``{"noise": "white" | "pink" | "brown", "seed": n}``, or
 - ``{"music": seed}``, made-up music,
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from video_salmonn.data.feature_batch import STEPS_PER_FRAME, SoundView, hidden_tokens, read_sounds, varied_view
+from video_salmonn.data.feature_batch import STEPS_PER_FRAME, SoundView, hidden_tokens, joined, read_sounds, varied_view
 from video_salmonn.inference.long import stream_frames
 from video_salmonn.model.inputs import MediaFeatures
 
@@ -69,7 +68,7 @@ def vary(features: Sequence[MediaFeatures], variations: Sequence[Variation | Non
     if views:
         speech = [features[place].speech for place in places]
         events = [_rows(features[place]) for place in places]
-        heard, found = read_sounds(_joined([part for part in speech if part is not None]), _joined(events), views)
+        heard, found = read_sounds(joined([part for part in speech if part is not None]), joined(events), views)
         assert found is not None
         steps = found.repeat_interleave(STEPS_PER_FRAME, dim=1)
         for row, (place, view) in enumerate(zip(places, views)):
@@ -94,8 +93,3 @@ def _rows(features: MediaFeatures) -> torch.Tensor:
     """Sound events, one row a frame."""
     assert features.audio is not None
     return features.audio[::STEPS_PER_FRAME]
-
-
-def _joined(parts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
-    """All rows in one tensor, and where each part begins."""
-    return torch.cat(list(parts)), list(accumulate((len(part) for part in parts[:-1]), initial=0))

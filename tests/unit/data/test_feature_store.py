@@ -5,7 +5,8 @@ import random
 import pytest
 import torch
 
-from video_salmonn.data.feature_batch import ClipFeatures, augment_sound, collate
+from varied import augment_sound
+from video_salmonn.data.feature_batch import ClipFeatures, collate
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.errors import CheckpointError
 

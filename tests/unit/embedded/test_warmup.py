@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from varied import augment_sound
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
-from video_salmonn.data.feature_batch import ClipFeatures, augment_sound
+from video_salmonn.data.feature_batch import ClipFeatures
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.embedded.branches import QUIET, open_branch
 from video_salmonn.embedded.data.wordings import plain_name
