@@ -138,7 +138,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
                     as_json=as_json,
                 )  # fmt: skip
                 raise typer.Exit(2) from error
-            except Exception as error:  # noqa: BLE001 - told in full, and raised again where no JSON was promised
+            except Exception as error:  # noqa: BLE001 - printed in full, and raised again where no JSON was promised
                 return _fault(error, as_json)
 
     return wrapped

@@ -273,7 +273,7 @@ def unmixed(item: Item, pools: Pools, config: MixingConfig, seed: int) -> Mixed:
 
 
 def _caption(item: Item, pools: Pools, config: MixingConfig, rng: random.Random) -> Mixed:
-    """Whether a spoken caption fits: asked whatever the probabilities, since its answer is no text to be learned."""
+    """Whether a spoken caption fits: asked whatever the probabilities, since its answer is not a text to learn."""
     if not (has_sight(item) and has_sound(item)):
         raise MediaError(item.id, f"its answer is {SPOKEN_CAPTION}, which needs a picture and a sound")
     other = pools.another(item, rng)

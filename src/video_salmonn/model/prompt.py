@@ -88,7 +88,7 @@ def readable(text: Any, what: str = "the question") -> str:
     """Text that can be tokenised.
 
     Raises:
-        ConfigError: it is no text, or holds half of a surrogate pair, which is no character.
+        ConfigError: it is not a text, or holds half of a surrogate pair, which is not a character.
     """
     if not isinstance(text, str):
         raise ConfigError(f"{what} is {type(text).__name__}, not text", remedy="give a string")

@@ -161,7 +161,7 @@ def read_text(path: Path) -> list[tuple[str, str]]:
     """Prompts and the language model's answers, JSON lines.
 
     Raises:
-        ManifestError: a line is no prompt with its answer.
+        ManifestError: a line is not a prompt with its answer.
     """
     found: list[tuple[str, str]] = []
     for number, line in numbered_lines(path, ManifestError):

@@ -17,7 +17,7 @@ class GitFolder:
         name: ``owner/name`` of the repository, stated as the media's source.
 
     Raises:
-        ManifestError: there is no repository.
+        ManifestError: no repository was found.
     """
 
     def __init__(self, path: Path, name: str) -> None:

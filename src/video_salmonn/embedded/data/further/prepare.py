@@ -41,7 +41,7 @@ def prepare(
     names: Iterable[str] = (),
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Write collections into ``out``; files that are there are kept, so a stopped run goes on.
+    """Write collections into ``out``; existing files are kept, so a stopped run is resumed.
 
     Args:
         clones: folder of git clones (:func:`clone_of`).

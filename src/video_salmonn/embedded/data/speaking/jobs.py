@@ -52,7 +52,7 @@ def speech_job(layer: dict[str, Any]) -> SpeechJob:
     """A layer with its phonemes.
 
     Raises:
-        ConfigError: nothing in it can be spoken, or its voice is no mixture of styles.
+        ConfigError: nothing in it can be spoken, or its voice is not a mixture of styles.
         MissingPartError: espeak-ng or the voice's list of symbols is not installed.
     """
     engine = layer["engine"]

@@ -1,4 +1,4 @@
-"""Speak many sentences into a folder of shards; what is there already is left out, so that a broken run goes on."""
+"""Speak many sentences into a folder of shards; what is there already is left out, so that a broken run is resumed."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _or_halves(
         return
     except VideoSalmonnError:  # a part that is missing: every sentence would fail
         raise
-    except Exception as error:  # onnxruntime's errors have no common class; told per sentence
+    except Exception as error:  # onnxruntime's errors have no common class; reported by sentence
         if "CUDA error" in str(error):  # the device answers nothing more
             raise
         if len(group) == 1:
