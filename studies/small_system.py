@@ -69,7 +69,7 @@ class JoinedSounds(StoredFeatures):
         """Speech ``(5 T, 5 D)`` and sound-event features ``(5 T, D)`` of the item's sound, float32."""
         wanted: Any = item.media["audio"]
         joined = wanted["joined"] if isinstance(wanted, dict) and "joined" in wanted else [{"file": wanted}]
-        root = Path(item.extra["_root"])
+        root = item.root
         speech, audio = [], []
         for part in joined:
             key, frames = self.keys.key(part["file"], root), part.get("frames")
@@ -88,8 +88,7 @@ class JoinedSounds(StoredFeatures):
 
 def read_split(manifests: Path, split: str) -> list[Item]:
     """Items of a manifest written by ``data build-embedded``."""
-    root = str(manifests.resolve())
-    return [replace(i, extra={**i.extra, "_root": root}) for i in read_manifest(manifests / f"{split}.jsonl")]
+    return list(read_manifest(manifests / f"{split}.jsonl"))
 
 
 def stored(source: StoredFeatures, item: Item) -> bool:
@@ -103,7 +102,7 @@ def stored(source: StoredFeatures, item: Item) -> bool:
             wanted += [(part["file"], kind) for part in value["joined"]]
         elif value is not None:
             wanted.append((value, kind))
-    root = Path(item.extra["_root"])
+    root = item.root
     return all(f"{source.keys.key(recipe, root)}.{kind}" in source.store for recipe, kind in wanted)
 
 

@@ -43,7 +43,7 @@ def test_an_exported_model_has_the_weights_of_its_checkpoint_and_answers(trained
     from video_salmonn import VideoSalmonn
 
     engine = VideoSalmonn.load(str(tmp_path / "model"))
-    clip = Path(trained.maker.items[0].extra["_root"]) / trained.maker.items[0].media["video"]
+    clip = trained.maker.items[0].root / trained.maker.items[0].media["video"]
     answer = engine.ask(str(clip), "What words are spoken?", max_new_tokens=4)
     assert answer.report["media"][0]["heard"]["status"] == "used"
 

@@ -45,6 +45,7 @@ class Item:
         source: the collection the media come from.
         split: ``train``, ``dev`` or ``test``.
         extra: other fields of the line, kept as they are.
+        root: the manifest's folder, which relative paths of ``media`` start from; not a part of the line.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Item:
     source: str = ""
     split: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    root: Path = field(default=Path(), compare=False)
 
     @property
     def question(self) -> str:
@@ -106,7 +108,7 @@ def _bad_number(recipe: Any) -> str:
     return ""
 
 
-def _check(value: Any, fail: Any) -> Item:
+def _check(value: Any, fail: Any, root: Path) -> Item:
     if not isinstance(value, dict):
         fail("is no JSON object")
     missing = [key for key in _REQUIRED if key not in value]
@@ -150,6 +152,7 @@ def _check(value: Any, fail: Any) -> Item:
         source=str(value.get("source", "")),
         split=str(value.get("split", "")),
         extra={key: entry for key, entry in value.items() if key not in named},
+        root=root,
     )
 
 
@@ -167,7 +170,7 @@ def parse_line(text: str, path: Path | str, number: int) -> Item:
         value = json_value(text)
     except ValueError as error:
         raise ManifestError(f"{path}, line {number}: {error}", remedy="correct the line; docs: manifests") from error
-    return _check(value, fail)
+    return _check(value, fail, Path(path).resolve().parent)
 
 
 def read_manifest(path: Path | str) -> Iterator[Item]:

@@ -164,7 +164,7 @@ def _domains(item: Item) -> list[str]:
 
 
 def _sources(item: Item) -> tuple[Any, Any]:
-    root, media = item.extra.get("_root"), item.media
+    root, media = item.root, item.media
     return (root, media.get("video", media.get("image"))), (root, media.get("audio"))
 
 

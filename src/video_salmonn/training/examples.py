@@ -91,7 +91,7 @@ class StoredFeatures:
 
     def sight(self, item: Item) -> MediaFeatures:
         """Visual tokens; slides are put together from their pictures."""
-        root = Path(item.extra["_root"])
+        root = item.root
         recipe: Any = item.media.get("video", item.media.get("image"))
         if isinstance(recipe, dict):
             frames = round(recipe["length"] * 2)
@@ -108,7 +108,7 @@ class StoredFeatures:
 
     def names(self, item: Item) -> list[str]:
         """Names of the tensors that an item is made of."""
-        root, found = Path(item.extra["_root"]), []
+        root, found = item.root, []
         if item.media.get("audio") is not None:
             key = self.keys.key(item.media["audio"], root)
             found += [f"{key}.speech", f"{key}.audio"]
@@ -118,7 +118,7 @@ class StoredFeatures:
 
     def frames(self, item: Item) -> int:
         """Frames of the item's sound, or else of its pictures; read from the store's headers."""
-        root = Path(item.extra["_root"])
+        root = item.root
         if item.media.get("audio") is not None:
             name = f"{self.keys.key(item.media['audio'], root)}.audio"
             return self.store.shape(name)[0] if name in self.store else 0
@@ -132,7 +132,7 @@ class StoredFeatures:
 
     def sound(self, item: Item) -> MediaFeatures:
         """Speech and sound-event features, the latter repeated over their frame's steps."""
-        key = self.keys.key(item.media["audio"], Path(item.extra["_root"]))
+        key = self.keys.key(item.media["audio"], item.root)
         speech, audio = self._get(item, f"{key}.speech"), self._get(item, f"{key}.audio")
         steps = audio.repeat_interleave(self.steps_per_frame, dim=0)
         return MediaFeatures(speech=speech, audio=steps, sound_frames=audio.shape[0])
@@ -149,7 +149,7 @@ class LiveFeatures:
         self.media = media
 
     def _get(self, item: Item, name: str, **options: Any) -> MediaFeatures:
-        path = Path(item.extra["_root"]) / str(item.media[name])
+        path = item.root / str(item.media[name])
         span = {k: item.media[k] for k in ("start", "end") if item.media.get(k) is not None}
         if "\0" in str(path):
             raise MediaError(repr(str(path)), "is no file name", remedy="correct the manifest")
@@ -180,12 +180,11 @@ def read_items(paths: Sequence[str]) -> list[Item]:
     """
     items: list[Item] = []
     for path in paths:
-        root = str(Path(path).resolve().parent)
         for item in read_manifest(Path(path)):
             media = dict(item.media)
             if isinstance(media.get("video"), str) and "audio" not in media:
                 media["audio"] = media["video"]
-            items.append(replace(item, media=media, extra={**item.extra, "_root": root}))
+            items.append(replace(item, media=media))
     if not items:
         raise ManifestError(f"no items in {', '.join(paths)}", remedy="check data.train")
     return items
@@ -195,8 +194,7 @@ def items_digest(items: Iterable[Item]) -> str:
     """A digest of what is trained on, in its order; where the manifests lie does not count."""
     hasher = hashlib.sha256()
     for item in items:
-        extra = {name: value for name, value in item.extra.items() if name != "_root"}
-        row = [item.id, item.media, item.conversation, item.task, item.weight, extra]
+        row = [item.id, item.media, item.conversation, item.task, item.weight, item.extra]
         hasher.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
     return hasher.hexdigest()
 

@@ -170,7 +170,7 @@ def pack(
 def _file(item: Item, kind: str) -> Path:
     """Where an item's sight or sound comes from on this machine."""
     source: Any = item.media.get("audio") if kind == "sound" else item.media.get("video", item.media.get("image"))
-    return (Path(item.extra.get("_root", ".")) / str(source)).resolve()
+    return (item.root / str(source)).resolve()
 
 
 def _all_there(entry: Packed, kind: str, store: FeatureStore) -> bool:

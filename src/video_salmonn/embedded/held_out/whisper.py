@@ -45,7 +45,7 @@ def whisper_figures(
             if (CONDITION, item.id) in known:
                 continue
             decoder = decoder or WhisperDecoder.from_folder(part_directory(PART))
-            samples = render_sound(item.media["audio"], Path(item.extra["_root"]))
+            samples = render_sound(item.media["audio"], item.root)
             (answer,) = decoder.transcribe([torch.from_numpy(samples)])
             append_answers(path, CONDITION, [item], [answer])
             known[CONDITION, item.id] = answer
