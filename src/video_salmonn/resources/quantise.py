@@ -16,13 +16,16 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.util import find_spec
+from typing import cast
 
 import torch
 from torch import nn
 
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.model.packed import IMPORTING, packed
+from video_salmonn.resources.arithmetic import exact_int8_products
 
 BACKENDS: dict[str, tuple[str, ...]] = {"int8": ("bitsandbytes", "torchao"), "int4": ("bitsandbytes",)}
 """Kinds of numbers, and who can make them; the first that is installed is taken."""
@@ -107,13 +110,33 @@ def _give_back() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
+@cache
+def _linear8() -> type[nn.Module]:
+    """bitsandbytes' ``Linear8bitLt``, but right where the processor's 8-bit products are not."""
+    import bitsandbytes as bnb
+
+    class Linear8(bnb.nn.Linear8bitLt):
+        """Weights in 8 bits; inputs too, unless that would be computed wrongly here."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            """``(..., D)`` -> ``(..., D')``."""
+            if x.device.type != "cpu" or exact_int8_products():
+                return super().forward(x)
+            rows: torch.Tensor = self.weight.data  # (D', D) int8
+            scale = getattr(self.weight, "SCB", None)  # (D',); moved into the state by a pass of the library's own
+            largest = cast(torch.Tensor, self.state.SCB if scale is None else scale)
+            return nn.functional.linear(x, (rows * (largest / 127.0)[:, None]).to(x.dtype), self.bias)
+
+    return Linear8
+
+
 def _int8(layer: nn.Linear, device: torch.device) -> nn.Module:
     """LLM.int8()."""
     import bitsandbytes as bnb
 
     # told at every layer of every pass: inputs go through 16 bits on their way to 8
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-    made = bnb.nn.Linear8bitLt(
+    made = _linear8()(
         layer.in_features, layer.out_features, layer.bias is not None, has_fp16_weights=False, threshold=OUTLIERS,
         device="meta",
     )  # fmt: skip
