@@ -67,6 +67,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "plan": ("plan --model released-13b --clip 60s", "plan --model embedded --clip 2m --dtype fp32"),
     "probe": (f"probe {_CLIP}", f"probe {_CLIP} --full"),
+    "transcribe": (
+        f"transcribe {_CLIP}",
+        f"transcribe {_CLIP} --decoder whisper --out runs/clip.srt",
+        f"transcribe {_CLIP} --start 1 --end 2.5 --format json",
+    ),
     "verify": ("verify tests/fixtures/golden", "verify tests/fixtures/golden --tolerance 1e-5 --json"),
 }
 """Full name of a command (empty for the whole) -> arguments of its examples."""

@@ -11,8 +11,10 @@ from transformers import AutoTokenizer
 
 from video_salmonn.checkpoints.assemble import Loaded, read_tensors, trained_state
 from video_salmonn.checkpoints.shipped import ASSETS, CHAT_TEMPLATE, RECORD, shipped_place
-from video_salmonn.embedded.pretrained import PARTS, part_directory
-from video_salmonn.errors import CheckpointError
+from video_salmonn.checkpoints.speech_decoder import has_decoder, write_decoder
+from video_salmonn.embedded.parts import check
+from video_salmonn.embedded.pretrained import PARTS, load_whisper, part_directory
+from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.files import write_folder, write_json
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
@@ -98,6 +100,21 @@ def _parts() -> dict[str, str]:
     return {name: part.key for name, part in PARTS.items()}
 
 
+def _alignment_heads() -> list[list[int]] | None:
+    """(layer, head) pairs that follow the sound, as the package with Whisper's weights states them; None without it."""
+    settings = PARTS["whisper-base"].files[-1]
+    try:
+        heads = json.loads(check(settings).read_text(encoding="utf-8")).get("alignment_heads")
+    except MissingPartError:  # removed once its weights were converted
+        return None
+    return heads or None
+
+
+def _write_decoder(folder: Path, home: Path | None) -> None:
+    whisper, tokenizer, _ = load_whisper(home=home)
+    write_decoder(folder, whisper, tokenizer, _alignment_heads())
+
+
 def written_model(home: Path | None = None, assets: Path = ASSETS) -> Path | None:
     """The embedded model's directory if it is there and made of the parts this version knows, else None."""
     folder = shipped_place(home, assets)
@@ -111,6 +128,9 @@ def written_model(home: Path | None = None, assets: Path = ASSETS) -> Path | Non
 def write_model(home: Path | None = None, assets: Path = ASSETS) -> Path:
     """Write the embedded model's directory, whole or not at all; what is there and current stays.
 
+    The decoder of its speech encoder lies in a folder of its own beside the weights
+    (:mod:`video_salmonn.checkpoints.speech_decoder`), which is added where it is missing.
+
     Args:
         home: where parts and models are kept.
         assets: folder of the trained weights.
@@ -121,6 +141,11 @@ def write_model(home: Path | None = None, assets: Path = ASSETS) -> Path:
     """
     ready = written_model(home, assets)
     if ready is not None:
+        if not has_decoder(ready):
+            try:
+                _write_decoder(ready, home)
+            except OSError as error:
+                raise _unwritten(ready, error) from error
         return ready
     model, processor = build_embedded(assets, home=home)
     target = shipped_place(home, assets)
@@ -128,14 +153,18 @@ def write_model(home: Path | None = None, assets: Path = ASSETS) -> Path:
     def write(work: Path) -> None:
         model.save_pretrained(work)
         processor.save_pretrained(work)
+        _write_decoder(work, home)
         write_json(work / RECORD, {"parts": _parts()})
 
     try:
         write_folder(target, write)
     except OSError as error:
         if written_model(home, assets) is None:  # else another process was first
-            raise CheckpointError(
-                f"{target}: cannot be written ({error})",
-                remedy="free some space, or set VIDEO_SALMONN_HOME to another folder",
-            ) from error
+            raise _unwritten(target, error) from error
     return target
+
+
+def _unwritten(target: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"{target}: cannot be written ({error})", remedy="free some space, or set VIDEO_SALMONN_HOME to another folder"
+    )

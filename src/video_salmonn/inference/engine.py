@@ -54,6 +54,7 @@ from video_salmonn.inference.pieces import (
     transcript,
 )
 from video_salmonn.inference.streaming import Spoken, WithoutLoops, stream, without_loop
+from video_salmonn.inference.transcript import Transcript
 from video_salmonn.model import adapters, prompt
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
@@ -286,6 +287,20 @@ class VideoSalmonn:
     def ask_many(self, items: Sequence[Item | Mapping[str, Any]]) -> list[Answer]:
         """Alias of :meth:`batch`, the name evaluation uses."""
         return self.batch(items)
+
+    def transcribe(self, media: Any, **options: Any) -> Transcript:
+        """What is said in a media file of any length, and when; see :mod:`video_salmonn.inference.transcribe`.
+
+        Args:
+            media: a file, URL, bytes, array or decoded clip with sound.
+            **options: ``decoder`` (``model`` or ``whisper``), ``sound``, ``start``, ``end``, ``language`` …
+
+        Raises:
+            MediaError, MissingPartError, ConfigError.
+        """
+        from video_salmonn.inference.transcribe import transcribe
+
+        return transcribe(self, media, **options)
 
     def likelihoods(self, item: Item | Mapping[str, Any], answers: Sequence[str]) -> list[Likelihood]:
         """How likely the model holds each of several given answers to be.

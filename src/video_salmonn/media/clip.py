@@ -91,6 +91,15 @@ class ClipStream:
             return MediaReport(source_name(self._source), 0.0, Seen("off"), Heard("off"))
         return build_report(self._main, self._ear, self._options)
 
+    @property
+    def length(self) -> float | None:
+        """Seconds that are wanted of the clip, as the file's header has them; None where it does not say."""
+        if self._main is None or self._main.duration is None:
+            return None
+        left = max(self._main.duration - (self._options.start or 0.0), 0.0)
+        stop = self._options.stop
+        return left if stop is None else min(left, stop)
+
     def _run(self) -> Generator[Piece]:
         options = self._options
         with contextlib.ExitStack() as stack:

@@ -9,9 +9,11 @@ import torch
 from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny, load_directory, load_model
 from video_salmonn.checkpoints.shipped import ASSETS, RECORD, shipped_key, shipped_model, shipped_place
+from video_salmonn.checkpoints.speech_decoder import FOLDER, has_decoder
 from video_salmonn.embedded import assemble
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.files import fingerprint
+from whisper_make import tiny_whisper
 
 needs_parts = pytest.mark.skipif(
     assemble.written_model() is None, reason="the embedded model is not set up: video-salmonn setup"
@@ -23,6 +25,7 @@ def small(monkeypatch):
     """What is written is a tiny model in the embedded one's place."""
     builds = []
     monkeypatch.setattr(assemble, "build_embedded", lambda *given, **options: builds.append(given) or build_tiny())
+    monkeypatch.setattr(assemble, "load_whisper", lambda **options: (*tiny_whisper(), None))
     return builds
 
 
@@ -40,6 +43,13 @@ def test_the_model_is_written_once_and_loads_as_any_directory(small, tmp_path):
     assert assemble.write_model(tmp_path) == folder and len(small) == 1
     assert fingerprint(load_directory(folder)[0]) == fingerprint(build_tiny()[0])
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_the_decoder_of_the_speech_encoder_lies_beside_the_weights_and_is_added_where_it_is_missing(small, tmp_path):
+    folder = assemble.write_model(tmp_path)
+    assert has_decoder(folder)
+    shutil.rmtree(folder / FOLDER)  # as a version before wrote it
+    assert assemble.write_model(tmp_path) == folder and has_decoder(folder) and len(small) == 1
 
 
 def test_other_shipped_weights_are_written_again(small, tmp_path):

@@ -1,0 +1,110 @@
+"""``video-salmonn transcribe FILE``: what is said in a file of any length, and when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from video_salmonn.cli import options as shared
+from video_salmonn.cli.checks import check_media
+from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.cli.progress import counting
+from video_salmonn.errors import ConfigError
+from video_salmonn.files import write_text
+from video_salmonn.inference.transcript import render
+from video_salmonn.wording import counted
+
+WRITTEN = ("txt", "srt", "vtt", "json")
+DECODERS = ("model", "whisper")
+
+
+@reports_errors
+@shared.with_memory
+def command(
+    media: str = typer.Argument(..., help="A video or sound file, or an https URL."),
+    sound: str = shared.SOUND,
+    model: str = shared.MODEL,
+    form: str = typer.Option(None, "--format", help="txt, srt, vtt or json; by default what --out is named, else txt."),
+    decoder: str = typer.Option(
+        "model", "--decoder", help="model: the whole system. whisper: the decoder of the model's speech encoder."
+    ),
+    language: str = typer.Option(None, "--language", help="Of the speech, for --decoder whisper; detected by default."),
+    translate: bool = typer.Option(False, "--translate", help="With --decoder whisper: translate into English."),
+    whisper: Path = typer.Option(
+        None, "--whisper", help="Folder of the Whisper that the model's speech encoder was taken from."
+    ),
+    start: float = shared.START,
+    end: float = shared.END,
+    out: Path = typer.Option(None, "--out", help="Write the transcript to this file."),
+    joint_ctc: str = shared.JOINT_CTC,
+    num_beams: int = shared.BEAMS,
+    device: str = shared.DEVICE,
+    dtype: str = shared.DTYPE,
+    as_json: bool = shared.JSON,
+    *,
+    memory: dict[str, Any],
+) -> None:
+    """Write down what is said in a video or sound file of any length, with times."""
+    form = _form(form, out)
+    if decoder not in DECODERS:
+        raise ConfigError(f"decoder is {decoder!r}", remedy=f"use one of: {', '.join(DECODERS)}")
+    if translate and decoder != "whisper":
+        raise ConfigError("--translate needs --decoder whisper", remedy="give --decoder whisper too")
+    if out is not None and out.is_dir():
+        raise ConfigError(f"{out}: is a folder", remedy="give the name of a file as --out")
+    stretch = {"start": start, "end": end}
+    own = {name: value for name, value in (("joint_ctc", joint_ctc), ("num_beams", num_beams)) if value is not None}
+    check_media(media, sound, {**stretch, **own, "no_video": True})
+    engine = shared.load_engine(model, device, dtype, **memory)
+    with counting("transcribing", "s of sound") as progress:
+        transcript = engine.transcribe(
+            media,
+            sound=sound,
+            decoder=decoder,
+            language=language,
+            task="translate" if translate else "transcribe",
+            words=form == "json" or as_json,
+            whisper=whisper,
+            progress=progress,
+            **stretch,
+            **own,
+        )
+    text = render(transcript, form) if form != "json" else None
+    if out is not None:
+        _write(out, text if text is not None else _json_text(transcript.to_dict()))
+    if as_json or (form == "json" and out is None):
+        emit_json(transcript.to_dict())
+    elif out is None:
+        stdout.print(text, end="", soft_wrap=True)
+    else:
+        stdout.print(f"{counted(len(transcript.segments), 'segment')} in {out}", soft_wrap=True)
+    if not transcript.segments:
+        stderr.print("note: no speech was heard", style="yellow", soft_wrap=True)
+    for warning in transcript.warnings:
+        stderr.print(f"note: {warning}", style="yellow", soft_wrap=True)
+
+
+def _form(form: str | None, out: Path | None) -> str:
+    """The format asked for, by name or by the suffix of the file to write."""
+    if form is None:
+        suffix = "" if out is None else out.suffix.lower().lstrip(".")
+        return suffix if suffix in WRITTEN else "txt"
+    if form not in WRITTEN:
+        raise ConfigError(f"format {form!r} is unknown", remedy=f"use one of: {', '.join(WRITTEN)}")
+    return form
+
+
+def _json_text(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+
+
+def _write(out: Path, text: str) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, text)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be written ({error.strerror})", remedy="give another --out") from error

@@ -1,0 +1,352 @@
+"""What is said in a media file of any length, and when.
+
+Two decoders can write the text:
+
+* ``model``: the whole system. The language model reads what the connector makes of the sound, piece by piece, together
+  with the connector's CTC; the times of words come from the connector's own outputs, six a second
+  (:mod:`video_salmonn.inference.alignment`).
+* ``whisper``: the decoder that belongs to the model's speech encoder, where the model has one
+  (:mod:`video_salmonn.checkpoints.speech_decoder`).
+
+A file is decoded and transcribed in stretches of at most :data:`STRETCH` seconds that end where it is quiet, so memory
+does not grow with its length. Only the sound is listened to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from video_salmonn.errors import ConfigError, EmptyMediaError
+from video_salmonn.inference.alignment import word_times
+from video_salmonn.inference.items import Item
+from video_salmonn.inference.media_store import Timer
+from video_salmonn.inference.options import checked
+from video_salmonn.inference.pieces import AT_ONCE, border_loudness, spans
+from video_salmonn.inference.speech_decoder import TASKS, SpeechDecoder
+from video_salmonn.inference.transcript import Segment, Transcript, Word, segments_of
+from video_salmonn.media import iter_clip
+from video_salmonn.model.words import without_names
+from video_salmonn.types import Clip, Heard, MediaReport, Seen, Waveform
+
+if TYPE_CHECKING:
+    from video_salmonn.inference.engine import VideoSalmonn
+
+DECODERS = ("model", "whisper")
+QUESTION = "<asr>"
+"""What the language model is asked."""
+RATE = 16_000
+STRETCH = 300.0
+"""Longest stretch in seconds that is in memory at once."""
+QUIET_FROM = 0.8
+"""A stretch ends at its quietest place after this share of its length."""
+STEP = 0.5
+"""Grid in seconds of the places where sound may be cut."""
+PIECE = 30.0
+"""Longest piece in seconds for a model that does not state what it was trained on."""
+TOKENS_PER_SECOND = 8
+"""Most tokens of speech in a second that an answer has room for."""
+DECODING = ("limits", "audio_stream", "on_corrupt")
+"""Decoding options that may be given."""
+GENERATION = ("joint_ctc", "joint_ctc_weight", "num_beams", "adapter_scale", "stop_repeats")
+"""Options of the language model that may be given, for ``decoder="model"``."""
+Progress = Callable[[float, float | None], None]
+"""Called with the seconds that are transcribed, and the length of the file where it is known."""
+_DECODERS: WeakKeyDictionary[Any, SpeechDecoder] = WeakKeyDictionary()
+
+
+@dataclass
+class _Made:
+    """What became of a file so far."""
+
+    segments: list[Segment] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    timer: Timer = field(default_factory=Timer)
+    language: str | None = None
+
+
+def transcribe(
+    engine: VideoSalmonn,
+    media: Any,
+    *,
+    sound: Any = None,
+    decoder: str = "model",
+    start: float | None = None,
+    end: float | None = None,
+    language: str | None = None,
+    task: str = "transcribe",
+    words: bool = True,
+    whisper: Path | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Transcript:
+    """Transcribe a media file.
+
+    Args:
+        engine: the model.
+        media: a file, URL, bytes, array or decoded clip with sound.
+        sound: a sound file that takes the place of the media's own sound.
+        decoder: one of :data:`DECODERS`.
+        start, end: seconds into the file; the stretch that is wanted.
+        language: of the speech, a code or an English name; for ``whisper``, which otherwise detects it.
+        task: ``transcribe``, or ``translate`` into English with a multilingual Whisper.
+        words: with ``whisper``, also give the times of words, which takes about twice as long; the model's own
+            words have times at no cost.
+        whisper: a folder with the whole Whisper that the model's speech encoder was taken from, for a model that comes
+            without its decoder.
+        progress: see :data:`Progress`.
+        **options: :data:`DECODING` and :data:`GENERATION`.
+
+    Returns:
+        the transcript; without segments where nobody speaks.
+
+    Raises:
+        MediaError: the media cannot be used; EmptyMediaError: there is no sound in them.
+        MissingPartError: the model has no decoder of its own for ``whisper``.
+        ConfigError: an option is impossible.
+    """
+    _check(engine, decoder, task, options)
+    listener = _listener(engine, whisper) if decoder == "whisper" else None
+    code = listener.check_language(language) if listener is not None else None
+    made = _Made(language=code)
+    source = _Sound(engine, media, sound, start, end, {k: v for k, v in options.items() if k in DECODING})
+    begin = float(start or 0.0)
+    done = 0.0
+    for offset, samples in source.stretches(made.timer):
+        if listener is not None:
+            _whisper_stretch(engine, listener, samples, begin + offset, task, words, made)
+        else:
+            own = {k: v for k, v in options.items() if k in GENERATION and v is not None}
+            _model_stretch(engine, samples, begin + offset, own, made)
+        done = offset + len(samples) / RATE
+        if progress is not None:
+            progress(done, source.length)
+    report = source.report
+    if report.heard.status not in ("used", "silent"):
+        detail = report.heard.detail or f"sound: {report.heard.status}"
+        raise EmptyMediaError(report.source, f"there is nothing to hear ({detail})", remedy="give a file with sound")
+    notes = engine.notices if decoder == "model" else []
+    if decoder == "model" and made.segments and engine.model.words is None:
+        made.warnings.append(
+            "times are those of whole pieces: this model's connector was not trained to say words, so nothing in it "
+            "tells when a word is spoken"
+        )
+    seconds = {name: round(value, 4) for name, value in made.timer.seconds.items()}
+    return Transcript(
+        tuple(replace(segment, id=number) for number, segment in enumerate(made.segments)),
+        report.duration,
+        "english" if task == "translate" else _name_of(made.language or language),
+        decoder,
+        task,
+        (report.to_dict(),),
+        engine.name,
+        seconds,
+        tuple(dict.fromkeys([*notes, *report.cuts, *report.warnings, *made.warnings])),
+    )
+
+
+def _check(engine: VideoSalmonn, decoder: str, task: str, options: dict[str, Any]) -> None:
+    if decoder not in DECODERS:
+        raise ConfigError(f"decoder is {decoder!r}", remedy=f"use one of: {', '.join(DECODERS)}")
+    if task not in TASKS:
+        raise ConfigError(f"task is {task!r}", remedy=f"use one of: {', '.join(TASKS)}")
+    if task == "translate" and decoder != "whisper":
+        raise ConfigError("the decoder model does not translate", remedy="use decoder whisper")
+    unknown = sorted(set(options) - {*DECODING, *GENERATION})
+    if unknown:
+        raise ConfigError(
+            f"transcribe has no option {', '.join(unknown)}",
+            remedy=f"options: {', '.join((*DECODING, *GENERATION))}",
+        )
+    idle = sorted(name for name in GENERATION if options.get(name) is not None)
+    if idle and decoder == "whisper":
+        raise ConfigError(f"{', '.join(idle)} has no effect with decoder whisper", remedy="leave it out")
+    checked(options)
+    if engine.model.config.speech is None:
+        raise ConfigError(f"{engine.name}: this model has no speech encoder: it hears no words", remedy="use another")
+
+
+def _listener(engine: VideoSalmonn, whisper: Path | None) -> SpeechDecoder:
+    """The decoder of the model's speech encoder, loaded at its first use."""
+    found = _DECODERS.get(engine)
+    if found is None or whisper is not None:
+        from video_salmonn.checkpoints.speech_decoder import load_decoder
+
+        with engine.lock:
+            found = SpeechDecoder(*load_decoder(engine.name, engine.model.tower.speech.model, whisper))
+        _DECODERS[engine] = found
+    return found
+
+
+def _name_of(language: str | None) -> str:
+    """English name of a language by its code, in lower case."""
+    if language is None:
+        return "unknown"
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    return LANGUAGES.get(language.lower(), language.lower())
+
+
+# ---------------------------------------------------------------------------------------------------------- sound
+
+
+class _Sound:
+    """The sound of a source in stretches, and the report on it once they were read."""
+
+    def __init__(
+        self, engine: VideoSalmonn, media: Any, sound: Any, start: float | None, end: float | None, given: Any
+    ) -> None:
+        wanted = {"start": start, "end": end, **given}
+        wanted = {name: value for name, value in wanted.items() if value is not None}
+        self._engine, self._media, self._sound, self._wanted = engine, media, sound, wanted
+        # What the model was trained on limits what it hears at once, not what is read.
+        limits = given.get("limits") or engine.processor.media_options().limits
+        if "limits" not in given:
+            limits = replace(limits, max_seconds=None)
+        self._options = engine.processor.media_options(**wanted, **({} if "limits" in given else {"limits": limits}))
+        self._options = replace(self._options, use_video=False, use_audio=True, sound_mode="mix")
+        self.report = MediaReport("", 0.0, Seen("off"), Heard("absent"))
+        self.length: float | None = None
+
+    def stretches(self, timer: Timer) -> Iterator[tuple[float, NDArray[np.float32]]]:
+        """(seconds from the first one's beginning, samples ``(n,)`` at 16 kHz) of every stretch."""
+        return cut_quietly(self._timed(timer))
+
+    def _timed(self, timer: Timer) -> Iterator[NDArray[np.float32]]:
+        parts = self._parts()
+        while True:
+            with timer.stage("decode"):
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
+
+    def _parts(self) -> Iterator[NDArray[np.float32]]:
+        if isinstance(self._media, Clip) or isinstance(self._sound, Clip):
+            clip = self._engine.processor.load(self._media, self._sound, **self._wanted)
+            self.report, self.length = clip.report, clip.duration
+            if clip.sound is not None:
+                yield clip.sound.samples
+            return
+        with iter_clip(self._media, sound=self._sound, options=self._options) as stream:
+            for piece in stream:
+                if self.length is None:
+                    self.length = stream.length
+                if piece.sound is not None:
+                    yield piece.sound.samples
+            self.report = stream.report
+
+
+def cut_quietly(
+    parts: Iterable[NDArray[np.float32]], longest: float = STRETCH
+) -> Iterator[tuple[float, NDArray[np.float32]]]:
+    """Sound that comes in parts as stretches of at most ``longest`` seconds that end where it is quiet.
+
+    Yields:
+        (seconds from the beginning, samples ``(n,)`` at 16 kHz).
+    """
+    held = np.zeros(0, np.float32)
+    place, most = 0, round(longest * RATE)
+    for part in parts:
+        held = np.concatenate([held, part])
+        while len(held) > most:
+            loudness = border_loudness(held[:most], RATE, STEP).numpy()
+            borders = range(max(math.ceil(QUIET_FROM * longest / STEP), 1), int(longest / STEP) + 1)
+            border = min(borders, key=lambda n: (loudness[n], -n))
+            count = min(round(border * STEP * RATE), most)
+            yield place / RATE, held[:count]
+            place, held = place + count, held[count:]
+    if len(held):
+        yield place / RATE, held
+
+
+# ------------------------------------------------------------------------------------------------------- decoders
+
+
+def _whisper_stretch(
+    engine: VideoSalmonn,
+    listener: SpeechDecoder,
+    samples: NDArray[np.float32],
+    start: float,
+    task: str,
+    words: bool,
+    made: _Made,
+) -> None:
+    sound = torch.from_numpy(samples)
+    if words and not listener.tells_words:
+        made.warnings.append("this Whisper does not say which of its attention heads follow the sound: no word times")
+        words = False
+    with engine.lock, made.timer.stage("generate"):
+        if made.language is None:
+            made.language = listener.language_of(sound)
+        made.segments += listener.transcribe(sound, language=made.language, task=task, words=words, start=start)
+
+
+def _model_stretch(
+    engine: VideoSalmonn, samples: NDArray[np.float32], start: float, options: dict[str, Any], made: _Made
+) -> None:
+    """Transcribe a stretch with the whole model, in pieces as long as those of its training."""
+    media, seconds = engine.model.config.media, engine.model.connector.config.frame_seconds
+    longest = float(media["trained_seconds"] or media["max_sound_seconds"] or PIECE)
+    loudness = border_loudness(samples, RATE, seconds)
+    frames = max(math.ceil(len(samples) / RATE / seconds), 1)
+    plan = spans(frames, max(int(longest / seconds), 1), loudness)
+    step = round(RATE * seconds)
+    words: list[Word] = []
+    for first in range(0, len(plan), AT_ONCE):
+        pieces = [(span[0] * seconds, samples[span[0] * step : span[1] * step]) for span in plan[first:][:AT_ONCE]]
+        for (offset, piece), found in zip(pieces, _answer(engine, [piece for _, piece in pieces], options, made)):
+            text, logs = found
+            if not text:
+                continue
+            begin, end = start + offset, start + offset + len(piece) / RATE
+            if logs is None:
+                made.segments.append(Segment(0, begin, end, text))
+                continue
+            assert engine.model.words is not None
+            places = {token: column for column, token in enumerate(engine.model.words.columns.tolist()) if column}
+            per_second = engine.model.connector.config.tokens_per_second
+            tokenizer = engine.processor.tokenizer
+            words += word_times(text, logs, tokenizer, places, start=begin, per_second=per_second)
+    made.segments += segments_of(words)
+
+
+def _answer(
+    engine: VideoSalmonn, pieces: list[NDArray[np.float32]], options: dict[str, Any], made: _Made
+) -> list[tuple[str, torch.Tensor | None]]:
+    """For each piece of sound its text ("" where nobody speaks), and the connector's log-probabilities of words."""
+    clips = [_clip(piece) for piece in pieces]
+    with made.timer.stage("encode"):
+        encoded = engine.encode(clips)
+    room = math.ceil(max(clip.duration for clip in clips) * TOKENS_PER_SECOND) + 16
+    asked = {"max_new_tokens": room, "piece_seconds": 0, **options}
+    with made.timer.stage("generate"):
+        answers = engine.batch([Item(QUESTION, [one], asked) for one in encoded])
+    head = engine.model.words
+    jointly = head is not None and (options.get("joint_ctc") or engine.model.own_option("joint_ctc", {})) != "off"
+    texts = []
+    for answer in answers:
+        spoken = answer.report.get("joint_ctc") or not jointly  # else CTC heard no words in it
+        texts.append(answer.text if spoken else "")
+        made.warnings += [note for note in answer.report["warnings"] if note not in engine.notices]
+    if head is None:
+        return [(text, None) for text in texts]
+    per_frame = engine.model.connector.config.tokens_for(1)
+    with engine.lock, made.timer.stage("align"), torch.inference_mode():
+        outputs = engine.connected.get([one.features for one in encoded])
+        logs = [without_names(head.log_posteriors(one[None])[0], per_frame) for one in outputs]
+    return list(zip(texts, logs))
+
+
+def _clip(samples: NDArray[np.float32]) -> Clip:
+    length = len(samples) / RATE
+    report = MediaReport("<piece>", length, Seen("absent"), Heard("used", 0.0, length))
+    return Clip(None, Waveform(samples, RATE), length, report)
