@@ -94,7 +94,8 @@ def test_every_package_of_an_extra_is_used():
     """An extra for something that is not written yet installs packages that nothing imports."""
     source = "\n".join(file.read_text("utf-8") for file in CODE)
     modules = metadata.packages_distributions()
-    indirect = {"protobuf": "sentencepiece"}  # transformers reads SentencePiece models with it
+    # transformers reads SentencePiece models with protobuf, Starlette reads uploaded files with python-multipart
+    indirect = {"protobuf": "sentencepiece", "python-multipart": "starlette"}
     unused = []
     for extra in sorted(set(EXTRAS) - set(doctor.DEVELOPMENT)):
         for requirement in EXTRAS[extra]:

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "info": "Sizes of a preset or model: parameters, media tokens, FLOPs, bytes.",
     "inspect": "A page or picture of what a model saw and heard of a clip, and what its answer rested on.",
     "plan": "Memory a model needs for a clip, part by part, and whether it is here.",
+    "serve": "Serve a model over HTTP with OpenAI's routes: chat about media, models, health, metrics.",
     "probe": "What is in a media file, and what of it would be seen and heard.",
     "transcribe": "Write down what is said in a file of any length, with times: text, SRT, WebVTT or JSON.",
     "verify": "Run this package's modules on golden files and compare.",

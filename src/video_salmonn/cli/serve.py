@@ -1,0 +1,101 @@
+"""``video-salmonn serve``: an OpenAI-compatible server for one model."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import typer
+
+from video_salmonn.cli import options as shared
+from video_salmonn.cli.output import emit_json, reports_errors, stderr
+from video_salmonn.errors import ConfigError, MissingPartError
+
+KEYS = "VIDEO_SALMONN_API_KEYS"
+
+
+@reports_errors
+@shared.with_memory
+def command(
+    model: str = shared.MODEL,
+    host: str = typer.Option("127.0.0.1", "--host", help="Address to listen on; by default this machine only."),
+    port: int = typer.Option(8000, "--port", min=0, max=65535, help="Port; 0 for any that is free."),
+    api_key: list[str] = typer.Option(
+        None, "--api-key", help=f"A key that clients need; repeatable. Others see arguments: better set {KEYS} (a,b)."
+    ),
+    served_name: str = typer.Option(None, "--served-name", help="What clients call the model."),
+    allow_url: list[str] = typer.Option(
+        None, "--allow-url", help="HOST or HOST:PORT that media may be fetched from by https; repeatable. None else."
+    ),
+    max_requests: int = typer.Option(64, "--max-requests", min=1, help="Requests at once; more get 503."),
+    max_per_key: int = typer.Option(32, "--max-requests-per-key", min=1, help="Of one key; more get 429."),
+    max_batch: int = typer.Option(16, "--max-batch", min=1, help="Requests that are answered together."),
+    max_body: float = typer.Option(64, "--max-body-mib", min=0.001, help="Largest request body and file, in MiB."),
+    max_seconds: float = typer.Option(600, "--max-media-seconds", min=1, help="Longest media item."),
+    max_new_tokens: int = typer.Option(512, "--max-new-tokens", min=1, help="Longest answer."),
+    request_seconds: float = typer.Option(300, "--request-seconds", min=1, help="Longest time for one request."),
+    decode_processes: int = typer.Option(2, "--decode-processes", min=1, help="Processes that decode media."),
+    cache_mib: int = typer.Option(256, "--cache-mib", min=0, help="Encoded media kept for each key, in MiB."),
+    drain_seconds: float = typer.Option(60, "--drain-seconds", min=1, help="After SIGTERM, time for running requests."),
+    device: str = shared.DEVICE,
+    dtype: str = shared.DTYPE,
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object (url, model, api_keys) when ready."),
+    *,
+    memory: dict[str, Any],
+) -> None:
+    """Serve a model over HTTP with OpenAI's routes."""
+    try:
+        from video_salmonn.serving.server import new_key, serve
+        from video_salmonn.serving.service import Service
+        from video_salmonn.serving.settings import ServerSettings
+    except ImportError as error:
+        if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic"):
+            raise
+        raise MissingPartError(
+            f"the server's packages are not installed ({error.name})", remedy='pip install "video-salmonn[serve]"'
+        ) from error
+    keys = [*(api_key or []), *(key.strip() for key in os.environ.get(KEYS, "").split(",") if key.strip())]
+    made = not keys
+    settings = ServerSettings(
+        keys=tuple(dict.fromkeys(keys)) or (new_key(),),
+        host=host,
+        port=port,
+        allow_urls=tuple(_host(name) for name in allow_url or []),
+        max_requests=max_requests,
+        max_requests_per_key=max_per_key,
+        max_batch=max_batch,
+        max_body_bytes=int(max_body * (1 << 20)),
+        max_media_seconds=max_seconds,
+        max_frames=max(1200, int(2 * max_seconds)),
+        max_new_tokens=max_new_tokens,
+        request_seconds=request_seconds,
+        decode_processes=decode_processes,
+        cache_bytes=cache_mib << 20,
+        drain_seconds=drain_seconds,
+    )
+    engine = shared.load_engine(model, device, dtype, **memory)
+    service = Service(engine, settings, served_name)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("video_salmonn.serving").setLevel(logging.INFO)
+
+    def ready(url: str) -> None:
+        if as_json:
+            emit_json({"url": f"{url}/v1", "model": service.name, "api_keys": list(settings.keys) if made else []})
+            return
+        stderr.print(f"serving {service.name} at {url}/v1")
+        if made:
+            stderr.print(f"API key (of this run; set {KEYS} for your own): {settings.keys[0]}", soft_wrap=True)
+        if not settings.is_loopback:
+            stderr.print("note: other machines can reach it; put TLS in front of it", style="yellow")
+
+    serve(service, ready)
+
+
+def _host(name: str) -> str:
+    """A host of ``--allow-url``, plain. Raises ConfigError."""
+    plain = name.strip().lower().rstrip("/").removeprefix("https://")
+    if not plain or "/" in plain or "://" in plain or "@" in plain:
+        raise ConfigError(f"--allow-url {name!r} is not a host", remedy="give HOST or HOST:PORT, such as media.example")
+    return plain.removesuffix(":443")

@@ -1,0 +1,83 @@
+"""Errors in OpenAI's shape: ``{"error": {"message", "type", "param", "code"}}``, the code being the HTTP status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from video_salmonn.errors import ConfigError, ContextError, MediaError, VideoSalmonnError
+
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    411: "invalid_request_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    422: "invalid_media_error",
+    429: "rate_limit_error",
+    431: "invalid_request_error",
+    499: "cancelled",
+    500: "server_error",
+    501: "not_implemented_error",
+    503: "overloaded_error",
+}
+"""HTTP status -> ``error.type``."""
+
+
+class RequestProblem(VideoSalmonnError):
+    """What is wrong with a request, and the status it is answered with.
+
+    Args:
+        status: of the answer.
+        message: what is wrong, without anything that the client sent as media or text.
+        remedy: what the client can do.
+        param: the field that is to blame.
+        retry_after: seconds after which trying again is sensible; None for never.
+    """
+
+    def __init__(
+        self, status: int, message: str, *, remedy: str = "", param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+        self.param = param
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that tell clients whether to try again."""
+        if self.retry_after is not None:
+            return {"retry-after": str(max(1, round(self.retry_after))), "x-should-retry": "true"}
+        return {"x-should-retry": "false"} if self.status in (408, 499) else {}
+
+    def body(self) -> dict[str, Any]:
+        """The answer's JSON."""
+        message = str(self)
+        if self.remedy:
+            message = f"{message.rstrip('.')}. {self.remedy[0].upper()}{self.remedy[1:]}"
+        kind = TYPES.get(self.status, "server_error")
+        return {"error": {"message": message, "type": kind, "param": self.param, "code": self.status}}
+
+
+def problem_of(error: BaseException, param: str | None = None) -> RequestProblem:
+    """The problem that stands for any error; of what nobody foresaw, nothing is told to the client.
+
+    Args:
+        error: what was raised.
+        param: the field it came of.
+    """
+    if isinstance(error, RequestProblem):
+        error.param = error.param or param
+        return error
+    if isinstance(error, MediaError):
+        named = error.source if param is None else param
+        where = f"{named} ({error.stream} stream)" if error.stream else named
+        return RequestProblem(422, f"{where}: {error.reason}", remedy=error.remedy, param=param)
+    if isinstance(error, (ConfigError, ContextError)):
+        return RequestProblem(400, str(error), remedy=error.remedy, param=param)
+    if isinstance(error, MemoryError):
+        return RequestProblem(503, "not enough memory for this request now", retry_after=30)
+    return RequestProblem(500, "the server failed on this request; its log has the reason")

@@ -1,0 +1,124 @@
+"""Running the application: uvicorn, with a limit on how long a request's head may take, and an end that drains."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from video_salmonn.errors import ConfigError
+from video_salmonn.serving.app import create_app
+from video_salmonn.serving.service import Service
+from video_salmonn.serving.settings import ServerSettings
+
+HEAD_BYTES = 16 * 1024
+"""Most bytes of a request's head."""
+
+
+def new_key() -> str:
+    """An API key that nobody can guess."""
+    return f"vs-{secrets.token_urlsafe(24)}"
+
+
+def bound_socket(settings: ServerSettings) -> socket.socket:
+    """A socket that listens where the settings say.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((settings.host, settings.port))
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error})",
+            remedy="give another --port, or --port 0 for any that is free",
+        ) from error
+    return sock
+
+
+def timed_heads(seconds: float) -> type[asyncio.Protocol]:
+    """uvicorn's protocol, which by itself waits for the first request of a connection for ever.
+
+    Args:
+        seconds: from a connection's beginning to the end of its first request's head.
+    """
+
+    class TimedHeads(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.timer = self.loop.call_later(seconds, self._close_if_silent)
+
+        def _close_if_silent(self) -> None:
+            if self.cycle is None and not self.transport.is_closing():
+                self.transport.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.timer.cancel()
+            super().connection_lost(exc)
+
+    return TimedHeads
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that says when it is ready.
+
+    Args:
+        service: answers.
+        ready: called once with the address it listens on.
+    """
+
+    def __init__(self, service: Service, ready: Callable[[str], None] | None = None) -> None:
+        settings = service.settings
+        config = uvicorn.Config(
+            create_app(service),
+            http=timed_heads(settings.header_seconds),
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,  # it writes whole paths; the guard logs the route
+            server_header=False,
+            date_header=True,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=int(max(1, settings.drain_seconds)),
+            limit_concurrency=4 * settings.max_requests + 64,
+            proxy_headers=False,
+        )
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        if self.started and self._ready is not None and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            self._ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+
+def serve(service: Service, ready: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered first, for ``drain_seconds`` at most.
+
+    Args:
+        service: answers.
+        ready: called once with the address.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    sock = bound_socket(service.settings)
+    server = Server(service, ready)
+    try:
+        server.run(sockets=[sock])
+    finally:
+        sock.close()
