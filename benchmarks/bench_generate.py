@@ -44,7 +44,7 @@ def overhead(engine: VideoSalmonn, new: int, repeats: int) -> dict[str, Any]:
     """Seconds of ours and of the bare language model, in turns."""
     model, language = engine.model, engine.model.language_model
     with torch.inference_mode():
-        row = engine._prepare(QUESTION, engine.encode([CLIP]), "error", new, {})
+        row = engine.prepare(CLIP, QUESTION, max_new_tokens=new)
         ids = torch.tensor([row.input_ids])
         mask = torch.ones_like(ids)
         words = torch.randint(4, language.config.vocab_size, ids.shape)
@@ -67,7 +67,7 @@ def overhead(engine: VideoSalmonn, new: int, repeats: int) -> dict[str, Any]:
 
     @torch.inference_mode()
     def connect() -> None:
-        engine._prepare(QUESTION, engine.encode([CLIP]), "error", new, {})
+        engine.prepare(CLIP, QUESTION, max_new_tokens=new)
 
     short = in_turns(
         {

@@ -160,9 +160,8 @@ def test_chat_reuses_the_media_and_remembers(engine):
 
 
 def next_token(engine, question, media, *, zero=False):
-    encoded = engine.encode([media])
     with torch.inference_mode():
-        row = engine._prepare(question, encoded, "error", 4, {})
+        row = engine.prepare(media, question, max_new_tokens=4)
         tokens = row.media_embeds * 0 if zero else row.media_embeds
         ids = torch.tensor([row.input_ids])
         return engine.model(ids, torch.ones_like(ids), media_embeds=tokens).logits[0, -1]
@@ -182,7 +181,7 @@ def test_all_that_is_known_of_the_media_is_in_the_connectors_tokens(engine):
 def test_no_word_about_the_media_reaches_the_prompt(engine):
     """Decoded, the prompt is the template, the question and media places: no transcript, no label, no file name."""
     for clip in CLIPS:
-        row = engine._prepare("What is it?", engine.encode([MEDIA / clip]), "error", 4, {})
+        row = engine.prepare(MEDIA / clip, "What is it?", max_new_tokens=4)
         assert sum(i == engine.model.config.media_token_id for i in row.input_ids) == row.media_tokens
         rest = [i for i in row.input_ids if i != engine.model.config.media_token_id]
         assert engine.processor.tokenizer.decode(rest) == "<s>USER: <Img></Img> What is it?\nASSISTANT:"

@@ -15,6 +15,7 @@ from PIL import Image
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
+from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.cli.main import app
 from video_salmonn.connector import ConnectorConfig, ConnectorOutput
 from video_salmonn.errors import ConfigError, ContextError
@@ -104,6 +105,17 @@ def run(*arguments):
 
 
 # ------------------------------------------------------------------------------------------------------------- data
+
+
+def test_a_transcript_is_decoded_as_ask_decodes_it():
+    model, processor = build_tiny()
+    model.set_words([6, *range(7, 384)])
+    model.generation_config.joint_ctc, model.generation_config.joint_ctc_weight = "auto", 0.9
+    both = VideoSalmonn(model, processor)
+    answer = both.ask(str(GRID), QUESTION, max_new_tokens=12)
+    assert answer.report["joint_ctc"]
+    assert both.ask(str(GRID), QUESTION, max_new_tokens=12, joint_ctc="off").text != answer.text
+    assert inspect_media(both, str(GRID), question=QUESTION, max_new_tokens=12).comparison.answer == answer.text
 
 
 def test_timeline_agrees_with_ask(engine, spoken):

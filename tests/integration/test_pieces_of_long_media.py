@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +11,7 @@ from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.errors import ConfigError
 from video_salmonn.inference.items import Item
+from video_salmonn.model import prompt
 from video_salmonn.model.presets import tiny
 
 ASK = "What is said?"
@@ -95,13 +95,8 @@ def test_the_second_question_encodes_nothing(engine):
     assert engine.media.encoded == encoded and len(second.report["pieces"]) == len(first.report["pieces"]) >= 3
 
 
-def test_yes_if_any_piece_says_yes_as_its_surest_piece_says_it(engine, monkeypatch):
-    said = iter(["No.", "Yes, maybe.", "Yes."])
-    generate = engine._generate
-
-    def answered(rows, *arguments):
-        return [replace(made, text=next(said), joint=False) for made in generate(rows, *arguments)]
-
-    monkeypatch.setattr(engine, "_generate", answered)
-    answer = engine.ask(noise(9), "Is there a dog?", **OPTIONS)
-    assert len(answer.report["pieces"]) == 3 and answer.text in ("Yes, maybe.", "Yes.")
+def test_the_prompt_is_rendered_once_however_many_pieces_there_are(engine, monkeypatch):
+    rendered, tokenise = [], prompt.tokenise
+    monkeypatch.setattr(prompt, "tokenise", lambda *given, **named: rendered.append(1) or tokenise(*given, **named))
+    answer = engine.ask(noise(11), "What do you hear?", **OPTIONS)
+    assert len(answer.report["pieces"]) >= 3 and len(rendered) == 1

@@ -51,7 +51,7 @@ def texts(engine, **options):
 def logits(engine, media=CLIP):
     """Logits of a prompt about a clip, (L, vocabulary)."""
     with torch.inference_mode():
-        row = engine._prepare("What happens?", engine.encode([media]), "error", 4, {})
+        row = engine.prepare(media, "What happens?", max_new_tokens=4)
         ids = torch.tensor([row.input_ids])
         return engine.model(ids, torch.ones_like(ids), media_embeds=row.media_embeds).logits[0].float()
 

@@ -116,10 +116,10 @@ def test_control_tokens_in_a_question_stay_text_while_others_are_tokenised():
     """A tokenizer keeps its settings in itself: a call with other ones meanwhile must not turn them into tokens."""
     processor = VideoSalmonn.load("tiny").processor
     template = [prompt.Piece("template", "</s><s>"), prompt.Piece("user", "</s><s>")]
-    wanted = prompt.tokenise(template, processor.tokenizer, [], processor.config.media_token_id, begin=False)
+    wanted = prompt.tokenise(template, processor.tokenizer, processor.config.media_token_id, begin=False)
 
     def work(number):
         media_id = processor.config.media_token_id
-        return [prompt.tokenise(template, processor.tokenizer, [], media_id, begin=False) for _ in range(20)]
+        return [prompt.tokenise(template, processor.tokenizer, media_id, begin=False) for _ in range(20)]
 
     assert all(one == wanted for row in at_once(work) for one in row)

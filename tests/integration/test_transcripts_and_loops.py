@@ -50,7 +50,7 @@ def test_only_questions_for_the_words_are_decoded_jointly(speaker):
 def test_ctc_alone_says_what_the_outputs_say(speaker):
     sound = tone(3)
     answer = speaker.ask(sound, ASK, joint_ctc="on", joint_ctc_weight=1.0, num_beams=4, max_new_tokens=40)
-    tokens = speaker.connected.get([speaker.encode([sound])[0].features])[0]
+    tokens = speaker.prepare(sound, ASK).media_embeds
     best = torch.unique_consecutive(speaker.model.words.log_posteriors(tokens[None])[0].argmax(-1))
     greedy = speaker.processor.tokenizer.decode([COLUMNS[c] for c in best.tolist() if c]).strip()
     assert answer.report["new_tokens"] <= len(tokens) and abs(len(answer.text) - len(greedy)) <= 0.5 * len(greedy) + 3

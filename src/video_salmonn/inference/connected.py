@@ -5,34 +5,36 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import torch
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from video_salmonn.cache import Cache, Entry
+from video_salmonn.files import digest
 from video_salmonn.inference.long import cut
+from video_salmonn.inference.media_store import EncodedMedia
 from video_salmonn.inference.pieces import Span
-from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 
-Stamp = tuple[tuple[int, int], ...]
-Kept = list[tuple[MediaFeatures, tuple[int, ...], int, Span | None, Stamp, torch.Tensor]]
+MEMORY_BYTES = 256 << 20
+"""Most bytes of tokens that are kept: hours of media."""
 
 
 class ConnectedTokens:
-    """Keeps tokens for as long as the features they were made of are kept (by the media cache).
+    """Keeps tokens of media by :attr:`EncodedMedia.key`; those used longest ago are forgotten first.
 
     Not for models whose picture features depend on the question. Tokens are made anew when the connector's weights were
     changed, a level is switched off, or windows are stretched.
 
     Args:
         model: whose connector is used.
+        memory_bytes: most bytes of tokens that are kept.
     """
 
-    def __init__(self, model: VideoSalmonnForConditionalGeneration) -> None:
+    def __init__(self, model: VideoSalmonnForConditionalGeneration, memory_bytes: int = MEMORY_BYTES) -> None:
         self.model = model
-        self._kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self.kept = Cache(memory_bytes)
 
     def get(
         self,
-        features: Sequence[MediaFeatures],
+        media: Sequence[EncodedMedia],
         zero_levels: Collection[int] = (),
         stretch: int = 1,
         span: Span | None = None,
@@ -41,61 +43,15 @@ class ConnectedTokens:
 
         Only those not known yet go through the connector, in one pass.
         """
-        levels = tuple(sorted(zero_levels))
-        stamp = tuple((weight._version, weight.data_ptr()) for weight in self.model.connector.parameters())
-        found = [self._find(item, levels, stretch, span, stamp) for item in features]
-        missing = [place for place, tokens in enumerate(found) if tokens is None]
-        if missing:
-            wanted = [features[place] for place in missing]
+        weights = [(weight._version, weight.data_ptr()) for weight in self.model.connector.parameters()]
+        keys = [digest(item.key, sorted(zero_levels), stretch, span, weights) for item in media]
+        known = {key: entry.tensors["tokens"] for key in keys if (entry := self.kept.get(key)) is not None}
+        new = {key: item.features for key, item in zip(keys, media) if key not in known}
+        if new:
+            wanted = list(new.values())
             if span is not None:
                 wanted = [cut(item, span, self.model.connector.config.audio_tokens) for item in wanted]
-            made = self.model.connect_media(wanted, None, levels, stretch).tokens
-            for place, tokens in zip(missing, made):
-                found[place] = tokens
-                self._keep(features[place], levels, stretch, span, stamp, tokens)
-        return [tokens for tokens in found if tokens is not None]
-
-    def _find(
-        self, features: MediaFeatures, levels: tuple[int, ...], stretch: int, span: Span | None, stamp: Stamp
-    ) -> torch.Tensor | None:
-        anchor = _anchor(features)
-        kept: Kept = self._kept.get(anchor, []) if anchor is not None else []
-        for known, *settings, tokens in kept:
-            if settings == [levels, stretch, span, stamp] and _same(known, features):
-                return tokens
-        return None
-
-    def _keep(
-        self,
-        features: MediaFeatures,
-        levels: tuple[int, ...],
-        stretch: int,
-        span: Span | None,
-        stamp: Stamp,
-        tokens: torch.Tensor,
-    ) -> None:
-        anchor = _anchor(features)
-        if anchor is None:
-            return
-        kept: Kept = [entry for entry in self._kept.get(anchor, []) if entry[4] == stamp]
-        # a copy of the features would keep the anchor itself alive: only the other streams are held
-        visual, speech, audio = (None if t is anchor else t for t in _streams(features))
-        others = MediaFeatures(visual, speech, audio, features.sound_frames, features.still_frames)
-        self._kept[anchor] = [*kept, (others, levels, stretch, span, stamp, tokens)]
-
-
-def _streams(features: MediaFeatures) -> tuple[torch.Tensor | None, ...]:
-    return features.visual, features.speech, features.audio
-
-
-def _anchor(features: MediaFeatures) -> torch.Tensor | None:
-    """The stream an item is found by."""
-    return next((t for t in reversed(_streams(features)) if t is not None), None)
-
-
-def _same(known: MediaFeatures, features: MediaFeatures) -> bool:
-    """Whether kept features (without their anchor) are these, not only equal to them."""
-    anchor = _anchor(features)
-    identical = all(a is (None if b is anchor else b) for a, b in zip(_streams(known), _streams(features)))
-    frames = (known.sound_frames, known.still_frames) == (features.sound_frames, features.still_frames)
-    return identical and frames
+            for key, tokens in zip(new, self.model.connect_media(wanted, None, zero_levels, stretch).tokens):
+                self.kept.put(key, Entry({"tokens": tokens}))
+                known[key] = tokens
+        return [known[key] for key in keys]

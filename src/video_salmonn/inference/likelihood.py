@@ -10,15 +10,16 @@ from video_salmonn.errors import ConfigError
 from video_salmonn.model.caching import CACHE, cache_of
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor
+from video_salmonn.model.prompt import Rendered
 
 
-def answer_ids(processor: VideoSalmonnProcessor, conversation: Conversation, media: int, answer: str) -> list[int]:
+def answer_ids(processor: VideoSalmonnProcessor, conversation: Conversation, asked: Rendered, answer: str) -> list[int]:
     """Token ids of an answer as training would see it after this conversation, with the token that ends it.
 
     Args:
         processor: whose prompt form is used.
         conversation: a question, or messages that end with one.
-        media: number of media items.
+        asked: its prompt, as :meth:`~VideoSalmonnProcessor.render_text` made it.
         answer: the answer's text.
 
     Raises:
@@ -28,15 +29,15 @@ def answer_ids(processor: VideoSalmonnProcessor, conversation: Conversation, med
     if not answer.strip():
         raise ConfigError("an answer whose likelihood is asked for is empty", remedy="leave it out")
     messages = [{"role": "user", "content": conversation}] if isinstance(conversation, str) else list(conversation)
-    asked = processor.render(messages, [0] * media).input_ids
-    whole = processor.render([*messages, {"role": "assistant", "content": answer}], [0] * media, open_answer=False)
-    if whole.input_ids[: len(asked)] != asked:
+    answered = [*messages, {"role": "assistant", "content": answer}]
+    whole = processor.render_text(answered, len(asked.places), add_generation_prompt=False)
+    start = len(asked.input_ids)
+    if whole.input_ids[:start] != asked.input_ids:
         raise ConfigError(
-            "the chat template opens an answer otherwise than it shows one, so likelihoods cannot be told",
+            "the chat template renders an open answer differently from a complete one, so likelihoods cannot be told",
             remedy="use prompt: vicuna or llama2, or a template without a thinking part",
         )
-    tail = zip(whole.input_ids[len(asked) :], whole.labels[len(asked) :])
-    return [token for token, label in tail if label == token]
+    return [token for token, label in zip(whole.input_ids[start:], whole.labels[start:]) if label == token]
 
 
 @torch.inference_mode()
@@ -58,11 +59,10 @@ def log_likelihoods(
         the sum of the natural log-probabilities of each answer's tokens, computed in float32.
     """
     ids = torch.tensor([list(prompt)], device=model.device)
-    no_media = torch.zeros(0, model.connector.config.llm_dim, device=model.device, dtype=model.dtype)
     first = model(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
-        media_embeds=no_media if media_embeds is None else media_embeds,
+        media_embeds=model.no_media() if media_embeds is None else media_embeds,
         use_cache=True,
         logits_to_keep=1,
     )

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -40,7 +41,11 @@ class Timer:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count time that was measured elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,14 @@ class EncodedMedia:
         report: what was seen, heard, cut and lost.
         reused: it came from the cache: nothing was decoded or encoded.
         clip: the decoded clip, where it was decoded just now.
+        key: two items with the same key have the same features, in this process.
     """
 
     features: MediaFeatures
     report: MediaReport
     reused: bool = False
     clip: Clip | None = None
+    key: str = field(default_factory=lambda: uuid4().hex)
 
 
 def content_key(source: Any) -> str | None:
@@ -205,7 +212,7 @@ class MediaStore:
                 if found is None:
                     found = self._make(source, sound, timer, options)
                     self.cache.put(key, _to_entry(found))
-                return found
+                return replace(found, key=key)
         finally:
             with self._guard:
                 self._busy.pop(key, None)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from time import perf_counter
 from typing import Any, Literal
 
 import torch
-from transformers import LogitsProcessorList
 
-from video_salmonn.inference.engine import FirstToken, VideoSalmonn
-from video_salmonn.inference.media_store import Timer
+from video_salmonn.inference.engine import VideoSalmonn
+from video_salmonn.inference.generating import generate
+from video_salmonn.inference.likelihood import log_likelihoods
+from video_salmonn.inference.media_store import EncodedMedia, Timer
+from video_salmonn.inference.preparing import Asked, Prepared
 from video_salmonn.inspection.scene import number
-from video_salmonn.model.inputs import MediaFeatures
 
 WORTH_A_WORD = 0.05
 """Differences of mean log-probability below this are called none."""
@@ -105,100 +105,54 @@ class Comparison:
 
 @torch.inference_mode()
 def compare(
-    engine: VideoSalmonn, features: MediaFeatures, question: str, new_tokens: int, stretch: int, timer: Timer
+    engine: VideoSalmonn, media: EncodedMedia, question: str, new_tokens: int, stretch: int, timer: Timer
 ) -> Comparison:
-    """Ask with everything, then with one thing after another taken away.
+    """Ask with everything, then with one thing after another taken away. Hold the engine's lock.
 
     Args:
         engine: whose model answers, with its own generation defaults, as ``engine.ask`` does.
-        features: encoder output of one media item.
+        media: one media item.
         question: text (aliases already replaced).
         new_tokens: at most so many in every answer.
         stretch: windows so many times longer, the same under every condition.
         timer: gets ``prefill`` and ``generate`` of the full answer; everything else counts as ``comparison``.
     """
-    media = _media_of(engine, features, question, stretch, timer)
-    width = engine.model.connector.config.llm_dim
-    prompts = {
-        name: engine.processor.render(question, [len(t)] if len(t) else []).input_ids for name, t in media.items()
-    }
-    none = torch.zeros(0, width, device=engine.model.device, dtype=engine.model.dtype)
-    prompts["no_media"], media["no_media"] = engine.processor.render(question, []).input_ids, none
-
-    wanted = _generate(engine, prompts["full"], media["full"], new_tokens, timer)
-    full = _text(engine, wanted)
+    model, processor = engine.model, engine.processor
+    with timer.stage("comparison"):
+        rows = _rows(engine, media, question, new_tokens, stretch)
+    (full,) = generate(model, processor, [rows["full"]], new_tokens, {}, timer)
     conditions = []
     with timer.stage("comparison"):
-        for name in TITLES:
-            if name not in media:
-                continue
-            answer = full
-            if name != "full":
-                answer = _text(engine, _generate(engine, prompts[name], media[name], new_tokens, None))
-            likely = _log_probability(engine, prompts[name], media[name], wanted)
-            conditions.append(Condition(name, answer, answer == full, len(media[name]), likely))
-    rests_on, finding = conclude(conditions, "sound" if features.visual is None else "picture")
-    return Comparison(question, tuple(conditions), len(wanted), len(prompts["full"]), rests_on, finding)
+        for name, row in rows.items():
+            made = full if name == "full" else generate(model, processor, [row], new_tokens, {}, Timer())[0]
+            likely = None
+            if full.ids:
+                likely = log_likelihoods(model, row.input_ids, row.media_embeds, [full.ids])[0] / len(full.ids)
+            conditions.append(Condition(name, made.text, made.text == full.text, row.media_tokens, likely))
+    rests_on, finding = conclude(conditions, "sound" if media.features.visual is None else "picture")
+    return Comparison(question, tuple(conditions), len(full.ids), len(rows["full"].input_ids), rests_on, finding)
 
 
-def _media_of(
-    engine: VideoSalmonn, features: MediaFeatures, question: str, stretch: int, timer: Timer
-) -> dict[str, torch.Tensor]:
-    """Media tokens ``(L, D_llm)`` under each condition that leaves some."""
+def _rows(
+    engine: VideoSalmonn, media: EncodedMedia, question: str, new_tokens: int, stretch: int
+) -> dict[str, Prepared]:
+    """What the language model is given under each condition that makes sense, in the order of ``TITLES``."""
 
-    def connected(kept: MediaFeatures) -> torch.Tensor:
-        pair = engine.processor.instruction([question])
-        if pair is not None:
-            pair = (pair[0].to(engine.model.device), pair[1].to(engine.model.device))
-        return engine.model.connect_media([kept], pair, stretch=stretch).tokens[0]
+    def prepared(*given: EncodedMedia) -> Prepared:
+        asked = Asked(question, engine.processor.render_text(question, len(given)), list(given), new_tokens)
+        return engine.preparer.prepare(asked, stretch=stretch)
 
-    with timer.stage("comparison"):
-        full = connected(features)
-        media = {"full": full, "zeroed": torch.zeros_like(full)}
-        if features.visual is not None and (features.speech is not None or features.audio is not None):
-            media["no_sound"] = connected(features.without(sound=True))
-            media["no_picture"] = connected(features.without(sight=True))
-    return media
+    def without(**taken: bool) -> Prepared:
+        return prepared(EncodedMedia(media.features.without(**taken), media.report))
 
-
-def _generate(
-    engine: VideoSalmonn, prompt: list[int], media: torch.Tensor, new_tokens: int, timer: Timer | None
-) -> list[int]:
-    """Ids of the answer, up to and including the end token."""
-    ids = torch.tensor([prompt], device=engine.model.device)
-    first, start = FirstToken(), perf_counter()
-    output = engine.model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        media_embeds=media,
-        max_new_tokens=new_tokens,
-        logits_processor=LogitsProcessorList([first]),
-        pad_token_id=engine.processor.pad_id,
-    )
-    if timer is not None and first.at is not None:
-        timer.seconds["prefill"] = first.at - start
-        timer.seconds["generate"] = perf_counter() - first.at
-    new = output[0, len(prompt) :].tolist()
-    end = engine.processor.tokenizer.eos_token_id
-    return new[: new.index(end) + 1] if end in new else new
-
-
-def _text(engine: VideoSalmonn, ids: list[int]) -> str:
-    return engine.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
-
-
-def _log_probability(engine: VideoSalmonn, prompt: list[int], media: torch.Tensor, answer: list[int]) -> float | None:
-    """Mean log-probability of ``answer`` after ``prompt``, in nats."""
-    if not answer:
-        return None
-    device = engine.model.device
-    before, after = torch.tensor([prompt], device=device), torch.tensor([answer], device=device)
-    # embedded apart: an answer may hold the id that stands for media in a prompt
-    embeds = torch.cat([engine.model.embed(before, media), engine.model.get_input_embeddings()(after)], dim=1)
-    mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=device)
-    logits = engine.model(inputs_embeds=embeds, attention_mask=mask, logits_to_keep=len(answer) + 1).logits
-    likely = logits[0, :-1].float().log_softmax(-1)
-    return float(likely.gather(1, after.T).mean())
+    full = prepared(media)
+    assert full.media_embeds is not None
+    rows = {"full": full}
+    features = media.features
+    if features.visual is not None and (features.speech is not None or features.audio is not None):
+        rows |= {"no_sound": without(sound=True), "no_picture": without(sight=True)}
+    rows["zeroed"] = replace(full, media_embeds=torch.zeros_like(full.media_embeds))
+    return rows | {"no_media": prepared()}
 
 
 def conclude(conditions: Sequence[Condition], only: Literal["sound", "picture"]) -> tuple[RestsOn, str]:

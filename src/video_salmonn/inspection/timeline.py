@@ -20,7 +20,7 @@ from video_salmonn.errors import ConfigError, ContextError
 from video_salmonn.features.logmel import HOP, SAMPLE_RATE
 from video_salmonn.inference import long as long_media
 from video_salmonn.inference.engine import DEFAULT_NEW_TOKENS, STAGES, VideoSalmonn
-from video_salmonn.inference.media_store import Timer
+from video_salmonn.inference.media_store import EncodedMedia, Timer
 from video_salmonn.inference.options import MEDIA_OPTIONS, whole
 from video_salmonn.inspection.comparison import Comparison, compare
 from video_salmonn.inspection.thumbnails import Thumbnail, thumbnails
@@ -283,7 +283,7 @@ def _inspected(
 
     comparison = None
     if asked is not None:
-        comparison = compare(engine, features, asked, new_tokens, stretch, timer)
+        comparison = compare(engine, EncodedMedia(features, clip.report), asked, new_tokens, stretch, timer)
         comparison = comparison.knowing(silent=clip.report.heard.status == "silent")
     total = sum(timer.seconds.get(stage, 0.0) for stage in STAGES if stage not in ("load", "total"))
     with timer.stage("thumbnails"):

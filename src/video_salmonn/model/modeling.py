@@ -224,6 +224,10 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """
         return connect(self.tower, self.connector, features, instructions, zero_levels, stretch)
 
+    def no_media(self) -> torch.Tensor:
+        """Media tokens of a question without media, ``(0, D_llm)``."""
+        return torch.zeros(0, self.connector.config.llm_dim, device=self.device, dtype=self.dtype)
+
     def _connector_touch(self, device: torch.device) -> torch.Tensor:
         """Zero, with a gradient of zero for every parameter of the connector: it runs on a frame of each stream."""
         config = self.connector.config

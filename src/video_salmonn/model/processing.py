@@ -258,26 +258,55 @@ class VideoSalmonnProcessor(ProcessorMixin):
         conversation: Conversation,
         media_lengths: Sequence[int],
         *,
-        open_answer: bool = True,
-        unfinished: bool = False,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
     ) -> prompt.Rendered:
         """One conversation to token ids and labels; see :mod:`video_salmonn.model.prompt`.
 
         Args:
             conversation: a question or messages.
             media_lengths: tokens of each media item.
-            open_answer: leave the prompt open for an answer.
-            unfinished: the last message is the beginning of an answer: nothing closes it.
+            add_generation_prompt: leave the prompt open for an answer.
+            continue_final_message: the last message is the beginning of an answer: nothing closes it.
         """
-        turns = prompt.parse(conversation, len(media_lengths))
-        pieces = self._pieces(turns, open_answer, unfinished)
-        begin = self.config.prompt != "chat"
-        return prompt.tokenise(pieces, self.tokenizer, media_lengths, self.config.media_token_id, begin=begin)
+        rendered = self.render_text(
+            conversation,
+            len(media_lengths),
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+        )
+        return rendered.with_media(media_lengths, self.config.media_token_id)
 
-    def _pieces(self, turns: Sequence[prompt.Turn], open_answer: bool, unfinished: bool = False) -> list[prompt.Piece]:
-        config, tokenizer = self.config, self.tokenizer
-        pieces = prompt.build_pieces(config.prompt, turns, tokenizer, open_answer=open_answer, system=config.system)
-        if unfinished:
+    def render_text(
+        self,
+        conversation: Conversation,
+        media: int,
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+    ) -> prompt.Rendered:
+        """As :meth:`render`, before the media's tokens are in their places: how many they are need not be known yet.
+
+        Args:
+            conversation, add_generation_prompt, continue_final_message: as for :meth:`render`.
+            media: number of media items.
+        """
+        turns = prompt.parse(conversation, media)
+        pieces = self._pieces(turns, add_generation_prompt, continue_final_message)
+        begin = self.config.prompt != "chat"
+        return prompt.tokenise(pieces, self.tokenizer, self.config.media_token_id, begin=begin)
+
+    def _pieces(
+        self, turns: Sequence[prompt.Turn], add_generation_prompt: bool, continue_final_message: bool
+    ) -> list[prompt.Piece]:
+        pieces = prompt.build_pieces(
+            self.config.prompt,
+            turns,
+            self.tokenizer,
+            add_generation_prompt=add_generation_prompt,
+            system=self.config.system,
+        )
+        if continue_final_message:
             last = max((i for i, piece in enumerate(pieces) if piece.kind == "answer"), default=len(pieces) - 1)
             pieces = pieces[: last + 1]
         return pieces
@@ -365,8 +394,14 @@ class VideoSalmonnProcessor(ProcessorMixin):
         rendered, at = [], 0
         for conversation, own in zip(batch, items):
             own_lengths = lengths[at : at + len(own)]
-            open_answer = not (with_labels or unfinished)
-            rendered.append(self.render(conversation, own_lengths, open_answer=open_answer, unfinished=unfinished))
+            rendered.append(
+                self.render(
+                    conversation,
+                    own_lengths,
+                    add_generation_prompt=not (with_labels or unfinished),
+                    continue_final_message=unfinished,
+                )
+            )
             at += len(own)
         features |= pad_rows(rendered, self.pad_id, left=not with_labels)
         if not with_labels:
@@ -466,17 +501,18 @@ def question_of(conversation: Conversation) -> str:
 
 def pad_rows(rows: Sequence[prompt.Rendered], pad_id: int, *, left: bool) -> dict[str, torch.Tensor]:
     """Pad rendered conversations to ``input_ids``, ``attention_mask`` and ``labels``, each ``(B, L)`` int64."""
-    width = max(len(row.input_ids) for row in rows)
-
-    def padded(values: list[int], filler: int) -> list[int]:
-        fill = [filler] * (width - len(values))
-        return fill + values if left else values + fill
-
     return {
-        "input_ids": torch.tensor([padded(row.input_ids, pad_id) for row in rows]),
-        "attention_mask": torch.tensor([padded([1] * len(row.input_ids), 0) for row in rows]),
-        "labels": torch.tensor([padded(row.labels, prompt.IGNORED) for row in rows]),
+        "input_ids": padded([row.input_ids for row in rows], pad_id, left=left),
+        "attention_mask": padded([[1] * len(row.input_ids) for row in rows], 0, left=left),
+        "labels": padded([row.labels for row in rows], prompt.IGNORED, left=left),
     }
+
+
+def padded(rows: Sequence[Sequence[int]], filler: int, *, left: bool) -> torch.Tensor:
+    """Rows of numbers as one tensor ``(B, longest)`` int64, shorter ones filled up on one side."""
+    width = max(map(len, rows))
+    fill = [[filler] * (width - len(row)) for row in rows]
+    return torch.tensor([[*more, *row] if left else [*row, *more] for row, more in zip(rows, fill)])
 
 
 def _stack_segments(parts: list[torch.Tensor], dim: int) -> torch.Tensor:

@@ -74,14 +74,33 @@ class Rendered:
     """A tokenised conversation.
 
     Attributes:
-        input_ids: token ids with the media id at media places, one for every media token.
+        input_ids: token ids; once the media have their tokens, the media id for every media token.
         labels: ids where the loss counts, else -100.
         replaced: how many user characters' tokens were the media id and were taken out.
+        places: for each media item the index in ``input_ids`` that its tokens go before; empty once they are there.
     """
 
     input_ids: list[int]
     labels: list[int]
     replaced: int = 0
+    places: tuple[int, ...] = ()
+
+    def with_media(self, lengths: Sequence[int], media_token_id: int) -> Rendered:
+        """The same conversation with the media's tokens in their places.
+
+        Args:
+            lengths: tokens of each media item, in order.
+            media_token_id: stands for one media token.
+
+        Raises:
+            ValueError: other than one length for each place.
+        """
+        ids, labels, done = [], [], 0
+        for place, length in zip(self.places, lengths, strict=True):
+            ids += [*self.input_ids[done:place], *[media_token_id] * length]
+            labels += [*self.labels[done:place], *[IGNORED] * length]
+            done = place
+        return Rendered(ids + self.input_ids[done:], labels + self.labels[done:], self.replaced)
 
 
 def readable(text: Any, what: str = "the question") -> str:
@@ -205,7 +224,7 @@ def _image() -> list[Piece]:
 
 
 def chat(
-    turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, open_answer: bool, system: str | None = None
+    turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, add_generation_prompt: bool, system: str | None = None
 ) -> list[Piece]:
     """The language model's own chat template.
 
@@ -213,7 +232,7 @@ def chat(
     wrote never touch.
 
     Args:
-        turns, tokenizer, open_answer: see :func:`build_pieces`.
+        turns, tokenizer, add_generation_prompt: see :func:`build_pieces`.
         system: system message of a conversation that has none, which may be empty; None leaves the template's own.
     """
     if system is not None and turns[0].role != "system":
@@ -226,7 +245,7 @@ def chat(
         else:
             contents.append([Piece("media") if part is None else Piece("user", part) for part in turn.parts])
         messages.append({"role": turn.role, "content": f"\ue000{len(contents) - 1}\ue001"})
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_answer)
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
     pieces: list[Piece] = []
     rest = str(text)
     for index, content in enumerate(contents):
@@ -251,7 +270,7 @@ def build_pieces(
     turns: Sequence[Turn],
     tokenizer: PreTrainedTokenizerBase,
     *,
-    open_answer: bool = True,
+    add_generation_prompt: bool = True,
     system: str | None = None,
 ) -> list[Piece]:
     """Pieces of a conversation under a template (``vicuna`` | ``llama2`` | ``chat``).
@@ -260,11 +279,11 @@ def build_pieces(
         template: the template's name.
         turns: the conversation.
         tokenizer: of the language model.
-        open_answer: leave the prompt open for the model's answer (the chat template's generation prompt).
+        add_generation_prompt: leave the prompt open for the model's answer (the chat template's generation prompt).
         system: see :func:`chat`; the other templates have no place for it.
     """
     if template == "chat":
-        return chat(turns, tokenizer, open_answer=open_answer, system=system)
+        return chat(turns, tokenizer, add_generation_prompt=add_generation_prompt, system=system)
     eos = str(tokenizer.eos_token or "")
     return vicuna(turns, eos) if template == "vicuna" else llama2(turns, eos)
 
@@ -272,41 +291,39 @@ def build_pieces(
 def tokenise(
     pieces: Sequence[Piece],
     tokenizer: PreTrainedTokenizerBase,
-    media_lengths: Sequence[int],
     media_token_id: int,
     *,
     begin: bool,
 ) -> Rendered:
-    """Pieces to ids.
+    """Pieces to ids, with places for media that are not filled yet.
 
     Args:
         pieces: of :func:`build_pieces`.
         tokenizer: of the language model.
-        media_lengths: tokens of each media item, in order.
-        media_token_id: stands for one media token.
+        media_token_id: will stand for one media token; no token of a person's text is it.
         begin: start with the tokenizer's begin-of-sequence token (Vicuna and Llama-2; chat templates bring their own).
 
     Returns:
-        ids, labels, and how many user tokens were taken out because they equalled ``media_token_id``.
+        ids, labels, places, and how many user tokens were taken out because they equalled ``media_token_id``.
     """
     ids: list[int] = []
     labels: list[int] = []
+    places: list[int] = []
     replaced = 0
     if begin and tokenizer.bos_token_id is not None:
         ids.append(tokenizer.bos_token_id)
         labels.append(IGNORED)
-    lengths = iter(media_lengths)
     for piece in pieces:
         if piece.kind == "media":
-            new = [media_token_id] * next(lengths)
-        else:
-            by_person = piece.kind in ("user", "answer")
-            with TOKENISING:
-                new = tokenizer(piece.text, add_special_tokens=False, split_special_tokens=by_person)["input_ids"]
-            if by_person:
-                kept = [token for token in new if token != media_token_id]
-                replaced += len(new) - len(kept)
-                new = kept
+            places.append(len(ids))
+            continue
+        by_person = piece.kind in ("user", "answer")
+        with TOKENISING:
+            new = tokenizer(piece.text, add_special_tokens=False, split_special_tokens=by_person)["input_ids"]
+        if by_person:
+            kept = [token for token in new if token != media_token_id]
+            replaced += len(new) - len(kept)
+            new = kept
         ids += new
         labels += new if piece.kind in ("answer", "end") else [IGNORED] * len(new)
-    return Rendered(ids, labels, replaced)
+    return Rendered(ids, labels, replaced, tuple(places))

@@ -90,7 +90,7 @@ def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) ->
     lengths = []
     if example.features is not None:
         lengths = [processor.connector.tokens_for(processor.connector.axis_frames(*example.frames))]
-    rendered = processor.render(example.conversation, lengths, open_answer=False)
+    rendered = processor.render(example.conversation, lengths, add_generation_prompt=False)
     answers = sum(label != prompt.IGNORED for label in rendered.labels)
     if len(rendered.input_ids) > context:
         raise ContextError(

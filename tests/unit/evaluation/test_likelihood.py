@@ -33,7 +33,7 @@ def by_hand(engine, item, answer):
     instruction = engine.processor.instruction([item.conversation])  # the question takes part in what is seen
     tokens = engine.model.connect_media([media.features], instruction).tokens[0]
     messages = [{"role": "user", "content": item.conversation}, {"role": "assistant", "content": answer}]
-    made = engine.processor.render(messages, [len(tokens)], open_answer=False)
+    made = engine.processor.render(messages, [len(tokens)], add_generation_prompt=False)
     with torch.inference_mode():
         logits = engine.model(input_ids=torch.tensor([made.input_ids]), media_embeds=tokens).logits[0]
     told = logits.double().log_softmax(-1)

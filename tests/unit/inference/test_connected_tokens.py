@@ -1,6 +1,5 @@
 """A second question does not run the connector again, and never gets tokens of other media or other weights."""
 
-import gc
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,9 @@ from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.errors import MissingPartError
 from video_salmonn.inference.connected import ConnectedTokens
+from video_salmonn.inference.media_store import EncodedMedia
 from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.types import Heard, MediaReport, Seen
 
 CLIP = Path(__file__).parents[3] / "examples" / "grid" / "swbo8n.mp4"
 
@@ -33,7 +34,11 @@ def sound(model, seed, frames=4):
     generator = torch.Generator().manual_seed(seed)
     config = model.connector.config
     speech, audio = (torch.randn(frames * 25, n, generator=generator) for n in (config.speech_dim, config.audio_dim))
-    return MediaFeatures(speech=speech, audio=audio, sound_frames=frames)
+    return encoded(MediaFeatures(speech=speech, audio=audio, sound_frames=frames))
+
+
+def encoded(features):
+    return EncodedMedia(features, MediaReport("noise", 2.0, Seen("absent"), Heard("used", 0.0, 2.0)))
 
 
 @torch.inference_mode()
@@ -51,7 +56,7 @@ def test_known_media_are_not_connected_again(model):
 def test_other_streams_levels_or_windows_are_other_tokens(model):
     kept, both = ConnectedTokens(model), sound(model, 1)
     whole = kept.get([both])[0]
-    deaf = MediaFeatures(speech=both.speech, sound_frames=both.sound_frames)
+    deaf = encoded(MediaFeatures(speech=both.features.speech, sound_frames=both.features.sound_frames))
     for tokens in (kept.get([deaf])[0], kept.get([both], (0,))[0]):
         assert tokens.shape == whole.shape and not torch.equal(tokens, whole)
     assert len(kept.get([both], (), 2)[0]) < len(whole)
@@ -70,13 +75,25 @@ def test_changed_weights_make_new_tokens(model):
 
 
 @torch.inference_mode()
-def test_nothing_is_kept_longer_than_the_features(model):
-    kept, one = ConnectedTokens(model), sound(model, 1)
-    kept.get([one])
-    assert len(kept._kept) == 1
-    del one
-    gc.collect()
-    assert len(kept._kept) == 0
+def test_memory_is_bounded_and_what_was_used_longest_ago_goes_first(model):
+    items = [sound(model, seed) for seed in range(3)]
+    (tokens,) = ConnectedTokens(model).get(items[:1])
+    kept = ConnectedTokens(model, memory_bytes=2 * tokens.nbytes)
+    for item in items:
+        kept.get([item])
+    assert kept.kept.nbytes == 2 * tokens.nbytes
+    calls = len(model.calls)
+    kept.get(items[1:])
+    assert len(model.calls) == calls
+    kept.get(items[:1])
+    assert len(model.calls) == calls + 1
+
+
+@torch.inference_mode()
+def test_an_item_asked_for_twice_at_once_is_connected_once(model):
+    item = sound(model, 1)
+    first, second = ConnectedTokens(model).get([item, item])
+    assert first is second and model.calls == [1]
 
 
 def test_an_engine_connects_a_file_once(monkeypatch):

@@ -87,10 +87,10 @@ CHATML = with_template(CHAT_TEMPLATE, "<|im_end|>", "<|im_start|>")
 LLAMA_3 = with_template(LLAMA3, "<|end_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>")
 
 
-def made(template, conversation, tokenizer, lengths=(3,), *, open_answer=True):
+def made(template, conversation, tokenizer, lengths=(3,), *, add_generation_prompt=True):
     turns = prompt.parse(conversation, len(lengths))
-    pieces = prompt.build_pieces(template, turns, tokenizer, open_answer=open_answer)
-    rendered = prompt.tokenise(pieces, tokenizer, lengths, MEDIA, begin=template != "chat")
+    pieces = prompt.build_pieces(template, turns, tokenizer, add_generation_prompt=add_generation_prompt)
+    rendered = prompt.tokenise(pieces, tokenizer, MEDIA, begin=template != "chat").with_media(lengths, MEDIA)
     assert len(rendered.input_ids) == len(rendered.labels)
     assert all(label in (prompt.IGNORED, token) for token, label in zip(rendered.input_ids, rendered.labels))
     return rendered
@@ -121,7 +121,7 @@ def test_vicuna_pieces_are_the_released_ones(llama):
 
 def test_vicuna_answers_are_learned_with_their_end_and_nothing_else(llama):
     reader, tokenizer = llama
-    rendered = made("vicuna", DIALOGUE, tokenizer, open_answer=False)
+    rendered = made("vicuna", DIALOGUE, tokenizer, add_generation_prompt=False)
     expected = [1, *reader.encode("USER: <Img>"), 0, 0, 0, *reader.encode("</Img> What is said?\nASSISTANT:")]
     ignored = len(expected)
     answer = [*reader.encode("Good morning."), 2]
@@ -161,7 +161,7 @@ def test_chat_templates(tokenizer, opened, closed):
 
     assert shown(made("chat", "Who?", tokenizer).input_ids) == opened
     talk = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "No"}]
-    rendered = made("chat", talk, tokenizer, open_answer=False)
+    rendered = made("chat", talk, tokenizer, add_generation_prompt=False)
     assert learned(rendered, tokenizer) == closed
     assert shown(rendered.input_ids).startswith(opened + closed)
     # while answering, the prompt is what was trained on, up to the answer
@@ -172,7 +172,7 @@ def test_chat_templates(tokenizer, opened, closed):
 @pytest.mark.parametrize("tokenizer", [CHATML, LLAMA_3], ids=["chatml", "llama3"])
 def test_several_turns_learn_answers_and_ends_only(tokenizer):
     end = "<|im_end|>" if tokenizer is CHATML else "<|eot_id|>"
-    rendered = made("chat", DIALOGUE, tokenizer, open_answer=False)
+    rendered = made("chat", DIALOGUE, tokenizer, add_generation_prompt=False)
     assert learned(rendered, tokenizer) == f"Good morning.{end}Nobody{end}"
 
 
@@ -250,9 +250,9 @@ def test_characters_that_become_the_media_token_are_taken_out_and_counted(llama)
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
     poor = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
     pieces = [prompt.Piece("user", "known mystery known"), prompt.Piece("media")]
-    rendered = prompt.tokenise(pieces, poor, [2], MEDIA, begin=True)
+    rendered = prompt.tokenise(pieces, poor, MEDIA, begin=True).with_media([2], MEDIA)
     assert rendered.input_ids == [1, 3, 3, 0, 0] and rendered.replaced == 1
-    assert prompt.tokenise(pieces, tokenizer, [2], MEDIA, begin=True).replaced == 0
+    assert prompt.tokenise(pieces, tokenizer, MEDIA, begin=True).replaced == 0
 
 
 def test_a_million_characters_take_seconds():

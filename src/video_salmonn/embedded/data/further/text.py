@@ -98,11 +98,9 @@ def base_answers(
     rows = []
     for text in asked:
         pieces = prompt.build_pieces(
-            config.prompt, prompt.parse(text, 0), tokenizer, open_answer=True, system=config.system
+            config.prompt, prompt.parse(text, 0), tokenizer, add_generation_prompt=True, system=config.system
         )
-        rows.append(
-            prompt.tokenise(pieces, tokenizer, [], config.media_token_id, begin=config.prompt != "chat").input_ids
-        )
+        rows.append(prompt.tokenise(pieces, tokenizer, config.media_token_id, begin=config.prompt != "chat").input_ids)
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     answers = [""] * len(rows)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
