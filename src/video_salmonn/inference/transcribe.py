@@ -341,7 +341,7 @@ def _answer(
         return [(text, None) for text in texts]
     per_frame = engine.model.connector.config.tokens_for(1)
     with engine.lock, made.timer.stage("align"), torch.inference_mode():
-        outputs = engine.connected.get([one.features for one in encoded])
+        outputs = engine.preparer.connected.get(encoded)
         logs = [without_names(head.log_posteriors(one[None])[0], per_frame) for one in outputs]
     return list(zip(texts, logs))
 
