@@ -6,6 +6,8 @@ import pytest
 import torch
 from clips import MIX, clip
 
+from video_salmonn.model.inputs import MediaInputs
+
 NEW = 12
 
 
@@ -52,8 +54,8 @@ def greedy_without_cache(engine, question, media, new):
     penalty = model.generation_config.repetition_penalty or 1.0
     made: list[int] = []
     with torch.no_grad():
-        embeds = model._media_embeds(dict(batch), ())
-        prompt = model.embed(batch["input_ids"], embeds[0] if embeds else None)
+        connected = model.connect_inputs(MediaInputs.taken_from(dict(batch)))
+        prompt = model.embed(batch["input_ids"], connected.embeds if connected else None)
     for _ in range(new):
         extra = torch.tensor([made], dtype=torch.long)
         with torch.no_grad():

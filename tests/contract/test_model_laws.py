@@ -24,6 +24,7 @@ from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.media import load_clip
 from video_salmonn.model import adapters
 from video_salmonn.model.byte_tokenizer import byte_tokenizer
+from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import preset
 from video_salmonn.model.presets import tiny as tiny_config
@@ -258,7 +259,7 @@ def test_embeddings_in_place_of_ids(tiny):
     model, processor = tiny
     batch = one(processor)
     with torch.inference_mode():
-        tokens, _ = model._media_embeds(dict(batch), ())
+        tokens = model.connect_inputs(MediaInputs.taken_from(dict(batch))).embeds
         embeds = model.embed(batch["input_ids"], tokens)
     whole = model.generate(**batch, max_new_tokens=6)
     new = model.generate(inputs_embeds=embeds, attention_mask=batch["attention_mask"], max_new_tokens=6)

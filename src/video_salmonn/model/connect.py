@@ -26,6 +26,11 @@ class Connected:
     tokens: list[torch.Tensor]
     groups: list[tuple[int, ConnectorOutput]]
 
+    @property
+    def embeds(self) -> torch.Tensor:
+        """All items' tokens, ``(Σ L_m, D_llm)``."""
+        return torch.cat(self.tokens)
+
     def diversity_terms(self, form: str, count_padding: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Sums and counts of the diversity loss over all items (:func:`~video_salmonn.connector.diversity_terms`)."""
         chosen: DiversityForm = "paper" if form == "paper" else "released"

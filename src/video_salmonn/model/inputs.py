@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 
@@ -39,6 +40,19 @@ class MediaInputs:
     def names(cls) -> tuple[str, ...]:
         """Names of the tensors, which are keyword arguments of the model's ``forward`` and ``generate``."""
         return tuple(f.name for f in fields(cls))
+
+    @classmethod
+    def taken_from(cls, values: dict[str, Any]) -> MediaInputs:
+        """Take the tensors out of keyword arguments, whatever else there is among them."""
+        return cls(**{name: values.pop(name) for name in cls.names() if name in values})
+
+    @property
+    def instructions(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """(ids, mask) of the questions, ``(M, n)`` each, or None without."""
+        if self.instruction_ids is None:
+            return None
+        mask = self.instruction_mask
+        return self.instruction_ids, torch.ones_like(self.instruction_ids) if mask is None else mask
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> MediaInputs:
         """Move all tensors; floating ones also to ``dtype``."""

@@ -248,8 +248,14 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         instruction_mask: torch.Tensor | None = None,
     ) -> list[torch.Tensor]:
         """Visual tokens of each item, ``(T, V, D)``, from ``(ΣT, 3, H, W)`` frames and ``(M,)`` counts."""
-        items = self.encode_media(MediaInputs(pixel_values=pixel_values, frame_counts=frame_counts))
-        pairs = _instructions(instruction_ids, instruction_mask, len(items))
+        inputs = MediaInputs(
+            pixel_values=pixel_values,
+            frame_counts=frame_counts,
+            instruction_ids=instruction_ids,
+            instruction_mask=instruction_mask,
+        )
+        items, asked = self.encode_media(inputs), inputs.instructions
+        pairs = [None] * len(items) if asked is None else list(zip(*asked))
         tokens = (self.tower.visual_tokens_of(item, pair) for item, pair in zip(items, pairs))
         return [visual for visual in tokens if visual is not None]
 
@@ -286,17 +292,12 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         places, media_embeds = places.to(embeds.device), media_embeds.to(embeds)  # a spread model's own devices
         return embeds.masked_scatter(places[..., None], media_embeds)
 
-    def _media_embeds(
-        self, media: dict[str, Any], zero_levels: Collection[int]
-    ) -> tuple[torch.Tensor, Connected] | None:
-        """Encode and connect the media among a call's arguments; None where there are none."""
-        inputs = MediaInputs(**{name: media.get(name) for name in MediaInputs.names()})
+    def connect_inputs(self, inputs: MediaInputs, zero_levels: Collection[int] = ()) -> Connected | None:
+        """Encode and connect what a processor made of media; None where there are none."""
         if inputs.frame_counts is None and inputs.segment_counts is None:
             return None
         inputs = inputs.to(self.device, self.dtype)
-        instructions = _pair(inputs.instruction_ids, inputs.instruction_mask)
-        connected = self.connect_media(self.encode_media(inputs), instructions, zero_levels)
-        return torch.cat(connected.tokens), connected
+        return self.connect_media(self.encode_media(inputs), inputs.instructions, zero_levels)
 
     # ---------------------------------------------------------------------------------------------- forward
 
@@ -305,25 +306,12 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        past_key_values: Any = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        pixel_values: torch.Tensor | None = None,
-        frame_counts: torch.Tensor | None = None,
-        log_mel: torch.Tensor | None = None,
-        audio_inputs: torch.Tensor | None = None,
-        segment_counts: torch.Tensor | None = None,
-        segment_samples: torch.Tensor | None = None,
-        sound_frames: torch.Tensor | None = None,
-        still_frames: torch.Tensor | None = None,
-        instruction_ids: torch.Tensor | None = None,
-        instruction_mask: torch.Tensor | None = None,
         media_embeds: torch.Tensor | None = None,
         media_features: Sequence[MediaFeatures] | None = None,
         zero_levels: Collection[int] = (),
-        cache: Any = None,
         **kwargs: Any,
     ) -> VideoSalmonnOutput:
         """One pass.
@@ -332,52 +320,31 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             input_ids: ``(B, L)`` with ``media_token_id`` where media tokens go.
             attention_mask: ``(B, L)``, 1 for real tokens; padding may be on either side.
             position_ids: ``(B, L)``; counted over real tokens where not given.
-            past_key_values, cache: of an earlier pass, by transformers' older or newer name.
             inputs_embeds: ``(B, L, D_llm)`` in place of ``input_ids`` and media.
             labels: ``(B, L)``, -100 where no loss is wanted.
-            use_cache: return the cache.
             logits_to_keep: logits of the last so many positions only; 0 for all.
-            pixel_values, frame_counts, log_mel, audio_inputs, segment_counts, segment_samples, sound_frames,
-            still_frames, instruction_ids, instruction_mask: media, see :class:`MediaInputs`.
             media_embeds: the connector's tokens ``(Σ tokens, D_llm)``, where they were made before.
             media_features: the frozen encoders' output of each item, where it was made before (training from a cache);
                 the diversity loss is then returned with or without labels.
             zero_levels: levels of the connector to set to zero.
-            **kwargs: passed to the language model (``num_items_in_batch`` among them).
+            **kwargs: the tensors of :class:`MediaInputs` by name; the rest goes to the language model (``use_cache``,
+                ``cache`` or ``past_key_values`` of an earlier pass, ``num_items_in_batch`` …).
         """
+        inputs = MediaInputs.taken_from(kwargs)
         connected = None
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("either input_ids or inputs_embeds is needed")
             if media_features is not None:
-                instructions = _pair(instruction_ids, instruction_mask)
-                connected = self.connect_media(media_features, instructions, zero_levels)
-                media_embeds = torch.cat(connected.tokens)
+                connected = self.connect_media(media_features, inputs.instructions, zero_levels)
             elif media_embeds is None:
-                media = {name: value for name, value in locals().items() if name in MediaInputs.names()}
-                made = self._media_embeds(media, zero_levels)
-                media_embeds, connected = made if made is not None else (None, None)
+                connected = self.connect_inputs(inputs, zero_levels)
+            media_embeds = media_embeds if connected is None else connected.embeds
             inputs_embeds = self.embed(input_ids, media_embeds, attention_mask)
         if self.touch_connector and self.training and torch.is_grad_enabled():
             inputs_embeds = inputs_embeds + self._connector_touch(inputs_embeds.device).to(inputs_embeds.dtype)
-        cache = past_key_values if cache is None else cache
-        if position_ids is None and cache is None and attention_mask is not None and attention_mask.ndim == 2:
-            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
-        if isinstance(logits_to_keep, int) and 0 < logits_to_keep < inputs_embeds.shape[1]:
-            # as indices: a slice is a view, on which torch's bfloat16 head takes thirty times as long on a CPU
-            last = inputs_embeds.shape[1]
-            logits_to_keep = torch.arange(last - logits_to_keep, last, device=inputs_embeds.device)
-        output = self.language_model(
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            labels=labels,
-            use_cache=use_cache,
-            logits_to_keep=logits_to_keep,
-            **{CACHE: cache},
-            **kwargs,
-        )
-        loss, diversity, terms = output.loss, None, None
+        output = self._speak(inputs_embeds, attention_mask, position_ids, labels, logits_to_keep, kwargs)
+        loss, terms, diversity = output.loss, None, None
         if connected is not None and (labels is not None or media_features is not None):
             terms = connected.diversity_terms(self.config.diversity_form, self.connector.config.attend_padding)
             diversity = (terms[0] / terms[1].clamp(min=1)).sum()
@@ -392,6 +359,34 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             diversity_terms=terms,
             media_tokens=connected.tokens if connected is not None and media_features is not None else None,
             **{CACHE: cache_of(output)},
+        )
+
+    def _speak(
+        self,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        logits_to_keep: int | torch.Tensor,
+        rest: dict[str, Any],
+    ) -> CausalLMOutputWithPast:
+        """The language model over embeddings ``(B, L, D_llm)``."""
+        known = {name: rest.pop(name) for name in ("cache", "past_key_values") if name in rest}
+        cache = next((value for value in known.values() if value is not None), None)
+        if position_ids is None and cache is None and attention_mask is not None and attention_mask.ndim == 2:
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        length = inputs_embeds.shape[1]
+        if isinstance(logits_to_keep, int) and 0 < logits_to_keep < length:
+            # as indices: a slice is a view, on which torch's bfloat16 head takes thirty times as long on a CPU
+            logits_to_keep = torch.arange(length - logits_to_keep, length, device=inputs_embeds.device)
+        return self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            labels=labels,
+            logits_to_keep=logits_to_keep,
+            **{CACHE: cache},
+            **rest,
         )
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> Any:
@@ -439,13 +434,12 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Returns:
             as transformers: ids ``(B, L + new)`` (new only, for ``inputs_embeds``) or its dictionary form.
         """
-        media = {name: kwargs.pop(name) for name in MediaInputs.names() if name in kwargs}
+        inputs = MediaInputs.taken_from(kwargs)
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("either input_ids or inputs_embeds is needed")
-            if media_embeds is None:
-                made = self._media_embeds(media, zero_levels)
-                media_embeds = made[0] if made is not None else None
+            if media_embeds is None and (connected := self.connect_inputs(inputs, zero_levels)) is not None:
+                media_embeds = connected.embeds
             inputs_embeds = self.embed(input_ids, media_embeds, attention_mask)
         joint = self.joint_decoding(
             input_ids, attention_mask, media_embeds, joint_ctc, joint_ctc_weight, transcribes, kwargs
@@ -537,13 +531,6 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
 
 
-def _pair(ids: torch.Tensor | None, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """(ids, mask) of the questions, or None without."""
-    if ids is None:
-        return None
-    return ids, torch.ones_like(ids) if mask is None else mask
-
-
 def _share_of_step(labels: torch.Tensor, num_items: Any) -> torch.Tensor | float:
     """This batch's share of an optimiser step's labels: 1, unless a trainer sums the losses of several batches.
 
@@ -553,16 +540,6 @@ def _share_of_step(labels: torch.Tensor, num_items: Any) -> torch.Tensor | float
     if num_items is None:
         return 1.0
     return (labels[:, 1:] != -100).sum() / num_items
-
-
-def _instructions(
-    ids: torch.Tensor | None, mask: torch.Tensor | None, items: int
-) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
-    """One (ids, mask) pair an item, or None each."""
-    if ids is None:
-        return [None] * items
-    mask = torch.ones_like(ids) if mask is None else mask
-    return list(zip(ids, mask))
 
 
 for auto in (AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM):
