@@ -13,7 +13,7 @@ from pathlib import Path
 from transformers.utils import logging
 
 from video_salmonn import VideoSalmonn
-from video_salmonn.inspection.timeline import inspect_media
+from video_salmonn.inspection.inspecting import inspect_media
 from video_salmonn.inspection.timeline_picture import to_png
 
 CLIP = Path(__file__).parent / "grid" / "swbo8n.mp4"

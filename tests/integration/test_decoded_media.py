@@ -10,7 +10,7 @@ import pytest
 from video_salmonn import VideoSalmonn
 from video_salmonn.errors import ConfigError, ContextError, EmptyMediaError, MediaError
 from video_salmonn.inference.items import Item, expanded
-from video_salmonn.inspection.timeline import inspect_media
+from video_salmonn.inspection.inspecting import inspect_media
 from video_salmonn.media import ArraySound, load_clip
 
 NASA = Path(__file__).parents[1] / "fixtures" / "media" / "nasa_13013.mp4"

@@ -1,12 +1,18 @@
 """``inspect`` from file to page and picture, with the tiny model: facts, modalities, hostile names, errors."""
 
+import base64
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import wave
+from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -20,10 +26,13 @@ from video_salmonn.cli.main import app
 from video_salmonn.connector import ConnectorConfig, ConnectorOutput
 from video_salmonn.errors import ConfigError, ContextError
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.inspection import timeline as timeline_module
+from video_salmonn.inspection import inspecting, player
 from video_salmonn.inspection.comparison import Condition, conclude
-from video_salmonn.inspection.scene import readable, shorten, width_of
-from video_salmonn.inspection.timeline import inspect_media
+from video_salmonn.inspection.cosine_scene import cosine_scene
+from video_salmonn.inspection.inspecting import inspect_media
+from video_salmonn.inspection.layout import NARROW, WIDE
+from video_salmonn.inspection.player import player_of
+from video_salmonn.inspection.scene import Picture, readable, shorten, width_of
 from video_salmonn.inspection.timeline_html import to_html
 from video_salmonn.inspection.timeline_scene import timeline_scene
 
@@ -107,17 +116,6 @@ def run(*arguments):
 # ------------------------------------------------------------------------------------------------------------- data
 
 
-def test_a_transcript_is_decoded_as_ask_decodes_it():
-    model, processor = build_tiny()
-    model.set_words([6, *range(7, 384)])
-    model.generation_config.joint_ctc, model.generation_config.joint_ctc_weight = "auto", 0.9
-    both = VideoSalmonn(model, processor)
-    answer = both.ask(str(GRID), QUESTION, max_new_tokens=12)
-    assert answer.report["joint_ctc"]
-    assert both.ask(str(GRID), QUESTION, max_new_tokens=12, joint_ctc="off").text != answer.text
-    assert inspect_media(both, str(GRID), question=QUESTION, max_new_tokens=12).comparison.answer == answer.text
-
-
 def test_timeline_agrees_with_ask(engine, spoken):
     answer = engine.ask(str(GRID), QUESTION, max_new_tokens=12)
     report = answer.report
@@ -157,18 +155,56 @@ def test_conditions_take_away_what_they_say(engine, spoken):
     assert all(c.log_probability < 0 for c in conditions.values())
 
 
-def test_log_probability_is_that_of_generation(engine, spoken):
-    """The mean log-probability of the full answer equals what generation itself scored, step by step."""
-    clip = engine.processor.load(str(GRID))
-    batch = engine.processor([QUESTION], [[clip]])
+def test_log_probability_is_that_of_the_answer_and_its_end(engine, spoken):
+    """Under each condition, one forward pass over prompt, answer and end token gives the same figure."""
+    model, processor = engine.model, engine.processor
+    features = engine.encode([str(GRID)])[0].features
+    media = {"full": features, "no_sound": features.without(sound=True), "no_picture": features.without(sight=True)}
     with torch.inference_mode():
-        made = engine.model.generate(
-            **batch, max_new_tokens=12, output_logits=True, return_dict_in_generate=True, pad_token_id=2
-        )
-    steps = torch.cat(made.logits).log_softmax(-1)
-    chosen = made.sequences[0, -len(steps) :]
-    expected = steps.gather(1, chosen[:, None]).mean()
-    assert spoken.comparison.conditions[0].log_probability == pytest.approx(float(expected), abs=1e-4)
+        for condition in spoken.comparison.conditions:
+            tokens = torch.zeros(0, model.connector.config.llm_dim)
+            if condition.name != "no_media":
+                levels = (0, 1) if condition.name == "zeroed" else ()
+                kept = media.get(condition.name, features)
+                tokens = model.connect_media([kept], processor.instruction([QUESTION]), levels).tokens[0]
+            turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": spoken.comparison.answer}]
+            whole = processor.render(turns, [len(tokens)] if len(tokens) else [], open_answer=False)
+            ids, labels = torch.tensor([whole.input_ids]), torch.tensor([whole.labels])
+            logits = model(inputs_embeds=model.embed(ids, tokens), attention_mask=torch.ones_like(ids)).logits
+            told = logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0][labels[0, 1:] != -100]
+            assert condition.log_probability == pytest.approx(float(told.mean()), abs=1e-4), condition.name
+            assert len(told) == spoken.comparison.answer_tokens
+
+
+def test_the_answer_is_that_of_ask_also_where_ctc_decodes_with_it():
+    model, processor = build_tiny()
+    model.set_words([6, *range(7, 384)])
+    model.generation_config.joint_ctc = "auto"
+    speaker = VideoSalmonn(model, processor)
+    sound = (np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32), 16_000)
+    timeline = inspect_media(speaker, sound, question=QUESTION, max_new_tokens=12)
+    answer = speaker.ask(sound, QUESTION, max_new_tokens=12)
+    assert answer.report["joint_ctc"] and timeline.comparison.joint
+    assert timeline.comparison.answer == answer.text
+    assert answer.text != speaker.ask(sound, QUESTION, max_new_tokens=12, joint_ctc="off").text
+
+
+def test_long_media_are_answered_in_pieces_as_ask_does(engine):
+    sound = (np.random.default_rng(0).normal(0, 0.1, 5 * 16_000).astype(np.float32), 16_000)
+    timeline = inspect_media(engine, sound, question="Is it loud?", max_new_tokens=4, piece_seconds=2.5)
+    answer = engine.ask(sound, "Is it loud?", max_new_tokens=4, piece_seconds=2.5)
+    assert timeline.comparison.answer == answer.text and len(timeline.comparison.pieces) > 1
+    assert list(timeline.comparison.pieces) == answer.report["pieces"]
+    assert all(condition.log_probability is None for condition in timeline.comparison.conditions)
+    assert "drawn for the whole clip" in Page(to_html(timeline)).text
+
+
+def test_what_was_encoded_before_is_not_encoded_again(engine):
+    engine.ask(str(BUNNY), QUESTION, max_new_tokens=2, end=1)
+    before = engine.media.encoded
+    timeline = inspect_media(engine, str(BUNNY), question=QUESTION, max_new_tokens=2, end=1)
+    assert engine.media.encoded == before
+    assert timeline.sight is not None and timeline.seconds["encode"] == 0
 
 
 def test_cosines_against_brute_force(monkeypatch):
@@ -178,7 +214,7 @@ def test_cosines_against_brute_force(monkeypatch):
     levels = tuple(torch.randn(1, w, n, 32) for w, n in ((20, 3), (2, 30)))
     masks = (torch.arange(20)[None] < 14, torch.ones(1, 2, dtype=torch.bool))
     output = ConnectorOutput(torch.zeros(1, 60, 8), torch.ones(1, 60).bool(), torch.zeros(1, 60, 64), levels, masks)
-    view = timeline_module._level(config, output, 0, 1)
+    view = inspecting._level(config, output, 0, 1)
     real = levels[0][0, :14]
     cosine = F.cosine_similarity(real[:, None, :, None], real[None, :, None, :], dim=-1)  # (14, 14, 3, 3)
     between = torch.diagonal(cosine, dim1=2, dim2=3).mean(-1)
@@ -190,8 +226,8 @@ def test_cosines_against_brute_force(monkeypatch):
     assert np.isnan(view.within[14:]).all()
     assert view.neighbours == pytest.approx(float(torch.diagonal(between, 1).mean()), abs=1e-5)
 
-    monkeypatch.setattr(timeline_module, "CELLS", 7)
-    grouped = timeline_module._level(config, output, 0, 1)
+    monkeypatch.setattr(inspecting, "CELLS", 7)
+    grouped = inspecting._level(config, output, 0, 1)
     assert grouped.grouped == 2 and grouped.windows_map.shape == (7, 7)
     blocks = between.view(7, 2, 7, 2).mean((1, 3))
     np.testing.assert_allclose(grouped.windows_map, blocks, atol=1e-5)
@@ -258,31 +294,56 @@ def test_page_holds_the_facts(spoken):
         QUESTION,
         "sound taken away",
         "picture taken away",
-        "media tokens set to zero",
+        "connector outputs set to zero",
         "no media at all",
         spoken.comparison.finding,
         "random weights",
     ):
         assert fact in page.text, fact
     assert all(f"{spoken.seconds[stage]:.3f} s" in page.text for stage in ("decode", "encode", "total"))
-    assert page.count("svg") == 2 and page.count("image") >= 3 + 4
+    assert page.count("svg") == 2 * 2 + 1 and page.count("image") >= 3 + 4
     assert page.count("script") == page.count("link") == page.count("iframe") == 0
-    sources = [attrs[k] for _, attrs in page.tags for k in ("href", "src") if k in attrs]
+    kept = {attrs["id"] for tag, attrs in page.tags if tag == "symbol"}
+    shown = [attrs["href"] for tag, attrs in page.tags if tag == "use"]
+    assert {name.removeprefix("#") for name in shown} == kept and len(shown) > len(kept)
+    sources = [attrs[k] for tag, attrs in page.tags for k in ("href", "src") if k in attrs and tag != "use"]
     assert sources and all(source.startswith("data:image/") for source in sources)
+    drawings = [attrs for tag, attrs in page.tags if tag == "svg" and attrs["class"] != "store"]
+    assert [attrs["class"] for attrs in drawings] == ["wide", "narrow"] * 2
+    assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in drawings)
+    assert "10 windows of 0.5 s, of which 4 padding" in drawings[0]["aria-label"]
     assert "@media (prefers-color-scheme:dark)" in text and len(text) < 600_000
 
 
-def test_nothing_runs_off_the_drawing(spoken):
-    """Labels stay left of the lanes and every shape within the canvas."""
-    scene = timeline_scene(spoken)
+def test_the_answer_stands_on_top_with_its_caveat(spoken):
+    text = Page(to_html(spoken)).text
+    places = [
+        text.index(fact)
+        for fact in (
+            spoken.comparison.answer,
+            spoken.comparison.finding,
+            "The tiny model has random weights",
+            "On one time axis",
+            "What did the answer rest on?",
+            "How alike are",
+        )
+    ]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW])
+@pytest.mark.parametrize("scene_of", [timeline_scene, cosine_scene])
+def test_nothing_runs_off_the_drawing(spoken, layout, scene_of):
+    """Labels stay left of the lanes, or above them, and every shape within the canvas."""
+    scene = scene_of(spoken, layout)
     for shape in scene.shapes:
         if hasattr(shape, "text"):
             wide = width_of(shape.text, shape.size) * 0.9
             left = shape.x - {"start": 0, "middle": wide / 2, "end": wide}[shape.anchor]
             assert left >= -1 and left + wide <= scene.width + 12, shape
             assert 0 <= shape.y <= scene.height, shape
-            if shape.x == 0:
-                assert wide < 176, shape
+            if shape.x == 0 and scene_of is timeline_scene:
+                assert wide < (layout.width if layout.stacked else layout.left), shape
         elif hasattr(shape, "height"):
             assert shape.x >= 0 and shape.x + shape.width <= scene.width + 1 and shape.y + shape.height <= scene.height
 
@@ -314,6 +375,129 @@ def test_picture_only_and_with_a_separate_sound(engine, photo, wav):
     both = inspect_media(engine, str(photo), sound=str(wav))
     assert both.sight.still_frames == 6 and both.tokens.given == 18
     assert "tone.wav" in Page(to_html(both)).text
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW])
+@pytest.mark.parametrize("end", [0.5, 1.0, 2.5])
+def test_no_thumbnail_reaches_into_the_padding(engine, layout, end):
+    timeline = inspect_media(engine, str(BUNNY), no_audio=True, end=end)
+    scene = timeline_scene(timeline, layout)
+    pictures = [shape for shape in scene.shapes if isinstance(shape, Picture) and shape.photo]
+    border = layout.left + timeline.real_end / timeline.axis_end * layout.plot
+    assert timeline.real_end < timeline.axis_end and pictures
+    assert max(shape.x + shape.width for shape in pictures) <= border + 0.01
+    assert all(left.x + left.width <= right.x for left, right in pairwise(pictures))
+
+
+def test_a_small_file_is_played_within_the_page_and_a_larger_one_from_its_place(engine, tmp_path, monkeypatch):
+    media = tmp_path / "a folder" / "50% of #1?.mp4"
+    media.parent.mkdir()
+    shutil.copy(BUNNY, media)
+    page, out = tmp_path / "pages" / "page.html", tmp_path / "pages"
+    timeline = inspect_media(engine, str(media), start=0.5, end=1.5)
+    inside = Page(to_html(timeline, player_of(timeline, str(media), None, page)))
+    (video,) = [attrs for tag, attrs in inside.tags if tag == "video"]
+    assert video["src"].startswith("data:video/mp4;base64,") and "controls" in video and video["aria-label"]
+    assert base64.b64decode(video["src"].partition(",")[2]) == BUNNY.read_bytes()
+    assert (video["data-offset"], video["data-end"]) == ("0.5", "1")
+
+    monkeypatch.setattr(player, "EMBEDDED", 1000)
+    linked = Page(to_html(timeline, player_of(timeline, str(media), None, page)))
+    (video,) = [attrs for tag, attrs in linked.tags if tag == "video"]
+    assert video["src"] == "./../a%20folder/50%25%20of%20%231%3F.mp4"
+    assert (out / unquote(video["src"])).resolve() == media.resolve()
+    assert "keep page and file at their places" in linked.text
+    assert sum(attrs.get("class") == "playhead" for _, attrs in linked.tags) == 2
+    assert "larger than" in Page(to_html(timeline, player_of(timeline, str(media)))).text
+
+
+def test_the_page_allows_its_one_script_and_nothing_of_the_network(engine):
+    timeline = inspect_media(engine, str(BUNNY), end=1)
+    text = to_html(timeline, player_of(timeline, str(BUNNY)))
+    page = Page(text)
+    assert page.count("script") == 1
+    script = text.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv")]
+    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy and "http" not in policy
+    assert "http" not in script.lower() and not re.search(r"(?:src|href)=.?https?:", text)
+
+
+def test_a_separate_sound_plays_along_and_the_files_own_is_muted(engine, wav):
+    timeline = inspect_media(engine, str(BUNNY), sound=str(wav), end=1)
+    page = Page(to_html(timeline, player_of(timeline, str(BUNNY), str(wav))))
+    (video,) = [attrs for tag, attrs in page.tags if tag == "video"]
+    (audio,) = [attrs for tag, attrs in page.tags if tag == "audio"]
+    assert "muted" in video and audio["id"] == "player-sound" and audio["src"].startswith("data:audio/wav;")
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "words"),
+    [
+        (str(GRID), None, "Browsers do not play files of this kind"),
+        ("https://example.org/clip.mp4", None, "fetches nothing"),
+        (object(), None, "were no file"),
+        (str(FLOWER), "video/webm", ""),
+        (FLOWER.read_bytes(), "video/webm", ""),
+    ],
+)
+def test_what_is_played_and_why_not(spoken, source, kind, words):
+    found = player_of(spoken, source)
+    assert (None if found.main is None else found.main.mime) == kind and words in found.reason
+
+
+def test_sound_and_pictures_have_players_of_their_own(engine, wav, photo):
+    sound = inspect_media(engine, str(wav))
+    assert Page(to_html(sound, player_of(sound, str(wav)))).count("audio") == 1
+    picture = inspect_media(engine, str(photo))
+    page = Page(to_html(picture, player_of(picture, str(photo))))
+    assert page.count("audio") == page.count("video") == 0 and "A picture is not played" in page.text
+    both = inspect_media(engine, str(photo), sound=str(wav))
+    assert player_of(both, str(photo), str(wav)).main.mime == "audio/wav"
+
+
+def test_words_stand_at_their_times_and_can_be_chosen(engine):
+    model, processor = build_tiny()
+    model.set_words([6, *range(7, 384)])
+    speaker = VideoSalmonn(model, processor)
+    timeline = inspect_media(speaker, str(BUNNY), end=2)
+    assert timeline.transcript.words and timeline.to_dict()["transcript"][0].keys() == {"text", "from", "to"}
+    page = Page(to_html(timeline, player_of(timeline, str(BUNNY))))
+    chosen = [attrs for tag, attrs in page.tags if tag == "button"]
+    assert [float(attrs["data-from"]) for attrs in chosen] == pytest.approx(
+        [word.start for word in timeline.transcript.words], abs=1e-3
+    )
+    silent = inspect_media(speaker, str(BUNNY), no_audio=True, end=1)
+    assert silent.transcript is None and inspect_media(engine, str(BUNNY), end=1).transcript is None
+    assert "spells no words" in Page(to_html(inspect_media(engine, str(BUNNY), end=1))).text
+
+
+def test_mirror_images_are_not_called_diverse(spoken):
+    """A level whose outputs are one direction with alternating signs: mean near 0, absolute cosine 1."""
+    rows = torch.randn(1, 1, 8, 16)[:, :, :1] * torch.tensor([1.0, -1.0]).repeat(4)[:, None]
+    config = ConnectorConfig(hidden_size=16, num_attention_heads=4)
+    masks = (torch.ones(1, 1, dtype=torch.bool),)
+    output = ConnectorOutput(torch.zeros(1, 8, 8), torch.ones(1, 8).bool(), torch.zeros(1, 8, 16), (rows,), masks)
+    view = inspecting._level(config, output, 0, 1)
+    assert view.mean_within == pytest.approx(-1 / 7, abs=1e-6) and view.mean_absolute == pytest.approx(1, abs=1e-6)
+    assert view.mirrored
+    text = Page(to_html(replace(spoken, levels=(view,)))).text
+    assert "reads as diverse" in text and "absolute cosine is 1.00" in text and "absolute 1.00" in text
+    alike = replace(view, within=np.ones(1), absolute=np.ones(1))
+    assert not alike.mirrored and "reads as diverse" not in Page(to_html(replace(spoken, levels=(alike,)))).text
+
+
+def test_maps_have_one_fixed_scale(spoken):
+    """The same cosine has the same colour in any map of any clip."""
+    even = np.full((4, 4), 0.5)
+    shades = set()
+    for spread in (0.0, 0.4):
+        windows = even + np.diag([spread, 0, 0, 0])
+        level = replace(spoken.levels[0], windows_map=windows, queries_map=even[:3, :3])
+        scene = cosine_scene(replace(spoken, levels=(level,)))
+        maps = [shape for shape in scene.shapes if isinstance(shape, Picture) and shape.height == shape.width]
+        shades |= {tuple(picture.pixels[2, 2]) for picture in maps}
+    assert len(shades) == 1
 
 
 # --------------------------------------------------------------------------------------------------------- commands

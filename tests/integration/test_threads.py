@@ -11,7 +11,7 @@ import pytest
 
 from video_salmonn import VideoSalmonn
 from video_salmonn.inference.items import Item
-from video_salmonn.inspection.timeline import inspect_media
+from video_salmonn.inspection.inspecting import inspect_media
 from video_salmonn.media import ArraySound, ArrayVideo
 from video_salmonn.model import prompt
 

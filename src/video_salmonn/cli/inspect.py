@@ -63,12 +63,12 @@ def command(
     check_media(media, sound, options)
     kind = _kind_of(out, [name for name in (media, sound) if name is not None])
     from video_salmonn.evaluation.predictions import write_atomic
-    from video_salmonn.inspection.timeline import inspect_media
+    from video_salmonn.inspection.inspecting import inspect_media
 
     engine = shared.load_engine(model, device, dtype, profile, **memory)
     with working("looking, listening and drawing"):
         timeline = inspect_media(engine, media, sound=sound, question=question, **options)
-        data = _drawn(timeline, kind, scale)
+        data = _page(timeline, media, sound, out) if kind == "html" else _picture(timeline, scale)
     try:
         write_atomic(out, data)
     except OSError as error:
@@ -98,11 +98,14 @@ def _kind_of(out: Path, sources: list[str]) -> str:
     return "html" if suffix in _PAGE else "png"
 
 
-def _drawn(timeline: Timeline, kind: str, scale: float) -> bytes:
-    if kind == "html":
-        from video_salmonn.inspection.timeline_html import to_html
+def _page(timeline: Timeline, media: str, sound: str | None, out: Path) -> bytes:
+    from video_salmonn.inspection.player import player_of
+    from video_salmonn.inspection.timeline_html import to_html
 
-        return to_html(timeline).encode()
+    return to_html(timeline, player_of(timeline, media, sound, out)).encode()
+
+
+def _picture(timeline: Timeline, scale: float) -> bytes:
     from video_salmonn.inspection.timeline_picture import to_png
 
     return to_png(timeline, scale)
@@ -117,5 +120,5 @@ def _tell(timeline: Timeline, out: Path, size: int) -> None:
         stdout.print(f"answer: {readable(timeline.comparison.answer)}", markup=False, soft_wrap=True)
         stdout.print(timeline.comparison.finding, markup=False, soft_wrap=True)
     stdout.print(f"wrote {readable(str(out))} ({size / 1024:.0f} KiB)", markup=False, soft_wrap=True)
-    for sentence in words.warnings(timeline):
-        stderr.print(f"warning: {readable(sentence)}", markup=False, soft_wrap=True)
+    for sentence in words.caveats(timeline):
+        stderr.print(f"note: {readable(sentence)}", markup=False, soft_wrap=True)

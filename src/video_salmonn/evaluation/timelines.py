@@ -12,7 +12,8 @@ from video_salmonn.evaluation.predictions import write_atomic
 from video_salmonn.evaluation.save import task as task_of
 from video_salmonn.evaluation.save.locate import MediaIndex
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.inspection.timeline import inspect_media
+from video_salmonn.inspection.inspecting import inspect_media
+from video_salmonn.inspection.player import player_of
 from video_salmonn.inspection.timeline_html import to_html
 
 
@@ -58,7 +59,8 @@ class Timelines:
         except (MediaError, ContextError):
             return ""  # the report lists the item as failed, with the reason
         name = f"timelines/{task}/{re.sub(r'[^A-Za-z0-9-]', '_', item)}-{zlib.crc32(item.encode()):08x}.html"
-        write_atomic(self.out / name, to_html(timeline).encode())
+        page = self.out / name
+        write_atomic(page, to_html(timeline, player_of(timeline, source, sound, page)).encode())
         return name
 
     def _load(self, task: str) -> dict[str, Item]:

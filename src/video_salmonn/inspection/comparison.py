@@ -6,18 +6,15 @@ unchanged one, that it was not needed for these words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
-
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.inference.generating import generate
-from video_salmonn.inference.likelihood import log_likelihoods
+from video_salmonn.inference.items import Item
 from video_salmonn.inference.media_store import EncodedMedia, Timer
-from video_salmonn.inference.preparing import Asked, Prepared
 from video_salmonn.inspection.scene import number
+from video_salmonn.model.aliases import expand
 
 WORTH_A_WORD = 0.05
 """Differences of mean log-probability below this are called none."""
@@ -26,7 +23,7 @@ TITLES = {
     "full": "everything",
     "no_sound": "sound taken away",
     "no_picture": "picture taken away",
-    "zeroed": "media tokens set to zero",
+    "zeroed": "connector outputs set to zero",
     "no_media": "no media at all",
 }
 """Conditions in their order, in words."""
@@ -41,8 +38,8 @@ class Condition:
         answer: the text.
         same: it equals the full answer, word for word.
         media_tokens: tokens of the media the language model was given.
-        log_probability: mean natural logarithm of the probabilities that the model under this condition gives to the
-            tokens of the *full* answer (its end token included, where it ended by itself); None for an empty answer.
+        log_probability: mean natural logarithm of the probabilities that the language model under this condition gives
+            to the tokens of the *full* answer and to its end; None for an empty answer and for one made of pieces.
     """
 
     name: str
@@ -68,6 +65,9 @@ class Comparison:
         prompt_tokens: of the full prompt, media tokens included.
         rests_on: what the comparison shows.
         finding: the same as a sentence.
+        joint: the full answer was decoded jointly with the connector's CTC.
+        pieces: of the full answer, where the media were understood in pieces; as in the report of ``ask``.
+        warnings: of the full answer, as in the report of ``ask``.
     """
 
     question: str
@@ -76,6 +76,9 @@ class Comparison:
     prompt_tokens: int
     rests_on: RestsOn
     finding: str
+    joint: bool = False
+    pieces: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def answer(self) -> str:
@@ -100,59 +103,71 @@ class Comparison:
             "conditions": {c.name: {name: getattr(c, name) for name in names} for c in self.conditions},
             "rests_on": self.rests_on,
             "finding": self.finding,
+            **({"joint_ctc": True} if self.joint else {}),
+            **({"pieces": list(self.pieces)} if self.pieces else {}),
         }
 
 
-@torch.inference_mode()
 def compare(
-    engine: VideoSalmonn, media: EncodedMedia, question: str, new_tokens: int, stretch: int, timer: Timer
+    engine: VideoSalmonn, encoded: EncodedMedia, question: str, options: Mapping[str, Any], timer: Timer
 ) -> Comparison:
-    """Ask with everything, then with one thing after another taken away. Hold the engine's lock.
+    """Ask with everything, then with one thing after another taken away, each time as ``engine.ask`` does.
 
     Args:
-        engine: whose model answers, with its own generation defaults, as ``engine.ask`` does.
-        media: one media item.
-        question: text (aliases already replaced).
-        new_tokens: at most so many in every answer.
-        stretch: windows so many times longer, the same under every condition.
-        timer: gets ``prefill`` and ``generate`` of the full answer; everything else counts as ``comparison``.
+        engine: whose model answers.
+        encoded: the media item.
+        question: text or alias.
+        options: of ``ask``, those of decoding media left out.
+        timer: gets ``connect``, ``prefill`` and ``generate`` of the full answer; everything else counts as
+            ``comparison``.
+
+    Raises:
+        ContextError: media and question do not fit the context, and ``long`` is ``error``.
+        ConfigError: an option is impossible.
     """
-    model, processor = engine.model, engine.processor
-    with timer.stage("comparison"):
-        rows = _rows(engine, media, question, new_tokens, stretch)
-    (full,) = generate(model, processor, [rows["full"]], new_tokens, {}, timer)
-    conditions = []
-    with timer.stage("comparison"):
-        for name, row in rows.items():
-            made = full if name == "full" else generate(model, processor, [row], new_tokens, {}, Timer())[0]
-            likely = None
-            if full.ids:
-                likely = log_likelihoods(model, row.input_ids, row.media_embeds, [full.ids])[0] / len(full.ids)
-            conditions.append(Condition(name, made.text, made.text == full.text, row.media_tokens, likely))
-    rests_on, finding = conclude(conditions, "sound" if media.features.visual is None else "picture")
-    return Comparison(question, tuple(conditions), len(full.ids), len(rows["full"].input_ids), rests_on, finding)
-
-
-def _rows(
-    engine: VideoSalmonn, media: EncodedMedia, question: str, new_tokens: int, stretch: int
-) -> dict[str, Prepared]:
-    """What the language model is given under each condition that makes sense, in the order of ``TITLES``."""
-
-    def prepared(*given: EncodedMedia) -> Prepared:
-        asked = Asked(question, engine.processor.render_text(question, len(given)), list(given), new_tokens)
-        return engine.preparer.prepare(asked, stretch=stretch)
-
-    def without(**taken: bool) -> Prepared:
-        return prepared(EncodedMedia(media.features.without(**taken), media.report))
-
-    full = prepared(media)
-    assert full.media_embeds is not None
-    rows = {"full": full}
-    features = media.features
+    features, levels = encoded.features, range(len(engine.model.connector.config.levels))
+    ways: dict[str, tuple[list[EncodedMedia], dict[str, Any]]] = {"full": ([encoded], {})}
     if features.visual is not None and (features.speech is not None or features.audio is not None):
-        rows |= {"no_sound": without(sound=True), "no_picture": without(sight=True)}
-    rows["zeroed"] = replace(full, media_embeds=torch.zeros_like(full.media_embeds))
-    return rows | {"no_media": prepared()}
+        ways["no_sound"] = ([replace(encoded, features=features.without(sound=True))], {})
+        ways["no_picture"] = ([replace(encoded, features=features.without(sight=True))], {})
+    ways["zeroed"] = ([encoded], {"zero_levels": tuple(levels)})
+    ways["no_media"] = ([], {})
+    items = {name: Item(question, media, {**options, **more}) for name, (media, more) in ways.items()}
+
+    answers = {"full": engine.batch([items["full"]])[0]}
+    report = answers["full"].report
+    for stage in ("connect", "prefill", "generate"):
+        timer.seconds[stage] = report["seconds"][stage]
+    text, pieces = answers["full"].text, tuple(report.get("pieces", ()))
+    with timer.stage("comparison"):
+        answers |= {name: engine.batch([item])[0] for name, item in items.items() if name != "full"}
+        # an answer put together of pieces is not a text that the model ever had to say
+        likely = dict.fromkeys(items)
+        if text and not pieces:
+            likely = {name: engine.likelihoods(item, [text])[0] for name, item in items.items()}
+    conditions = [
+        Condition(
+            name,
+            answer.text,
+            answer.text == text,
+            answer.report["media_tokens"],
+            None if (one := likely[name]) is None else one.mean,
+        )
+        for name, answer in answers.items()
+    ]
+    whole = likely["full"]
+    rests_on, finding = conclude(conditions, "sound" if features.visual is None else "picture")
+    return Comparison(
+        question=expand(question),
+        conditions=tuple(conditions),
+        answer_tokens=report["new_tokens"] if whole is None else whole.tokens,
+        prompt_tokens=report["prompt_tokens"],
+        rests_on=rests_on,
+        finding=finding,
+        joint=bool(report.get("joint_ctc", False)),
+        pieces=pieces,
+        warnings=tuple(report["warnings"]),
+    )
 
 
 def conclude(conditions: Sequence[Condition], only: Literal["sound", "picture"]) -> tuple[RestsOn, str]:

@@ -23,7 +23,7 @@ COLOURS: dict[str, tuple[str, str]] = {
 }
 """role -> (colour on light paper, colour on dark paper)."""
 
-_COSINE = ("#440154", "#472f7d", "#39568c", "#2a788e", "#1f988b", "#35b779", "#7ad151", "#bddf26", "#fde725")
+_COSINE = ("#1c4a87", "#4f86c6", "#a9c8e8", "#f4f4f0", "#f5c992", "#d9822b", "#8f4300")
 _LOUDNESS = ("#08060f", "#241253", "#51127c", "#822681", "#b63679", "#e65164", "#fb8861", "#fec287", "#fcfdbf")
 
 
@@ -94,7 +94,7 @@ Shape = Rect | Line | Area | Text | Picture
 
 @dataclass
 class Scene:
-    """Shapes on a canvas, drawn in their order; ``title`` says what is to be seen to who cannot see it."""
+    """Shapes on a canvas, drawn in their order; ``title`` is the text alternative for screen readers."""
 
     width: float
     height: float
@@ -159,7 +159,8 @@ def coloured(values: np.ndarray, low: float, high: float, scale: str = "cosine")
     Args:
         values: numbers.
         low, high: ends of the scale; what lies outside gets the end's colour.
-        scale: ``cosine`` or ``loudness``; both grow lighter with the value, readable without colour vision.
+        scale: ``cosine``: blue, white in the middle, orange; ``loudness``: lighter with the value. Both are readable
+            without colour vision.
     """
     stops = np.array([_rgb(c) for c in (_COSINE if scale == "cosine" else _LOUDNESS)], np.float64)
     span = high - low if high > low else 1.0

@@ -1,41 +1,60 @@
-"""The timeline as one HTML file: no scripts, nothing loaded from elsewhere, light and dark.
+"""The timeline as one HTML file, light and dark, that asks nothing of the network.
 
-Every text that comes from a file, a model or the user is made readable and escaped, and the page forbids itself
-scripts and requests besides (Content-Security-Policy), so a hostile file name stays a name.
+Every text that comes from a file, a model or the user is made readable and escaped. The page forbids itself all
+requests but for the media file it plays, and all scripts but one, known by its digest, which moves the playhead
+(Content-Security-Policy), so a hostile file name stays a name.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib.resources import files
 
 import numpy as np
 from PIL import Image
 
 from video_salmonn.inspection import timeline_text as words
+from video_salmonn.inspection.cosine_scene import cosine_scene
+from video_salmonn.inspection.layout import NARROW, WIDE, Layout
+from video_salmonn.inspection.player import Player
 from video_salmonn.inspection.scene import COLOURS, Area, Line, Picture, Rect, Scene, Shape, Text, readable
 from video_salmonn.inspection.timeline import Timeline
-from video_salmonn.inspection.timeline_scene import cosine_scene, timeline_scene
+from video_salmonn.inspection.timeline_scene import timeline_scene
 from video_salmonn.version import __version__
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_POLICY = (
+    "default-src 'none'; img-src data:; media-src data: 'self' file:; style-src 'unsafe-inline'; script-src '{script}'"
+)
 _JPEG_QUALITY = 82
 
 
-def to_html(timeline: Timeline) -> str:
-    """The page."""
-    title = _text(f"{timeline.name} — what the model saw and heard")
+def to_html(timeline: Timeline, player: Player | None = None) -> str:
+    """The page.
+
+    Args:
+        timeline: what to show.
+        player: what to play (:func:`~video_salmonn.inspection.player.player_of`); None for no player.
+    """
+    player = player or Player(None)
+    drawings = _Drawings(timeline, player.main is not None)
+    title = _text(f"{timeline.name}: what the model saw and heard")
+    axis = "".join(drawings.svg(timeline_scene(timeline, layout), layout, axis=True) for layout in (WIDE, NARROW))
+    cosines = "".join(drawings.svg(cosine_scene(timeline, layout), layout) for layout in (WIDE, NARROW))
     parts = [
         f"<header><h1>{_text(timeline.name)}</h1><p class=lead>{_text(words.headline(timeline))}</p></header>",
-        *(f'<p class="note alert">{_text(sentence)}</p>' for sentence in words.warnings(timeline)),
-        _question(timeline),
-        _section("On one time axis", _svg(timeline_scene(timeline)), _notes(timeline.notes)),
+        _answer(timeline),
+        *(f'<p class="note alert">{_text(sentence)}</p>' for sentence in words.caveats(timeline)),
+        _section("On one time axis", _watch(timeline, player), f"<figure>{axis}</figure>", _notes(timeline.notes)),
+        _conditions(timeline),
         _section(
             "How alike are the connector’s query outputs?",
+            *(f'<p class="finding">{_text(sentence)}</p>' for sentence in words.mirrored(timeline)),
+            f"<figure>{cosines}</figure>",
             f"<p class=note>{_text(words.COSINE_NOTE)}</p>",
-            _svg(cosine_scene(timeline)),
         ),
         '<div class="columns">',
         _section("Seen, heard, cut", _pairs(words.fates(timeline)), "<h3>Streams</h3>", _streams(timeline)),
@@ -46,11 +65,20 @@ def to_html(timeline: Timeline) -> str:
         _section("Sizes", _pairs(timeline.sizes)),
         f"<footer>video-salmonn {_text(__version__)} · {_text(timeline.report.source)}</footer>",
     ]
+    script = _asset("page.js") if player.main is not None else ""
+    digest = f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+    policy = _POLICY.format(script=digest) if script else _POLICY.partition("; script-src")[0]
     head = (
-        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f'<meta name="viewport" content="width=device-width"><title>{title}</title><style>{_style()}</style>'
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
+        f"<style>{_style()}</style>"
     )
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{"".join(parts)}</body></html>\n'
+    body = "".join(parts) + drawings.store() + (f"<script>{script}</script>" if script else "")
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
+
+
+def _asset(name: str) -> str:
+    return files("video_salmonn.inspection").joinpath(name).read_text("utf-8").strip()
 
 
 def _text(text: str) -> str:
@@ -67,7 +95,7 @@ def _notes(notes: Iterable[str]) -> str:
 
 def _pairs(rows: Iterable[tuple[str, str]]) -> str:
     cells = (f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td></tr>' for name, value in rows)
-    return f"<table>{''.join(cells)}</table>"
+    return f'<table class="stack">{"".join(cells)}</table>'
 
 
 def _streams(timeline: Timeline) -> str:
@@ -91,80 +119,166 @@ def _bars(stages: Sequence[words.Stage]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _question(timeline: Timeline) -> str:
+def _answer(timeline: Timeline) -> str:
+    """Question, answer, and what it rested on."""
     comparison = timeline.comparison
     if comparison is None:
+        return ""
+    return (
+        f'<section aria-label="answer"><p class="question">{_text(comparison.question)}</p>'
+        f'<p class="answer">{_lines(comparison.answer or "(empty)")}</p>'
+        f'<p class="finding">{_text(comparison.finding)}</p></section>'
+    )
+
+
+def _lines(text: str) -> str:
+    return "\n".join(_text(line) for line in text.splitlines())
+
+
+def _conditions(timeline: Timeline) -> str:
+    """The answers under all conditions."""
+    if timeline.comparison is None:
         return ""
     head = (
         ("condition", ""),
         ("media tokens", ' class="number"'),
         ("log-probability of the full answer", ' class="number"'),
-        ("answer", ' class="answer"'),
+        ("answer", ' class="said"'),
     )
     rows = []
     for name, tokens, likely, verdict, answer in words.answers(timeline):
         mark = f'<span class="{verdict}">{verdict}</span> ' if verdict else ""
         rows.append(
-            f'<tr><th scope="row">{_text(name)}</th><td class="number">{tokens}</td><td class="number">{likely}</td>'
-            f'<td class="answer">{mark}{_text(answer)}</td></tr>'
+            f'<tr><th scope="row">{_text(name)}</th><td class="number" data-label="media tokens">{tokens}</td>'
+            f'<td class="number" data-label="log-probability">{likely}</td>'
+            f'<td class="said">{mark}{_text(answer)}</td></tr>'
         )
     header = "".join(f'<th scope="col"{css}>{_text(cell)}</th>' for cell, css in head)
+    notes = [words.ANSWER_NOTE, *([words.JOINT_NOTE] if timeline.comparison.joint else [])]
     return _section(
         "What did the answer rest on?",
-        f'<p class="question">{_text(comparison.question)}</p><p class="finding">{_text(comparison.finding)}</p>',
-        f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>",
-        f"<p class=note>{_text(words.ANSWER_NOTE)}</p>",
+        f'<table class="stack"><thead><tr>{header}</tr></thead><tbody>{"".join(rows)}</tbody></table>',
+        _notes(notes),
+    )
+
+
+def _watch(timeline: Timeline, player: Player) -> str:
+    """The player, where the clip is, and the words it can be sent to."""
+    spoken = "" if timeline.transcript is None else _spoken(timeline)
+    note = f'<p class="note">{_text(player.reason)}</p>' if player.reason else ""
+    if player.main is None:
+        return spoken + note
+    tag = "video" if player.moving else "audio"
+    muted = " muted" if player.muted or player.sound is not None else ""
+    places = f'data-offset="{timeline.offset:g}" data-end="{min(timeline.report.duration, timeline.axis_end):g}"'
+    name = _text(f"{timeline.name}, as it was given to the model")
+    main = (
+        f'<{tag} id="player" controls preload="auto" playsinline{muted} {places} aria-label="{name}" '
+        f'src="{escape(player.main.address)}"></{tag}>'
+    )
+    if player.sound is not None:
+        main += f'<audio id="player-sound" preload="auto" src="{escape(player.sound.address)}"></audio>'
+    return (
+        f'<div class="watch"><div>{main}<p id="unplayable" class="note alert" hidden>This browser cannot play the file.'
+        f"</p></div><div>"
+        f'<p class="note">At <output id="now">0.0 s</output> of the clip. The line in the drawing follows the player; '
+        f"a click on the drawing or on a word sends the player there.</p>{spoken}{note}</div></div>"
+    )
+
+
+def _spoken(timeline: Timeline) -> str:
+    """The words that the connector spells, each with its time."""
+    assert timeline.transcript is not None
+    found = "".join(
+        f'<button type="button" data-from="{word.start:.3f}" data-to="{word.end:.3f}" '
+        f'title="{word.start:.2f}–{word.end:.2f} s">{_text(word.text)}</button>'
+        for word in timeline.transcript.words
+    )
+    return (
+        f'<h3>Words that the connector spells</h3><p class="words">{found or "none"}</p>'
+        '<p class="note">Greedy CTC over the media tokens, before the language model corrects it. In clips of a few '
+        "seconds, names of what is seen and heard may be among the words.</p>"
     )
 
 
 # ---------------------------------------------------------------------------------------------------------- drawing
 
 
-def _svg(scene: Scene) -> str:
-    body = "".join(_shape(shape) for shape in scene.shapes)
-    hatch = (
-        '<defs><pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        '<rect class="s-padding" width="1.6" height="7" fill="var(--padding)"/></pattern></defs>'
-    )
-    size = f'viewBox="0 0 {scene.width:g} {scene.height:g}" width="{scene.width:g}" height="{scene.height:g}"'
-    return f'<figure><svg {size} role="img" aria-label="{_text(scene.title)}">{hatch}{body}</svg></figure>'
+class _Drawings:
+    """Scenes as SVG; pictures are kept once in a store, however many drawings show them."""
+
+    def __init__(self, timeline: Timeline, plays: bool) -> None:
+        self.timeline, self.plays = timeline, plays
+        self.pictures: dict[str, str] = {}
+
+    def svg(self, scene: Scene, layout: Layout, axis: bool = False) -> str:
+        """A drawing; ``axis`` marks one with the time axis, which gets the playhead."""
+        body = "".join(self._shape(shape) for shape in scene.shapes)
+        kind, label, place = ("narrow" if layout.stacked else "wide"), scene.title, ""
+        if axis:
+            label = words.described(self.timeline)
+        if axis and self.plays:
+            place = f' data-left="{layout.left:g}" data-pixels="{layout.plot / self.timeline.axis_end:.4f}"'
+            x = f'x1="{layout.left:g}" x2="{layout.left:g}"'
+            body += f'<line class="playhead" {x} y1="18" y2="{scene.height:g}"/>'
+        return (
+            f'<svg class="{kind}" viewBox="0 0 {scene.width:g} {scene.height:g}" role="img" '
+            f'aria-label="{_text(label)}"{place}>{body}</svg>'
+        )
+
+    def store(self) -> str:
+        """What the drawings refer to."""
+        hatch = (
+            '<pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+            '<rect width="1.6" height="7" fill="var(--padding)"/></pattern>'
+        )
+        return f'<svg class="store" aria-hidden="true"><defs>{hatch}{"".join(self.pictures.values())}</defs></svg>'
+
+    def _shape(self, shape: Shape) -> str:
+        match shape:
+            case Rect():
+                fill = "url(#hatch)" if shape.hatched else _colour(shape.fill)
+                return (
+                    f'<rect x="{shape.x:.1f}" y="{shape.y:.1f}" width="{shape.width:.1f}" height="{shape.height:.1f}" '
+                    f'fill="{fill}" stroke="{_colour(shape.edge)}"{_opacity(shape.opacity)}>{_hint(shape.hint)}</rect>'
+                )
+            case Line():
+                dash = ' stroke-dasharray="4 3"' if shape.dashed else ""
+                return (
+                    f'<line x1="{shape.x1:.1f}" y1="{shape.y1:.1f}" x2="{shape.x2:.1f}" y2="{shape.y2:.1f}" '
+                    f'stroke="{_colour(shape.colour)}" stroke-width="{shape.width:g}"{dash}/>'
+                )
+            case Area():
+                points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
+                return f'<polygon points="{points}" fill="{_colour(shape.fill)}"/>'
+            case Text():
+                weight = ' font-weight="600"' if shape.bold else ""
+                return (
+                    f'<text x="{shape.x:.1f}" y="{shape.y:.1f}" font-size="{shape.size:g}" '
+                    f'text-anchor="{shape.anchor}" fill="{_colour(shape.colour)}"{weight}>{_text(shape.text)}</text>'
+                )
+            case Picture():
+                return (
+                    f'<use href="#{self._kept(shape)}" x="{shape.x:.1f}" y="{shape.y:.1f}" '
+                    f'width="{shape.width:.1f}" height="{shape.height:.1f}">{_hint(shape.hint)}</use>'
+                )
+
+    def _kept(self, picture: Picture) -> str:
+        """The name of a picture in the store."""
+        data = _data(picture)
+        name = "p" + hashlib.sha256(data.encode()).hexdigest()[:16]
+        crisp = "" if picture.photo else ' style="image-rendering:pixelated"'
+        self.pictures[name] = (
+            f'<symbol id="{name}" viewBox="0 0 1 1" preserveAspectRatio="none"><image width="1" height="1" '
+            f'preserveAspectRatio="none" href="{data}"{crisp}/></symbol>'
+        )
+        return name
 
 
 def _colour(colour: str | None) -> str:
     if colour is None:
         return "none"
     return f"var(--{colour})" if colour in COLOURS else colour
-
-
-def _shape(shape: Shape) -> str:
-    match shape:
-        case Rect():
-            fill = "url(#hatch)" if shape.hatched else _colour(shape.fill)
-            return (
-                f'<rect x="{shape.x:.1f}" y="{shape.y:.1f}" width="{shape.width:.1f}" height="{shape.height:.1f}" '
-                f'fill="{fill}" stroke="{_colour(shape.edge)}"{_opacity(shape.opacity)}>{_hint(shape.hint)}</rect>'
-            )
-        case Line():
-            dash = ' stroke-dasharray="4 3"' if shape.dashed else ""
-            return (
-                f'<line x1="{shape.x1:.1f}" y1="{shape.y1:.1f}" x2="{shape.x2:.1f}" y2="{shape.y2:.1f}" '
-                f'stroke="{_colour(shape.colour)}" stroke-width="{shape.width:g}"{dash}/>'
-            )
-        case Area():
-            points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
-            return f'<polygon points="{points}" fill="{_colour(shape.fill)}"/>'
-        case Text():
-            weight = ' font-weight="600"' if shape.bold else ""
-            return (
-                f'<text x="{shape.x:.1f}" y="{shape.y:.1f}" font-size="{shape.size:g}" text-anchor="{shape.anchor}" '
-                f'fill="{_colour(shape.colour)}"{weight}>{_text(shape.text)}</text>'
-            )
-        case Picture():
-            crisp = "" if shape.photo else ' style="image-rendering:pixelated"'
-            return (
-                f'<image x="{shape.x:.1f}" y="{shape.y:.1f}" width="{shape.width:.1f}" height="{shape.height:.1f}" '
-                f'preserveAspectRatio="none" href="{_data(shape)}"{crisp}>{_hint(shape.hint)}</image>'
-            )
 
 
 def _opacity(value: float) -> str:
@@ -189,35 +303,5 @@ def _data(picture: Picture) -> str:
 def _style() -> str:
     light = "".join(f"--{role}:{pair[0]};" for role, pair in COLOURS.items())
     dark = "".join(f"--{role}:{pair[1]};" for role, pair in COLOURS.items())
-    return f":root{{color-scheme:light dark;{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}{_RULES}"
-
-
-_RULES = """
-body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;max-width:1280px;margin:0 auto;
-padding:1.6rem 1.2rem 2.5rem;color:var(--ink);background:var(--paper)}
-header{border-bottom:1px solid var(--grid);margin-bottom:1.2rem}
-h1{font-size:1.55rem;line-height:1.25;margin:0;overflow-wrap:anywhere}
-h2{font-size:1.1rem;margin:1.9rem 0 .6rem}h3{font-size:.95rem;margin:1.1rem 0 .3rem}
-.lead{margin:.3rem 0 1rem;color:var(--muted)}
-.note{color:var(--muted);font-size:.86rem;max-width:62rem;margin:.45rem 0}
-.alert{color:var(--alert);border-left:3px solid var(--alert);padding-left:.7rem}
-figure{margin:0;overflow-x:auto}svg{display:block;max-width:100%;height:auto;min-width:880px}
-svg text{font-family:inherit}
-table{border-collapse:collapse;font-size:.9rem;width:100%}
-th,td{border-bottom:1px solid var(--grid);padding:.32rem .8rem .32rem 0;text-align:left;vertical-align:top;
-font-weight:400;overflow-wrap:anywhere}
-th[scope=row]{color:var(--muted);white-space:nowrap;width:1%;padding-right:1.2rem}
-thead th{color:var(--muted);font-size:.8rem}
-.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;width:1%}
-th.number{white-space:normal;min-width:6.5rem;overflow-wrap:normal}.answer{min-width:24rem;padding-left:1.2rem}
-thead th{vertical-align:bottom}
-.question{font-size:1.05rem;margin:.2rem 0;font-style:italic}
-.finding{background:var(--panel);border-left:4px solid var(--token);padding:.7rem 1rem;margin:.6rem 0 1rem}
-.same,.different,.chosen,.unused{font-size:.75rem;border-radius:3px;padding:.1rem .4rem;margin-right:.3rem;
-border:1px solid var(--edge);color:var(--muted);white-space:nowrap}
-.different{color:var(--alert);border-color:var(--alert)}.chosen{color:var(--token);border-color:var(--token)}
-.columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(26rem,1fr));gap:0 3rem}
-.bar{height:.75rem;margin-top:.3rem;background:var(--picture);border-radius:2px;min-width:1px}
-td.wide{width:60%}.total .bar{background:var(--edge)}.total th,.total td{font-weight:600;color:var(--ink)}
-footer{margin-top:2rem;color:var(--muted);font-size:.8rem;overflow-wrap:anywhere}
-""".strip()
+    roles = f":root{{color-scheme:light dark;{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    return roles + _asset("page.css")

@@ -16,11 +16,14 @@ import numpy as np
 
 from video_salmonn.errors import MissingPartError
 from video_salmonn.inspection import timeline_text as words
+from video_salmonn.inspection.cosine_scene import cosine_scene
+from video_salmonn.inspection.layout import WIDE
 from video_salmonn.inspection.scene import COLOURS, Area, Line, Picture, Rect, Scene, Shape, Text, readable, shorten
 from video_salmonn.inspection.timeline import Timeline
-from video_salmonn.inspection.timeline_scene import WIDTH, cosine_scene, timeline_scene
+from video_salmonn.inspection.timeline_scene import timeline_scene
 from video_salmonn.wording import counted
 
+WIDTH = WIDE.width
 MARGIN = 30.0
 PAGE = WIDTH + 2 * MARGIN
 _DPI = 100.0
@@ -81,13 +84,16 @@ def page_scene(timeline: Timeline) -> Scene:
     y += 24
     page.add(Text(MARGIN, y, words.headline(timeline), 13, "muted"))
     y += 14
-    for sentence in words.warnings(timeline):
-        y = _paragraph(page, y, f"warning: {sentence}", "alert")
-    y = _answers(page, timeline, y)
+    y = _answer(page, timeline, y)
+    for sentence in words.caveats(timeline):
+        y = _paragraph(page, y, sentence, "alert")
     y = _place(page, timeline_scene(timeline), y + 16)
+    y = _conditions(page, timeline, y)
     y = _heading(page, "How alike are the connector’s query outputs?", y)
-    y = _paragraph(page, y, words.COSINE_NOTE)
+    for sentence in words.mirrored(timeline):
+        y = _paragraph(page, y, sentence, "token")
     y = _place(page, cosine_scene(timeline), y + 14)
+    y = _paragraph(page, y, words.COSINE_NOTE)
     y = _account(page, timeline, y)
     for note in timeline.notes:
         y = _paragraph(page, y, note)
@@ -116,13 +122,24 @@ def _place(page: Scene, scene: Scene, y: float) -> float:
     return y + scene.height
 
 
-def _answers(page: Scene, timeline: Timeline, y: float) -> float:
+def _answer(page: Scene, timeline: Timeline, y: float) -> float:
+    """Question, answer, and what it rested on."""
+    comparison = timeline.comparison
+    if comparison is None:
+        return y
+    y = _paragraph(page, y + 4, comparison.question)
+    for line in textwrap.wrap(readable(comparison.answer or "(empty)"), 96):
+        y += 26
+        page.add(Text(MARGIN, y, line, 20))
+    return _paragraph(page, y + 6, comparison.finding, "token") + 4
+
+
+def _conditions(page: Scene, timeline: Timeline, y: float) -> float:
+    """The answers under all conditions."""
     comparison = timeline.comparison
     if comparison is None:
         return y
     y = _heading(page, "What did the answer rest on?", y + 4)
-    y = _paragraph(page, y, f"Question: {comparison.question}", "ink")
-    y = _paragraph(page, y, comparison.finding, "token") + 4
     for name, tokens, likely, verdict, answer in words.answers(timeline):
         said = f"{verdict}: {answer}" if verdict else answer
         page.add(
@@ -131,7 +148,8 @@ def _answers(page: Scene, timeline: Timeline, y: float) -> float:
             Text(MARGIN + 330, y + _LINE, f"log p {likely}", 12.5, "muted", "end"),
         )
         y = _paragraph(page, y, said, "alert" if verdict == "different" else "ink", 350)
-    return _paragraph(page, y, words.ANSWER_NOTE)
+    y = _paragraph(page, y, words.ANSWER_NOTE)
+    return _paragraph(page, y, words.JOINT_NOTE) if comparison.joint else y
 
 
 def _account(page: Scene, timeline: Timeline, y: float) -> float:

@@ -12,17 +12,22 @@ from video_salmonn.types import Heard, Seen
 from video_salmonn.wording import counted
 
 COSINE_NOTE = (
-    "A cosine of 1: two outputs point the same way, that is, say the same. Window against window (query by query, "
-    "mean over the queries; padding left out): bright squares are stretches of the clip that look and sound alike to "
-    "the model, edges are where it notices a change; each of these maps has a scale of its own. Query against query "
-    "(same window, mean over the windows): bright off the diagonal means that queries repeat each other, which the "
-    "diversity loss works against. The windows of the timeline have the colour of their own mean, on that second "
-    "scale."
+    "A cosine of 1: two outputs point the same way, that is, they say the same. 0: they have nothing in common. −1: "
+    "they are mirror images, which carry no more than one of them. All maps share one fixed scale, so that clips, "
+    "levels and models can be compared. Window against window (query by query, mean over the queries; padding left "
+    "out): edges are where the model notices a change. Query against query (same window, mean over the windows): "
+    "strong colours off the diagonal are queries that repeat or mirror each other. The mean cosine is what the "
+    "diversity loss lowers; since opposite signs cancel in it, the mean absolute cosine is given beside it, and "
+    "colours the windows of the timeline."
 )
 ANSWER_NOTE = (
-    "Log-probability: how likely the full answer, token by token, is to the model under each condition (natural "
-    "logarithm, mean over the answer’s tokens; 0 is certain). A changed answer shows that what was taken away took "
-    "part in it; it does not show that the answer was right."
+    "Log-probability: how likely the full answer and its end, token by token, are to the language model under each "
+    "condition (natural logarithm, mean over the tokens; 0 is certain). A changed answer shows that what was taken "
+    "away took part in it; it does not show that the answer was right."
+)
+JOINT_NOTE = (
+    "The answer asks for words, so it was decoded jointly with the connector’s CTC, as ask does; log-probabilities "
+    "are those of the language model alone."
 )
 
 
@@ -104,7 +109,7 @@ def _stream_details(stream: dict[str, Any]) -> str:
 
 def stages(timeline: Timeline) -> list[Stage]:
     """Seconds by stage in their order; stages that did not run are left out."""
-    extra = ("comparison", "thumbnails")
+    extra = ("comparison", "drawing")
     names = [n for n in STAGES if n != "total"]
     rows = [Stage(n, timeline.seconds[n]) for n in (*names, *extra) if timeline.seconds.get(n, 0) > 0]
     return [*rows, Stage("total", timeline.seconds["total"])]
@@ -113,10 +118,10 @@ def stages(timeline: Timeline) -> list[Stage]:
 def time_note(timeline: Timeline) -> str:
     """What the total counts."""
     if timeline.comparison is None:
-        return "The total goes from decoding to the media tokens. Loading the model and the thumbnails are not counted."
+        return "The total goes from decoding to the media tokens. Loading the model and drawing are not counted."
     return (
         "The total is that of one question, as ask counts it: without loading the model, and without the comparison "
-        "and the thumbnails, which only this page needs."
+        "and the drawing, which only this page needs."
     )
 
 
@@ -130,6 +135,36 @@ def answers(timeline: Timeline) -> list[tuple[str, str, str, str, str]]:
         verdict = "" if condition.name == "full" else "same" if condition.same else "different"
         rows.append((condition.title, str(condition.media_tokens), likely, verdict, condition.answer or "(empty)"))
     return rows
+
+
+def caveats(timeline: Timeline) -> list[str]:
+    """What stands right below the answer: how far it can be trusted, and what was lost on the way."""
+    return [f"{sentence[:1].upper()}{sentence[1:]}." for sentence in (*timeline.caveats, *warnings(timeline))]
+
+
+def mirrored(timeline: Timeline) -> list[str]:
+    """A sentence for each level whose mean cosine reads as diverse although its outputs are not."""
+    return [
+        f"Level {index} ({level.seconds:g} s windows): the mean cosine of {number(level.mean_within or 0)} reads as "
+        f"diverse, but the mean absolute cosine is {number(level.mean_absolute or 0)}: the outputs of a window are "
+        f"copies and mirror images of each other. Opposite signs cancel in the mean."
+        for index, level in enumerate(timeline.levels, 1)
+        if level.mirrored
+    ]
+
+
+def described(timeline: Timeline) -> str:
+    """The drawing in words, for who cannot see it."""
+    levels = [
+        f"level {index}: {counted(len(level.real), 'window')} of {level.seconds:g} s, of which "
+        f"{int((~level.real).sum())} padding"
+        + ("" if level.mean_absolute is None else f", mean absolute cosine {number(level.mean_absolute)}")
+        for index, level in enumerate(timeline.levels, 1)
+    ]
+    spoken = timeline.transcript
+    said = [] if spoken is None else [f"words: {spoken.text or 'none'}"]
+    shown = f"{timeline.name} from 0 to {timeline.axis_end:g} s, of which the clip ends at {timeline.real_end:g} s"
+    return "; ".join([shown, headline(timeline), *said, *levels])
 
 
 def _span(fate: Seen | Heard) -> str:
