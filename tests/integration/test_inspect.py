@@ -168,7 +168,7 @@ def test_log_probability_is_that_of_the_answer_and_its_end(engine, spoken):
                 kept = media.get(condition.name, features)
                 tokens = model.connect_media([kept], processor.instruction([QUESTION]), levels).tokens[0]
             turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": spoken.comparison.answer}]
-            whole = processor.render(turns, [len(tokens)] if len(tokens) else [], open_answer=False)
+            whole = processor.render(turns, [len(tokens)] if len(tokens) else [], add_generation_prompt=False)
             ids, labels = torch.tensor([whole.input_ids]), torch.tensor([whole.labels])
             logits = model(inputs_embeds=model.embed(ids, tokens), attention_mask=torch.ones_like(ids)).logits
             told = logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0][labels[0, 1:] != -100]
@@ -185,6 +185,7 @@ def test_the_answer_is_that_of_ask_also_where_ctc_decodes_with_it():
     timeline = inspect_media(speaker, sound, question=QUESTION, max_new_tokens=12)
     answer = speaker.ask(sound, QUESTION, max_new_tokens=12)
     assert answer.report["joint_ctc"] and timeline.comparison.joint
+    assert timeline.words.answered and timeline.words.text == " ".join(answer.text.split())
     assert timeline.comparison.answer == answer.text
     assert answer.text != speaker.ask(sound, QUESTION, max_new_tokens=12, joint_ctc="off").text
 
@@ -461,14 +462,14 @@ def test_words_stand_at_their_times_and_can_be_chosen(engine):
     model.set_words([6, *range(7, 384)])
     speaker = VideoSalmonn(model, processor)
     timeline = inspect_media(speaker, str(BUNNY), end=2)
-    assert timeline.transcript.words and timeline.to_dict()["transcript"][0].keys() == {"text", "from", "to"}
+    assert timeline.words.words and timeline.to_dict()["words"][0].keys() == {"text", "from", "to"}
     page = Page(to_html(timeline, player_of(timeline, str(BUNNY))))
     chosen = [attrs for tag, attrs in page.tags if tag == "button"]
     assert [float(attrs["data-from"]) for attrs in chosen] == pytest.approx(
-        [word.start for word in timeline.transcript.words], abs=1e-3
+        [word.start for word in timeline.words.words], abs=1e-3
     )
     silent = inspect_media(speaker, str(BUNNY), no_audio=True, end=1)
-    assert silent.transcript is None and inspect_media(engine, str(BUNNY), end=1).transcript is None
+    assert silent.words is None and inspect_media(engine, str(BUNNY), end=1).words is None
     assert "spells no words" in Page(to_html(inspect_media(engine, str(BUNNY), end=1))).text
 
 

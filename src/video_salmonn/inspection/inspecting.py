@@ -18,17 +18,18 @@ from video_salmonn.connector.diversity import pairwise_cosine
 from video_salmonn.errors import ConfigError
 from video_salmonn.features.logmel import HOP, SAMPLE_RATE
 from video_salmonn.inference import long as long_media
-from video_salmonn.inference.engine import DEFAULT_NEW_TOKENS, STAGES, VideoSalmonn
+from video_salmonn.inference.engine import STAGES, VideoSalmonn
 from video_salmonn.inference.media_store import EncodedMedia, Timer
 from video_salmonn.inference.options import MEDIA_OPTIONS, checked
 from video_salmonn.inspection.comparison import Comparison, compare
 from video_salmonn.inspection.thumbnails import thumbnails
 from video_salmonn.inspection.timeline import LevelView, Segment, Sight, Sound, Timeline, Tokens
-from video_salmonn.inspection.transcript import Transcript, spelled
+from video_salmonn.inspection.words_heard import WordsHeard, words_heard
 from video_salmonn.model import prompt
 from video_salmonn.model.aliases import expand
 from video_salmonn.model.connect import Connected
 from video_salmonn.model.inputs import MediaInputs
+from video_salmonn.model.transcripts import asks_for_words
 from video_salmonn.types import Clip, Waveform
 from video_salmonn.wording import counted
 
@@ -106,7 +107,7 @@ def inspect_media(
         stretch=stretch,
         sizes=_sizes(engine, inputs, features.visual, output, comparison),
         seconds=_seconds(engine, timer),
-        transcript=_transcript(engine, connected, features.speech is not None, tokens.seconds),
+        words=_words(engine, connected, features.speech is not None, tokens.seconds, comparison),
         comparison=comparison,
         warnings=tuple(dict.fromkeys(w for w in (*answer_warnings, *warnings) if w not in known)),
         notes=_notes(engine, sight, comparison),
@@ -129,8 +130,7 @@ def _stretch(
     frames = long_media.frames_of(encoded.features, config)
     room = engine.context
     if question is not None:
-        configured = engine.model.config.generation.get("max_new_tokens")
-        room -= int(options.get("max_new_tokens") or configured or DEFAULT_NEW_TOKENS)
+        room -= int(options.get("max_new_tokens", engine.new_tokens))
         room -= len(engine.processor.render(expand(question), [0]).input_ids)
     tokens = config.tokens_for(frames)
     if tokens <= room:
@@ -164,13 +164,23 @@ def _seconds(engine: VideoSalmonn, timer: Timer) -> dict[str, float]:
     return seconds | {"load": round(engine.load_seconds, 4), "total": round(total, 4)}
 
 
-def _transcript(engine: VideoSalmonn, connected: Connected, heard: bool, seconds: float) -> Transcript | None:
-    words = engine.model.words
-    if words is None or not heard:
+def _words(
+    engine: VideoSalmonn, connected: Connected, heard: bool, seconds: float, comparison: Comparison | None
+) -> WordsHeard | None:
+    """Words with their times: those of the answer where it was decoded with CTC and asks for all of them."""
+    outputs = engine.model.words
+    if outputs is None or not heard:
         return None
-    per_frame = engine.model.connector.config.tokens_for(1)
+    answered = comparison is not None and comparison.joint and asks_for_words(comparison.question)
     with torch.inference_mode():
-        return spelled(connected.tokens[0], words, engine.processor.tokenizer, per_frame=per_frame, seconds=seconds)
+        return words_heard(
+            connected.tokens[0],
+            outputs,
+            engine.processor.tokenizer,
+            per_frame=engine.model.connector.config.tokens_for(1),
+            seconds=seconds,
+            transcript=comparison.answer if comparison is not None and answered else "",
+        )
 
 
 def _sight(engine: VideoSalmonn, clip: Clip, inputs: MediaInputs, source: Any, wanted: dict[str, Any]) -> Sight | None:

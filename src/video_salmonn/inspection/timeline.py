@@ -14,7 +14,7 @@ import numpy as np
 
 from video_salmonn.inspection.comparison import Comparison
 from video_salmonn.inspection.thumbnails import Thumbnail
-from video_salmonn.inspection.transcript import Transcript
+from video_salmonn.inspection.words_heard import WordsHeard
 from video_salmonn.types import MediaReport
 
 MIRRORED = 0.3
@@ -151,7 +151,7 @@ class Timeline:
         stretch: factor by which windows are longer than usual.
         sizes: (what, size) in the order of the pipeline.
         seconds: by stage, names as in the report of ``ask``, and ``comparison`` and ``drawing``.
-        transcript: words that the connector's outputs spell; None where it cannot spell or nothing is heard.
+        words: that were heard; None where the connector spells none or nothing is heard.
         comparison: answers, where a question was asked.
         warnings: beyond those of the report.
         notes: what this picture leaves out or how to read it.
@@ -171,7 +171,7 @@ class Timeline:
     stretch: int
     sizes: tuple[tuple[str, str], ...]
     seconds: dict[str, float]
-    transcript: Transcript | None = None
+    words: WordsHeard | None = None
     comparison: Comparison | None = None
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -203,7 +203,7 @@ class Timeline:
             "trimmed_tokens": len(self.tokens.kept) - self.tokens.given,
             "levels": levels,
             "segments": [] if self.sound is None else [[s.start, s.end, s.padded_end] for s in self.sound.segments],
-            "transcript": None if self.transcript is None else [w.to_dict() for w in self.transcript.words],
+            "words": None if self.words is None else self.words.to_dict(),
             "seconds": self.seconds,
             "question": None if self.comparison is None else self.comparison.to_dict(),
             "warnings": [*self.caveats, *self.report.cuts, *self.report.warnings, *self.warnings],

@@ -164,7 +164,7 @@ def _conditions(timeline: Timeline) -> str:
 
 def _watch(timeline: Timeline, player: Player) -> str:
     """The player, where the clip is, and the words it can be sent to."""
-    spoken = "" if timeline.transcript is None else _spoken(timeline)
+    spoken = "" if timeline.words is None else _spoken(timeline)
     note = f'<p class="note">{_text(player.reason)}</p>' if player.reason else ""
     if player.main is None:
         return spoken + note
@@ -187,18 +187,23 @@ def _watch(timeline: Timeline, player: Player) -> str:
 
 
 def _spoken(timeline: Timeline) -> str:
-    """The words that the connector spells, each with its time."""
-    assert timeline.transcript is not None
+    """The words that were heard, each with its time."""
+    assert timeline.words is not None
     found = "".join(
         f'<button type="button" data-from="{word.start:.3f}" data-to="{word.end:.3f}" '
         f'title="{word.start:.2f}–{word.end:.2f} s">{_text(word.text)}</button>'
-        for word in timeline.transcript.words
+        for word in timeline.words.words
     )
-    return (
-        f'<h3>Words that the connector spells</h3><p class="words">{found or "none"}</p>'
-        '<p class="note">Greedy CTC over the media tokens, before the language model corrects it. In clips of a few '
-        "seconds, names of what is seen and heard may be among the words.</p>"
+    title, note = (
+        "Words that the connector spells",
+        (
+            "Greedy CTC over the media tokens, before the language model corrects it. In clips of a few seconds, "
+            "names of what is seen and heard may be among the words."
+        ),
     )
+    if timeline.words.answered:
+        title, note = "Words of the answer", "Each at the media tokens that say it best (CTC, forced alignment)."
+    return f'<h3>{title}</h3><p class="words">{found or "none"}</p><p class="note">{note}</p>'
 
 
 # ---------------------------------------------------------------------------------------------------------- drawing

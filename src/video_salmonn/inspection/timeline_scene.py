@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from video_salmonn.inference.transcript import Word
 from video_salmonn.inspection.cosine_scene import STEPS
 from video_salmonn.inspection.layout import WIDE, Layout
 from video_salmonn.inspection.scene import (
@@ -27,7 +28,7 @@ from video_salmonn.inspection.scene import (
     width_of,
 )
 from video_salmonn.inspection.timeline import LevelView, Segment, Sight, Sound, Timeline
-from video_salmonn.inspection.transcript import Transcript, Word
+from video_salmonn.inspection.words_heard import WordsHeard
 from video_salmonn.wording import counted
 
 GAP = 16.0
@@ -118,10 +119,10 @@ def timeline_scene(timeline: Timeline, layout: Layout = WIDE) -> Scene:
         silent = heard.status == "silent"
         _waveform(lanes, timeline.sound, silent)
         _log_mel(lanes, timeline.sound, silent)
-        if timeline.transcript is None:
+        if timeline.words is None:
             lanes.missing("Words", "this model’s connector spells no words (it was not trained with CTC)")
         else:
-            _words(lanes, timeline.transcript)
+            _words(lanes, timeline.words)
         _segments(lanes, timeline.sound.segments)
     if timeline.comparison is not None and timeline.comparison.pieces:
         _pieces(lanes, timeline.comparison.pieces)
@@ -248,14 +249,15 @@ def _mel(hertz: float) -> float:
     return 3 * hertz / 200 if hertz < 1000 else 15 + 27 * float(np.log(hertz / 1000) / np.log(6.4))
 
 
-def _words(lanes: Lanes, transcript: Transcript) -> None:
+def _words(lanes: Lanes, heard: WordsHeard) -> None:
     """Words at their times, in as many rows as they need."""
-    if not transcript.words:
+    if not heard.words:
         lanes.missing("Words", "none: the connector’s outputs say nothing but pauses")
         return
-    lanes.open("Words", counted(len(transcript.words), "word"), "as the connector spells", "(CTC, no language model)")
+    told = ("of the answer,", "where CTC hears them") if heard.answered else ("as the connector", "spells (CTC)")
+    lanes.open("Words", counted(len(heard.words), "word"), *told)
     rows = 0
-    for word, x, row in placed_words(lanes, transcript.words):
+    for word, x, row in placed_words(lanes, heard.words):
         y = lanes.y + 18 * row
         start, hint = lanes.x(word.start), f"{word.start:.2f}–{word.end:.2f} s: {readable(word.text)}"
         lanes.scene.add(Rect(start, y + 14, max(lanes.x(word.end) - start - 1, 2), 2.5, "token", hint=hint))
@@ -282,7 +284,7 @@ def placed_words(lanes: Lanes, words: Sequence[Word]) -> list[tuple[Word, float,
             if row is None:
                 break
             free[row] = x + wide + 4
-            found.append((Word(text, group[0].start, group[-1].end), x, row))
+            found.append((Word(group[0].start, group[-1].end, text), x, row))
         if len(found) == len(groups):
             return found
         cell = max(cell * 1.5, 30 / lanes.pixels)

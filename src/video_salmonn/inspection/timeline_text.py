@@ -161,7 +161,7 @@ def described(timeline: Timeline) -> str:
         + ("" if level.mean_absolute is None else f", mean absolute cosine {number(level.mean_absolute)}")
         for index, level in enumerate(timeline.levels, 1)
     ]
-    spoken = timeline.transcript
+    spoken = timeline.words
     said = [] if spoken is None else [f"words: {spoken.text or 'none'}"]
     shown = f"{timeline.name} from 0 to {timeline.axis_end:g} s, of which the clip ends at {timeline.real_end:g} s"
     return "; ".join([shown, headline(timeline), *said, *levels])

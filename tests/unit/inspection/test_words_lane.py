@@ -5,11 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from video_salmonn.inference.transcript import Word
 from video_salmonn.inspection.layout import NARROW, WIDE
 from video_salmonn.inspection.scene import width_of
 from video_salmonn.inspection.timeline import Timeline, Tokens
 from video_salmonn.inspection.timeline_scene import ROWS, Lanes, placed_words
-from video_salmonn.inspection.transcript import Transcript, Word
 from video_salmonn.types import Heard, MediaReport, Seen
 
 
@@ -24,7 +24,7 @@ def lanes(layout, seconds):
 @pytest.mark.parametrize(("seconds", "count"), [(5, 6), (20, 60), (600, 1500)])
 def test_words_do_not_cover_each_other_and_none_is_lost(layout, seconds, count):
     step = seconds / count
-    words = Transcript(tuple(Word(f"word{i}", i * step, (i + 1) * step) for i in range(count))).words
+    words = [Word(i * step, (i + 1) * step, f"word{i}") for i in range(count)]
     placed = placed_words(lanes(layout, seconds), words)
     assert placed[0][0].start == 0 and placed[-1][0].end == pytest.approx(seconds)
     for row in range(ROWS):
