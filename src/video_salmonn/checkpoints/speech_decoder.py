@@ -83,8 +83,8 @@ def load_decoder(model_name: str | Path, encoder: torch.nn.Module, whisper: Path
     folder = folder / FOLDER
     try:
         config = WhisperConfig.from_pretrained(folder, local_files_only=True)
-        with torch.device("meta"):
-            model = WhisperForConditionalGeneration(config)
+        with torch.device("meta"):  # eager: times of words are read off the attention weights
+            model = WhisperForConditionalGeneration._from_config(config, attn_implementation="eager")
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         like = next(encoder.parameters())
@@ -105,7 +105,9 @@ def load_decoder(model_name: str | Path, encoder: torch.nn.Module, whisper: Path
 
 def _from_whole(folder: Path, encoder: torch.nn.Module) -> tuple[Any, Any]:
     try:
-        model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        model = WhisperForConditionalGeneration.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, attn_implementation="eager"
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise MissingPartError(

@@ -14,6 +14,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'ask examples/shirt.jpg "Does the sound fit the picture?" --sound examples/helicopter.flac',
         f'ask {_CLIP} "What is said?" --start 1 --end 2.5 --json',
     ),
+    "batch": (
+        'batch examples/grid --question "What words are spoken?" --out runs/answers.jsonl',
+        'batch "examples/*.flac" --question "What do you hear?" --out runs/sounds.jsonl',
+        "batch requests.jsonl --out runs/part-2.jsonl --shards 2/8 --retry-failed",
+    ),
     "chat": (f"chat {_CLIP}", f"chat {_CLIP} --no-video"),
     "convert": (
         "convert --dry-run --delta pytorch_model_4_5001.pt --instructblip instruct_blip_vicuna13b_trimmed.pth "

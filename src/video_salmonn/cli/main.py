@@ -16,6 +16,7 @@ from video_salmonn.cli.output import ClickException, json_mode, prepare_streams,
 
 COMMANDS: dict[str, str] = {
     "ask": "Answer a question about a video, a sound or a picture.",
+    "batch": "Ask about a folder of files, or answer a file of requests; continues where it was stopped.",
     "chat": "Ask several questions about one file; it is encoded once.",
     "convert": "Make a model directory from the official files of the released 13B model.",
     "doctor": "Check this installation and say what to do about what is missing.",

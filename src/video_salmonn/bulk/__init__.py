@@ -1,0 +1,1 @@
+"""A corpus of files: one question, or many, about thousands of media, in one process or on a cluster."""

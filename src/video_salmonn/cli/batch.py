@@ -1,0 +1,123 @@
+"""``video-salmonn batch INPUT``: a folder, a glob or a file of requests; results as OpenAI batch lines, resumable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from video_salmonn.bulk.results import Results
+from video_salmonn.bulk.rows import parse_shards, read_rows, shard
+from video_salmonn.cli import options as shared
+from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.cli.progress import counting
+from video_salmonn.errors import ConfigError
+from video_salmonn.inference.options import checked
+from video_salmonn.wording import counted
+
+if TYPE_CHECKING:
+    from video_salmonn.bulk.run import Summary
+
+
+@reports_errors
+@shared.with_memory
+def command(
+    source: str = typer.Argument(
+        ..., metavar="INPUT", help="A folder, a glob in quotes, or lines: ours, or those of OpenAI's batch files."
+    ),
+    question: str = typer.Option(None, "--question", help="Asked about everything that has no question of its own."),
+    out: Path = typer.Option(..., "--out", help="File of results; if it is there, it is continued."),
+    shards: str = typer.Option(None, "--shards", help="i/n: answer the i-th of n parts only; each has its own --out."),
+    retry_failed: bool = typer.Option(False, "--retry-failed", help="Answer the failed rows in --out again."),
+    model: str = shared.MODEL,
+    batch_size: int = typer.Option(8, "--batch-size", help="Rows answered together."),
+    workers: int = typer.Option(None, "--workers", help="Decoding processes; by default all cores but one, at most 4."),
+    decode_seconds: float = typer.Option(
+        1800.0, "--decode-seconds", help="A row whose media take longer to decode fails."
+    ),
+    no_audio: bool = shared.NO_AUDIO,
+    no_video: bool = shared.NO_VIDEO,
+    max_new_tokens: int = shared.NEW_TOKENS,
+    num_beams: int = shared.BEAMS,
+    long: str = typer.Option(None, "--long", help="Media beyond the context: error, segments or coarse."),
+    piece_seconds: float = shared.PIECES,
+    joint_ctc: str = shared.JOINT_CTC,
+    device: str = shared.DEVICE,
+    dtype: str = shared.DTYPE,
+    as_json: bool = shared.JSON,
+    *,
+    memory: dict[str, Any],
+) -> None:
+    """Ask about thousands of files; the same command continues where it was stopped. Exit code 1 if any row failed."""
+    number, count = parse_shards(shards)
+    given = {
+        "no_audio": no_audio or None,
+        "no_video": no_video or None,
+        "max_new_tokens": max_new_tokens,
+        "num_beams": num_beams,
+        "long": long,
+        "piece_seconds": piece_seconds,
+        "joint_ctc": joint_ctc,
+    }
+    defaults = checked(given)
+    for name, value in (("--batch-size", batch_size), ("--workers", workers)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}", remedy="use 1 or more")
+    if sum(1 for _ in read_rows(source, question, defaults)) == 0:  # every line is read before a model is loaded
+        raise ConfigError(f"{source}: holds no rows", remedy="give lines to answer")
+    if out.is_dir():
+        raise ConfigError(f"{out}: is a folder", remedy="give the name of a file as --out")
+    engine = shared.load_engine(model, device, dtype, **memory)
+    from video_salmonn.bulk.run import run, settings_of
+
+    with (
+        Results(out, settings_of(engine), retry=retry_failed) as results,
+        counting("answering", "rows") as progress,
+    ):
+        summary = run(
+            engine,
+            lambda: shard(read_rows(source, question, defaults), number, count),
+            results,
+            batch_size=batch_size,
+            workers=workers,
+            decode_seconds=decode_seconds,
+            progress=progress,
+        )
+        left = len(results.failures)
+    if as_json:
+        emit_json(_told(summary, out, left))
+    else:
+        _show(summary, out, left)
+    if left:
+        raise typer.Exit(1)
+
+
+def _told(summary: Summary, out: Path, left: int) -> dict[str, Any]:
+    made = summary.answered + summary.failed
+    return {
+        "out": str(out),
+        "rows": summary.rows,
+        "before": summary.before,
+        "answered": summary.answered,
+        "failed": left,
+        "seconds": round(summary.seconds, 3),
+        "rows_per_minute": round(60 * made / summary.seconds, 2) if made and summary.seconds else None,
+        "failures": [{"custom_id": name, "message": message} for name, message in summary.failures],
+    }
+
+
+def _show(summary: Summary, out: Path, left: int) -> None:
+    made = summary.answered + summary.failed
+    if summary.before:
+        stdout.print(f"{counted(summary.before, 'row', 'were')} in {out} already", soft_wrap=True)
+    pace = f", {60 * made / summary.seconds:.0f} a minute" if made and summary.seconds else ""
+    stdout.print(f"{counted(summary.answered, 'row')} answered{pace}: {out}", soft_wrap=True)
+    for name, message in summary.failures:
+        stderr.print(f"not answered: {name}: {message}", style="yellow", soft_wrap=True)
+    if left:
+        stderr.print(
+            f"{counted(left, 'row', 'have')} an error in {out}; --retry-failed answers them again",
+            style="yellow",
+            soft_wrap=True,
+        )
