@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import torch
@@ -39,6 +39,9 @@ from video_salmonn.resources.arithmetic import slow_numbers
 from video_salmonn.resources.memory import memory_plan
 from video_salmonn.resources.placement import Placement, checked_device, place
 from video_salmonn.types import Answer, Likelihood
+
+if TYPE_CHECKING:
+    from video_salmonn.inference.decide import Decisions
 
 DEFAULT_NEW_TOKENS = 128
 _LOADING = threading.Lock()
@@ -273,6 +276,22 @@ class VideoSalmonn:
         asked = self._asked(item, Timer())
         with self._answering(item.options):
             return self.preparer.prepare(asked)
+
+    def decide(self, media: Any, questions: Sequence[Any], **options: Any) -> Decisions:
+        """Typed decisions about media, with probabilities; see :mod:`video_salmonn.inference.decide`.
+
+        Args:
+            media: as for :meth:`ask`.
+            questions: ``Predicate``, ``Choice`` and ``Score`` objects, or mappings with OpenAI's names (``type``,
+                ``instructions``, ``choices``, ``levels``, ``name``). Media are encoded once for all of them.
+            **options: ``sound``, ``no_audio``, ``no_video``, ``start``, ``end``, ``long`` …
+
+        Raises:
+            MediaError, ContextError, ConfigError.
+        """
+        from video_salmonn.inference.decide import decide
+
+        return decide(self, media, questions, **options)
 
     # ---------------------------------------------------------------------------------------------- the work
 

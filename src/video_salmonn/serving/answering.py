@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from video_salmonn.serving.chat import error_events
-from video_salmonn.serving.guard import Receive, Scope, Send
+from video_salmonn.serving.guard import Receive, Scope, Send, log_fault
 from video_salmonn.serving.problems import RequestProblem, problem_of
 
 
@@ -89,6 +89,8 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": b""})
             except Exception as error:  # noqa: BLE001 - told to the client, in one form or the other
                 problem = problem_of(error)
+                if problem.status >= 500:
+                    log_fault(error)
                 if not begun:
                     body = json.dumps(problem.body()).encode()
                     headers = {**problem.headers, "content-type": "application/json", "content-length": str(len(body))}

@@ -15,10 +15,11 @@ from starlette.responses import Response
 
 from video_salmonn.serving.answering import EventStream, JsonResponse, unless_left
 from video_salmonn.serving.chat import check_chat, complete, stream
+from video_salmonn.serving.decisions import check_decisions, decided
 from video_salmonn.serving.files import PURPOSES
 from video_salmonn.serving.guard import Guard
-from video_salmonn.serving.problems import RequestProblem, problem_of
-from video_salmonn.serving.protocol import ChatRequest
+from video_salmonn.serving.problems import RequestProblem
+from video_salmonn.serving.protocol import ChatRequest, DecisionsRequest
 from video_salmonn.serving.service import Service
 from video_salmonn.version import __version__
 
@@ -78,11 +79,6 @@ def _add_errors(app: FastAPI) -> None:
         problem = RequestProblem(status, words.get(status, "the request body is not valid JSON"))
         return JsonResponse(problem.body(), status, dict(error.headers or {}))
 
-    @app.exception_handler(Exception)
-    async def failed(_: Request, error: Exception) -> Response:
-        problem = problem_of(error)
-        return JsonResponse(problem.body(), problem.status, problem.headers)
-
 
 def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/health", summary="200 while answers are made, 503 where the model cannot answer any more.")
@@ -127,6 +123,11 @@ def _add_chat(app: FastAPI, service: Service) -> None:
         if body.stream:
             return EventStream(stream(chat, service, owner))
         return await unless_left(request, complete(chat, service, owner))
+
+    @app.post("/v1/decisions", summary="Decide typed questions about media, with probabilities.")
+    async def decisions(body: DecisionsRequest, request: Request) -> Response:
+        decision = check_decisions(body, service)
+        return await unless_left(request, decided(decision, service, request.state.owner))
 
 
 def _add_files(app: FastAPI, service: Service) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from video_salmonn.serving.metrics import Metrics
-from video_salmonn.serving.problems import RequestProblem
+from video_salmonn.serving.problems import RequestProblem, problem_of
 from video_salmonn.serving.settings import ServerSettings
 
 Scope = MutableMapping[str, Any]
@@ -125,6 +125,10 @@ class Guard:
                 )
             else:
                 await self._admit(scope, receive, told, owner or "", path)
+        except Exception as error:  # noqa: BLE001 - whatever nobody foresaw is one clear error, and its place is logged
+            log_fault(error)
+            if not status[0]:
+                await respond(told, problem_of(error))
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
             self._metrics.responses.labels(route, str(status[0] or "none")).inc()
@@ -241,6 +245,15 @@ async def respond(send: Send, problem: RequestProblem) -> None:
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
+
+
+def log_fault(error: BaseException) -> None:
+    """Log where an error was raised, without its words: they may be a client's."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = "" if place is None else f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
+    logger.error("a request failed: %s at %s", type(error).__name__, where)
 
 
 def _request_id(headers: list[tuple[bytes, bytes]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 Parts = list[dict[str, Any]]
 
@@ -79,6 +79,68 @@ class ChatRequest(Lenient):
             found += message.ignored("messages[].")
         if self.stream_options is not None:
             found += self.stream_options.ignored("stream_options.")
+        if self.mm_processor_kwargs is not None:
+            found += self.mm_processor_kwargs.ignored("mm_processor_kwargs.")
+        return list(dict.fromkeys(found))[:32]
+
+
+class QuestionOption(Lenient):
+    """One possible answer of a choice."""
+
+    value: StrictStr | StrictBool
+    description: str | None = None
+
+
+class ScoreLevel(Lenient):
+    """One level of a score."""
+
+    label: StrictStr
+    description: str | None = None
+
+
+class PredicateQuestion(Lenient):
+    """Is it so?"""
+
+    type: Literal["predicate"]
+    instructions: str | Parts
+    name: str | None = None
+
+
+class ChoiceQuestion(Lenient):
+    """Which of these?"""
+
+    type: Literal["choice"]
+    instructions: str | Parts
+    name: str | None = None
+    choices: Annotated[list[QuestionOption], Field(min_length=2, max_length=255)]
+
+
+class ScoreQuestion(Lenient):
+    """How much?"""
+
+    type: Literal["score"]
+    instructions: str | Parts
+    name: str | None = None
+    levels: Annotated[list[ScoreLevel], Field(min_length=2, max_length=20)]
+
+
+AnyQuestion = Annotated[PredicateQuestion | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
+
+
+class DecisionsRequest(Lenient):
+    """``POST /v1/decisions``."""
+
+    model: str | None = None
+    input: str | Annotated[list[dict[str, Any]], Field(min_length=1)]
+    """Text; or content parts, as those of a user's message; or messages."""
+    questions: Annotated[list[AnyQuestion], Field(min_length=1)]
+    mm_processor_kwargs: MediaOptions | None = None
+
+    def unread(self) -> list[str]:
+        """Every field of the body that has no effect."""
+        found = self.ignored()
+        for question in self.questions[:8]:
+            found += question.ignored("questions[].")
         if self.mm_processor_kwargs is not None:
             found += self.mm_processor_kwargs.ignored("mm_processor_kwargs.")
         return list(dict.fromkeys(found))[:32]

@@ -11,7 +11,6 @@ Decisions:
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -24,11 +23,10 @@ from video_salmonn.inference import long as long_media
 from video_salmonn.inference.engine import VideoSalmonn
 from video_salmonn.inference.items import Item
 from video_salmonn.inference.media_store import EncodedMedia
+from video_salmonn.serving.guard import log_fault
 from video_salmonn.serving.problems import RequestProblem, problem_of
 from video_salmonn.serving.rows import Rows, RowText
 from video_salmonn.types import Answer
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -246,11 +244,7 @@ class Scheduler:
                 return
             problem = problem_of(error)
             if problem.status >= 500:
-                place = error.__traceback__
-                while place is not None and place.tb_next is not None:
-                    place = place.tb_next
-                where = "" if place is None else f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
-                logger.error("an answer failed: %s at %s", type(error).__name__, where)  # its words may be the client's
+                log_fault(error)
             batch[0].on_done(problem)
 
     def _answer_together(self, batch: list[Job]) -> None:
@@ -261,7 +255,7 @@ class Scheduler:
             return
         repeats = bool(self._engine.model.stop_repeats(dict(job.options)))
         rows = [RowText(self._decode, self._ends, one.stop, repeats, one.on_text) for one in batch]
-        watch = Rows(rows, [lambda one=one: one.left for one in batch], self._progress)  # type: ignore[misc]
+        watch = Rows(rows, [lambda one=one: one.left for one in batch], self.moved)  # type: ignore[misc]
         options = {**job.options, "stopping_criteria": [watch]}
         answers = self._engine.batch([Item(one.conversation, one.media, options) for one in batch])
         end = time.monotonic()
@@ -298,7 +292,7 @@ class Scheduler:
                 except StopIteration as done:
                     answer: Answer = done.value
                     break
-                self._progress()
+                self.moved()
                 first = first if first is not None else time.monotonic()
                 if job.left:
                     job.on_done(_late(job))
@@ -314,7 +308,8 @@ class Scheduler:
         text: str = self._engine.processor.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
-    def _progress(self) -> None:
+    def moved(self) -> None:
+        """Note that the model is at work."""
         self._moved = time.monotonic()
 
 

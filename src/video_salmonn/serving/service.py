@@ -114,8 +114,12 @@ class Service:
         finally:
             job.cancelled = True
 
-    async def with_model(self, work: Callable[[], R]) -> R:
+    async def with_model(self, work: Callable[[Callable[[], None]], R], deadline: float) -> R:
         """Run something with the model, in turn with the answers.
+
+        Args:
+            work: gets a function that it calls at every step; that raises where nobody waits any more.
+            deadline: on the monotonic clock.
 
         Raises:
             RequestProblem: nothing is answered here any more. Whatever ``work`` raises.
@@ -131,12 +135,20 @@ class Service:
             else:
                 made.set_result(result)  # type: ignore[arg-type]
 
-        def run() -> None:
+        def step() -> None:
+            self.scheduler.moved()
             if made.cancelled():
-                return
+                raise RequestProblem(499, "the client left")
+            if time.monotonic() > deadline:
+                raise RequestProblem(
+                    408, "the answer took longer than this server allows", remedy="ask for less, or at a quieter time"
+                )
+
+        def run() -> None:
             result, failure = None, None
             try:
-                result = work()
+                step()
+                result = work(step)
             except Exception as error:  # noqa: BLE001 - raised where it is awaited
                 failure = error
             if not loop.is_closed():

@@ -206,8 +206,16 @@ def test_a_fault_is_told_to_the_log_without_what_the_client_said(start, caplog, 
     with caplog.at_level(logging.INFO):
         response = server.chat([video(), text("secret-words")])
     assert response.status_code == 500 and "secret" not in response.text
-    assert "an answer failed: RuntimeError at" in caplog.text
+    assert "a request failed: RuntimeError at" in caplog.text
     assert "secret" not in caplog.text and KEY not in caplog.text and "base64" not in caplog.text
+    monkeypatch.undo()
+    caplog.clear()
+    monkeypatch.setattr(server.service.engine, "prepare", broken)
+    asked = {"input": "secret-words", "questions": [{"type": "predicate", "instructions": "secret-words?"}]}
+    with caplog.at_level(logging.INFO):
+        response = server.client.post("/v1/decisions", json=asked)
+    assert (response.status_code, response.json()["error"]["code"]) == (500, 500)
+    assert "a request failed: " in caplog.text and "secret" not in caplog.text + response.text
     monkeypatch.undo()
     assert server.chat("Hello").status_code == 200
 

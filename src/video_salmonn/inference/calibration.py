@@ -1,0 +1,151 @@
+"""What a model's probabilities are worth: temperatures that were fitted on held-out items, and how far they are off.
+
+A model directory may hold :data:`FILE`, which ``studies/calibration.py`` writes. The embedded model's ships with the
+package.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from video_salmonn.checkpoints.shipped import ASSETS
+from video_salmonn.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from video_salmonn.inference.engine import VideoSalmonn
+
+FILE = "decisions.json"
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Temperatures by type of question, and what was measured with them.
+
+    Attributes:
+        temperatures: type of question -> temperature; 1 where there is none.
+        measured: type of question -> figures on held-out items (``items``, ``error`` …); empty where nothing was.
+    """
+
+    temperatures: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def temperature(self, kind: str) -> float:
+        """Of a type of question."""
+        return self.temperatures.get(kind, 1.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form of reports: for every type its temperature, and the calibration error or ``not measured``."""
+        return {
+            kind: {
+                "temperature": self.temperature(kind),
+                "expected_calibration_error": self.measured.get(kind, {}).get("error", "not measured"),
+                "items": self.measured.get(kind, {}).get("items", 0),
+            }
+            for kind in ("predicate", "choice", "score")
+        }
+
+
+def calibration_of(engine: VideoSalmonn) -> Calibration:
+    """What is known of a loaded model; nothing for one that was changed or never measured.
+
+    Raises:
+        CheckpointError: the file of its directory is damaged.
+    """
+    folder = ASSETS if engine.name == "embedded" else Path(engine.name)
+    path = folder / FILE
+    if engine.name == "tiny" or not path.is_file():
+        return Calibration()
+    return read_calibration(path)
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read :data:`FILE`.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        temperatures = {str(kind): float(value) for kind, value in found["temperatures"].items()}
+        measured = {str(kind): dict(value) for kind, value in found.get("measured", {}).items()}
+        if not all(math.isfinite(value) and value > 0 for value in temperatures.values()):
+            raise ValueError("a temperature is not a number above 0")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not readable ({error})", remedy="write it again, or delete it") from error
+    return Calibration(temperatures, measured)
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Write :data:`FILE`."""
+    path.write_text(json.dumps(asdict(calibration), indent=2) + "\n", "utf-8")
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Items whose stated probability lies in a range.
+
+    Attributes:
+        low, high: the range.
+        items: how many.
+        stated: their mean stated probability.
+        true: the share of them that is so.
+    """
+
+    low: float
+    high: float
+    items: int
+    stated: float
+    true: float
+
+
+def reliability(stated: Sequence[float], true: Sequence[bool], bins: int = BINS) -> list[Bin]:
+    """The reliability table: in every range of stated probabilities, how often it was so. Empty ranges are left out."""
+    found = []
+    for number in range(bins):
+        low, high = number / bins, (number + 1) / bins
+        members = [n for n, p in enumerate(stated) if low <= p < high or (number == bins - 1 and p == 1.0)]
+        if members:
+            mean = sum(stated[n] for n in members) / len(members)
+            share = sum(true[n] for n in members) / len(members)
+            found.append(Bin(low, high, len(members), mean, share))
+    return found
+
+
+def expected_calibration_error(stated: Sequence[float], true: Sequence[bool], bins: int = BINS) -> float:
+    """Mean distance of stated probability and truth over the bins, weighted by their items."""
+    table = reliability(stated, true, bins)
+    return sum(row.items * abs(row.stated - row.true) for row in table) / max(1, len(stated))
+
+
+def fit_temperature(logs: Sequence[Sequence[float]], right: Sequence[int]) -> float:
+    """The temperature with the least cross-entropy of the right answers, between 0.05 and 20.
+
+    Args:
+        logs: for every item the log-probabilities of its possible answers.
+        right: for every item which of them is right.
+    """
+
+    def loss(temperature: float) -> float:
+        total = 0.0
+        for row, place in zip(logs, right):
+            top = max(row)
+            total += (
+                math.log(sum(math.exp((log - top) / temperature) for log in row)) - (row[place] - top) / temperature
+            )
+        return total
+
+    low, high = math.log(0.05), math.log(20)
+    ratio = (math.sqrt(5) - 1) / 2
+    for _ in range(60):  # golden section: the loss has one minimum in 1/temperature
+        left, right_ = high - ratio * (high - low), low + ratio * (high - low)
+        if loss(math.exp(left)) < loss(math.exp(right_)):
+            high = right_
+        else:
+            low = left
+    return math.exp((low + high) / 2)

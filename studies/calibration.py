@@ -1,0 +1,163 @@
+"""Are a model's stated probabilities true? Reliability tables, calibration error, and temperatures fitted on dev items.
+
+Yes/no questions and choices among ten sounds are asked about media that no training used. The temperature of a type of
+question is fitted on the dev split; the tables are of the test split, before and after.
+
+    python studies/calibration.py --source DATA --write src/video_salmonn/assets/embedded/decisions.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from video_salmonn import VideoSalmonn
+from video_salmonn.data.manifest import Item
+from video_salmonn.embedded.data.asking import presence
+from video_salmonn.embedded.data.asking.common import YES
+from video_salmonn.embedded.data.compose import Stock
+from video_salmonn.embedded.data.render import RATE, render_sound
+from video_salmonn.embedded.data.sources import Source, read_sources
+from video_salmonn.embedded.data.wordings import sound_phrase
+from video_salmonn.inference import calibration as measured
+from video_salmonn.inference.calibration import Calibration, write_calibration
+from video_salmonn.inference.decide import Choice, Option, Predicate, decide, probabilities
+from video_salmonn.media import ArraySound
+from video_salmonn.metrics.intervals import mean_interval
+
+PREDICATES = {
+    "sound": (presence.sound_presence, 200),
+    "picture": (presence.picture_presence, 200),
+    "speech": (presence.speech_present, 100),
+}
+"""Group -> (composer, items of a split)."""
+KINDS = ("predicate", "choice")
+LEAST = 100
+"""Dev items without which no temperature is fitted."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a model told of one item.
+
+    Attributes:
+        group: of items.
+        logs: log-probability of each possible answer.
+        right: which is right.
+    """
+
+    group: str
+    logs: list[float]
+    right: int
+
+
+def media_of(item: Item, root: Path) -> tuple[Any, Any]:
+    """(picture, sound) of an item."""
+    audio = item.media.get("audio")
+    sound = None if audio is None else ArraySound(render_sound(audio, root), RATE)
+    picture = item.media.get("image")
+    return (str(root / picture) if picture else sound), (sound if picture else None)
+
+
+def predicates(engine: VideoSalmonn, sources: list[Source], split: str, root: Path, scale: float) -> Iterator[Told]:
+    """Yes/no items of a split."""
+    for group, (composer, count) in PREDICATES.items():
+        stock = Stock(split, by_kind(sources, split), [], random.Random(f"0/{split}/{group}"))
+        for item in composer(stock, round(count * scale)):
+            media, sound = media_of(item, root)
+            found = decide(engine, media, [Predicate(item.conversation[0]["content"])], sound=sound).answers[0]
+            share = min(max(found["probability"], 1e-12), 1 - 1e-12)
+            yield Told(group, [math.log(share), math.log1p(-share)], int(item.conversation[1]["content"] != YES))
+
+
+def choices(engine: VideoSalmonn, sources: list[Source], split: str, root: Path, scale: float) -> Iterator[Told]:
+    """Which of ten sounds is heard?"""
+    sounds = by_kind(sources, split).get("sound", [])
+    labels = sorted({source.label for source in sources if source.kind == "sound"})
+    for source in sounds[: round(len(sounds) * min(scale, 1.0))]:
+        question = Choice("What do you hear?", tuple(Option(sound_phrase(label)) for label in labels))
+        found = decide(engine, str(root / source.path), [question]).answers[0]
+        logs = [math.log(max(one["probability"], 1e-12)) for one in found["probabilities"]]
+        yield Told("sounds", logs, labels.index(source.label))
+
+
+def by_kind(sources: list[Source], split: str) -> dict[str, list[Source]]:
+    """Sources of a split by kind."""
+    found: dict[str, list[Source]] = {}
+    for source in sources:
+        if source.split == split:
+            found.setdefault(source.kind, []).append(source)
+    return found
+
+
+def figures(told: list[Told], temperature: float) -> dict[str, Any]:
+    """Calibration of items at a temperature: of the most likely answer, or for two answers of the first."""
+    stated, true, right = [], [], []
+    for one in told:
+        shares = probabilities(one.logs, temperature)
+        top = 0 if len(shares) == 2 else shares.index(max(shares))
+        stated.append(shares[top])
+        true.append(one.right == top)
+        right.append(float(shares.index(max(shares)) == one.right))
+    loss = -sum(math.log(max(probabilities(o.logs, temperature)[o.right], 1e-12)) for o in told) / len(told)
+    low, high = mean_interval(right)
+    return {
+        "items": len(told),
+        "error": round(measured.expected_calibration_error(stated, true), 4),
+        "loss": round(loss, 4),
+        "accuracy": round(sum(right) / len(right), 4),
+        "accuracy_interval": [round(low, 4), round(high, 4)],
+        "bins": [
+            {"from": r.low, "to": r.high, "items": r.items, "stated": round(r.stated, 3), "true": round(r.true, 3)}
+            for r in measured.reliability(stated, true)
+        ],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--source", type=Path, required=True, help="folder of open media")
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of items")
+    parser.add_argument("--write", type=Path, help="the model's decisions.json")
+    given = parser.parse_args()
+    engine = VideoSalmonn.load(given.model)
+    measured.read_calibration = lambda path: Calibration()  # what is fitted here is not applied before
+    asked: dict[str, dict[str, list[Told]]] = {kind: {} for kind in KINDS}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        sources = read_sources(given.source, root)
+        for split in ("dev", "test"):
+            asked["predicate"][split] = list(predicates(engine, sources, split, root, given.scale))
+            asked["choice"][split] = list(choices(engine, sources, split, root, given.scale))
+    temperatures, found = {}, {}
+    for kind in KINDS:
+        dev, test = asked[kind]["dev"], asked[kind]["test"]
+        enough = len(dev) >= LEAST
+        temperature = measured.fit_temperature([o.logs for o in dev], [o.right for o in dev]) if enough else 1.0
+        temperatures[kind] = round(temperature, 4)
+        before, after = figures(test, 1.0), figures(test, temperature)
+        found[kind] = {**after, "error_before": before["error"], "dev_items": len(dev)}
+        print(f"\n{kind}: temperature {temperature:.3f} of {len(dev)} dev items; {len(test)} test items")
+        print(f"expected calibration error {before['error']:.4f} -> {after['error']:.4f}, accuracy {after['accuracy']}")
+        print("stated         items  mean stated  true")
+        for row in after["bins"]:
+            print(f"{row['from']:.1f} to {row['to']:.1f}  {row['items']:8d}  {row['stated']:11.3f}  {row['true']:.3f}")
+        for group in sorted({one.group for one in test}):
+            own = figures([one for one in test if one.group == group], temperature)
+            print(f"  {group}: {own['items']} items, error {own['error']}, accuracy {own['accuracy']}")
+            found[kind].setdefault("groups", {})[group] = {k: own[k] for k in ("items", "error", "accuracy")}
+    if given.write is not None:
+        write_calibration(given.write, Calibration(temperatures, found))
+    print(json.dumps({kind: {"temperature": temperatures[kind], "error": found[kind]["error"]} for kind in KINDS}))
+
+
+if __name__ == "__main__":
+    main()
