@@ -32,6 +32,7 @@ def command(
     long: str = shared.LONG,
     piece_seconds: float = shared.PIECES,
     joint_ctc: str = shared.JOINT_CTC,
+    times: bool = typer.Option(False, "--times", help="Answer with times: the question is asked of piece after piece."),
     profile: str = shared.PROFILE,
     device: str = shared.DEVICE,
     dtype: str = shared.DTYPE,
@@ -62,6 +63,9 @@ def command(
         raise ConfigError("MEDIA and QUESTION are needed", remedy='video-salmonn ask clip.mp4 "What is said?"')
     check_question(question)
     check_media(media, sound, options)
+    if times:
+        _answer_times(media, question, sound, options, (model, device, dtype, profile), memory, as_json)
+        return
     engine = shared.load_engine(model, device, dtype, profile, **memory)
     if as_json:
         with working("looking, listening and answering"):
@@ -69,6 +73,33 @@ def command(
         emit_json(report)
         return
     _print_answer(engine, media, question, sound, options)
+    from video_salmonn.inference.times import yes_or_no  # PyTorch is imported by now
+
+    if yes_or_no(question) is not None:
+        stderr.print("note: this model tells no times by itself; --times asks about pieces of the file", style="yellow")
+
+
+def _answer_times(
+    media: str,
+    question: str,
+    sound: str | None,
+    options: dict[str, Any],
+    how: tuple[str, str, str | None, str | None],
+    memory: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """``--times``: the question asked of one piece after another."""
+    engine = shared.load_engine(*how, **memory)
+    from video_salmonn.inference.times import SECONDS, ask_times
+
+    seconds = options.pop("piece_seconds") or SECONDS
+    with working("looking and listening, piece by piece"):
+        answer = ask_times(engine, media, question, seconds=seconds, sound=sound, **options)
+    if as_json:
+        emit_json(answer.report)
+        return
+    stdout.print(answer.text, soft_wrap=True)
+    print_account(answer.report)
 
 
 def _print_answer(engine: Any, media: str, question: str, sound: str | None, options: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ Decisions:
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import pickle
 import struct
@@ -183,6 +184,18 @@ def load_many(
         for worker in everyone:
             worker.close()
         pool.shutdown(wait=True)
+
+
+def clip_to_bytes(clip: Clip) -> bytes:
+    """A clip as bytes: a JSON head and the arrays as they are, no pickle."""
+    buffer = io.BytesIO()
+    _send(buffer, *_pack(clip))
+    return buffer.getvalue()
+
+
+def clip_from_bytes(data: bytes) -> Clip:
+    """The clip that :func:`clip_to_bytes` wrote. Raises EOFError or ValueError for anything else."""
+    return _receive(io.BytesIO(data))
 
 
 def serve() -> None:
