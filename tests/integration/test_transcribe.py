@@ -193,6 +193,12 @@ def test_a_model_without_its_decoder_says_so(plain, hearing, folder, tmp_path):
     assert plain.transcribe((tone(1), RATE), decoder="whisper", whisper=tmp_path).decoder == "whisper"
 
 
+def test_a_spread_model_is_refused(hearing):
+    hearing.model.main_device = torch.device("cpu")
+    with pytest.raises(ConfigError, match="not with device_map or offload_encoders"):
+        hearing.transcribe((tone(1), RATE), decoder="whisper")
+
+
 def test_a_damaged_decoder_names_its_folder(hearing, folder, tmp_path):
     copy = tmp_path / "model"
     write_decoder(copy, *tiny_whisper(), None)

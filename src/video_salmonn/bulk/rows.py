@@ -58,6 +58,7 @@ class Row:
             pair of picture and sound of these.
         options: see :data:`OPTIONS`.
         problem: why the row cannot be answered, where its line says so.
+        named: the media as they were written, for :attr:`key`: where a folder lies is not part of what is asked.
     """
 
     id: str
@@ -65,11 +66,12 @@ class Row:
     media: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     problem: VideoSalmonnError | None = None
+    named: Any = None
 
     @property
     def key(self) -> str:
-        """A digest of what is asked: the same for the same line, wherever its id comes from."""
-        return digest(self.conversation, [repr(item) for item in self.media], dict(self.options))
+        """A digest of what is asked: the same for the same line, wherever its files lie."""
+        return digest(self.conversation, self.named, dict(self.options))
 
 
 def read_rows(source: str, question: str | None, defaults: Mapping[str, Any] | None = None) -> Iterator[Row]:
@@ -112,7 +114,7 @@ def _files(found: list[tuple[str, Path]], question: str | None, defaults: Mappin
         raise ConfigError("files have no question of their own", remedy='give --question "…"')
     prompt.parse(question, 0)
     for name, path in found:
-        yield Row(name, question, (str(path),), dict(defaults))
+        yield Row(name, question, (str(path),), dict(defaults), named=name)
 
 
 def _lines(path: Path, question: str | None, defaults: Mapping[str, Any]) -> Iterator[Row]:
@@ -147,7 +149,8 @@ def _row(line: dict[str, Any], folder: Path, question: str | None, defaults: Map
         prompt.parse(conversation, len(media))
     except VideoSalmonnError as error:
         return Row(name, question or "", problem=error, options={"line": digest(line)})
-    return Row(name, conversation, media, options)
+    named = line["body"] if is_openai_line(line) else [line.get("media"), line.get("sound")]
+    return Row(name, conversation, media, options, named=named)
 
 
 def _own_line(line: dict[str, Any], folder: Path, question: str | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

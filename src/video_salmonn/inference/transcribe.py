@@ -176,6 +176,11 @@ def _check(engine: VideoSalmonn, decoder: str, task: str, options: dict[str, Any
 
 def _listener(engine: VideoSalmonn, whisper: Path | None) -> SpeechDecoder:
     """The decoder of the model's speech encoder, loaded at its first use."""
+    if engine.model.main_device is not None:
+        raise ConfigError(
+            "decoder whisper needs the speech encoder in one place: not with device_map or offload_encoders",
+            remedy="load the model without them",
+        )
     found = _DECODERS.get(engine)
     if found is None or whisper is not None:
         from video_salmonn.checkpoints.speech_decoder import load_decoder

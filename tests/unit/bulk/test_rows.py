@@ -35,6 +35,17 @@ def test_a_folder_is_every_media_file_below_it(tmp_path):
         read(tmp_path)
 
 
+def test_what_is_asked_does_not_depend_on_where_the_files_lie(tmp_path):
+    keys = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "a.mp4").touch()
+        line = {"id": "a", "media": "a.mp4", "question": "Q?", "label": place}
+        rows = [*read(tmp_path / place, "Q?"), *read(lines(tmp_path / place, line, openai("Q?")))]
+        keys.append([row.key for row in rows])
+    assert keys[0] == keys[1] and len(set(keys[0])) == 3
+
+
 @pytest.mark.parametrize("name", ["nothing", "nothing/*.mp4", "empty"])
 def test_an_input_that_is_not_there_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
