@@ -6,7 +6,8 @@ Utterances are spread evenly over the test speakers of LibriSpeech dev-clean. Th
 forced alignment: the cross-attention of Whisper's own decoder over the *known* text (transformers' token time stamps),
 for words that the decoder got right. The first word of an utterance is left out: that alignment has it begin at 0. For
 `--decoder whisper` the reference is the same network after another text, so its agreement says how stable those times
-are; for `--decoder model` the two have only the encoder in common.
+are; for `--decoder model` the two have only the encoder in common. `--split talking` takes sentences of GRID, `--split
+sounds` recordings in which nobody speaks.
 
 Answers are kept in OUT and not computed again. The last line of the output is JSON.
 """
@@ -26,6 +27,7 @@ import torch
 from transformers.utils import logging
 
 from video_salmonn import VideoSalmonn
+from video_salmonn.embedded.data.sources import TEST_FOLD, bucket
 from video_salmonn.errors import ManifestError
 from video_salmonn.files import numbered_lines
 from video_salmonn.inference import transcribe as module
@@ -39,15 +41,23 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from common import finish
 
 SPEAKERS = {"test": ("777", "1919", "2086"), "dev": ("84",)}
+OTHER = {"talking": "clips/grid_s1.jsonl", "sounds": "sounds/esc10.jsonl"}
+"""GRID sentences that no training used, and ESC-10's held-out fold, in which nobody speaks."""
 RATE = 16_000
 
 
 def utterances(data: Path, split: str, count: int) -> list[dict[str, Any]]:
-    """Rows of the split's speakers, evenly spread, with the file's whole path."""
-    rows = [json.loads(line) for _, line in numbered_lines(data / "speech" / "librispeech.jsonl", ManifestError)]
-    rows = [row for row in rows if row["speaker"] in SPEAKERS[split]]
+    """Rows of a split, evenly spread, with the file's whole path; those of sounds have no text."""
+    file = data / OTHER.get(split, "speech/librispeech.jsonl")
+    rows = [json.loads(line) for _, line in numbered_lines(file, ManifestError)]
+    if split == "talking":
+        rows = [row for row in rows if bucket(row["id"], 18) < 3]
+    elif split == "sounds":
+        rows = [row for row in rows if row["fold"] == TEST_FOLD]
+    else:
+        rows = [row for row in rows if row["speaker"] in SPEAKERS[split]]
     places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
-    return [rows[place] | {"path": data / "speech" / rows[place]["media"]} for place in places]
+    return [{"text": ""} | rows[place] | {"path": file.parent / rows[place]["media"]} for place in places]
 
 
 def samples_of(path: Path) -> torch.Tensor:
@@ -116,7 +126,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with speech/librispeech.jsonl")
     parser.add_argument("--out", type=Path, default=Path("runs/transcribe"))
     parser.add_argument("--model", default="embedded")
-    parser.add_argument("--split", choices=sorted(SPEAKERS), default="test")
+    parser.add_argument("--split", choices=sorted((*SPEAKERS, *OTHER)), default="test")
     parser.add_argument("--count", type=int, default=100, help="utterances")
     parser.add_argument("--question", help="what the language model is asked; by default as the command does")
     parser.add_argument("--words", type=int, default=100, help="words whose times are compared")
@@ -134,7 +144,7 @@ def main() -> None:
     rows = utterances(args.data, args.split, args.count)
     for row in rows:
         samples = None
-        for decoder in ("model", "whisper", "forced"):
+        for decoder in ("model", "whisper", *(("forced",) if args.split in SPEAKERS else ())):
             key = f"{row['id']} {decoder}"
             if key in known:
                 continue
@@ -165,8 +175,20 @@ def main() -> None:
     print(f"{len(rows)} utterances, {seconds:.0f} s of sound")
     for decoder in ("model", "whisper"):
         found = [known[f"{row['id']} {decoder}"] for row in rows]
-        scored = wer([row["text"] for row in rows], [one["text"] for one in found])
         cpu = sum(one["cpu_seconds"] for one in found) / seconds
+        results[decoder] = {"cpu_seconds_per_second": round(cpu, 3)}
+        if args.split == "sounds":
+            results[decoder] |= {
+                "files_with_text": sum(bool(one["text"]) for one in found),
+                "words": sum(len(one["text"].split()) for one in found),
+            }
+            print(f"{decoder}: {results[decoder]}")
+            continue
+        scored = wer([row["text"] for row in rows], [one["text"] for one in found])
+        results[decoder] |= {"wer": [round(value, 4) for value in (scored.value, scored.low, scored.high)]}
+        if args.split not in SPEAKERS:
+            print(f"{decoder}: {results[decoder]}")
+            continue
         pairs = []
         for row, one in zip(rows, found):
             reference = [Word(start, end, text) for text, start, end in known[f"{row['id']} forced"]["words"]]
@@ -177,9 +199,7 @@ def main() -> None:
         starts = [there.start - here.start for here, there in chosen]
         ends = [there.end - here.end for here, there in chosen]
         low, high = _median_interval([abs(value) for value in starts])
-        results[decoder] = {
-            "wer": [round(value, 4) for value in (scored.value, scored.low, scored.high)],
-            "cpu_seconds_per_second": round(cpu, 3),
+        results[decoder] |= {
             "words": len(chosen),
             "median_start_error": [round(value, 3) for value in (median(map(abs, starts)), low, high)],
             "median_start_shift": round(median(starts), 3),

@@ -7,7 +7,19 @@ from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- pages: begin (written by tests/docs_index.py) -->\n", "<!-- pages: end -->\n"
-FIRST = ("ask", "inspect", "media", "embedded", "training", "evaluation", "huggingface", "released", "connector")
+FIRST = (
+    "ask",
+    "transcribe",
+    "batch",
+    "inspect",
+    "media",
+    "embedded",
+    "training",
+    "evaluation",
+    "huggingface",
+    "released",
+    "connector",
+)
 """The order for a reader who is new; other pages follow by name."""
 WRITTEN_BY_PROGRAMS = {
     "embedded-results": "How good the embedded model is on held-out media, with intervals and baselines.",

@@ -177,6 +177,9 @@ def test_decoding_runs_ahead_and_never_further_than_told(engine, tmp_path):
             assert len(taken) <= sum(sizes) + 4
             assert all(isinstance(one, Decoded) for _, one in made)
     assert sizes == [3, 3, 3] and sorted(taken) == [str(n) for n in range(9)]
+    with DecodingAhead(lambda row: media_options(engine.processor, row.options), workers=1, ahead=2) as decoding:
+        sizes = [len(made) for made in decoding.batches(read_rows(source, None), 100)]
+    assert max(sizes) <= 2 and sum(sizes) == 9, "a batch is never larger than what may lie in memory"
 
 
 def test_a_row_that_takes_too_long_to_decode_fails_alone(engine, tmp_path):

@@ -62,7 +62,7 @@ class DecodingAhead:
 
         While a batch is being answered the next ones are decoded. A row that fails is handed over with its error.
         """
-        coming = iter(rows)
+        coming, size = iter(rows), min(size, self._ahead)
         running: set[Future[Decoded]] = set()
         owner: dict[Future[Decoded], Row] = {}
         ready: deque[tuple[Row, Decoded | Exception]] = deque()

@@ -41,7 +41,7 @@ class Decoded:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-class TooManyFailures(RuntimeError):
+class TooManyFailures(VideoSalmonnError):
     """Rows fail one after the other for a reason that is none of theirs."""
 
 
@@ -88,7 +88,8 @@ class Predictor:
             if self._unexpected >= MOST_UNEXPECTED:
                 raise TooManyFailures(
                     f"{MOST_UNEXPECTED} rows one after the other failed unexpectedly, the last with "
-                    f"{type(error).__name__}: {error}"
+                    f"{type(error).__name__}: {error}",
+                    remedy="mend that (the device, its memory); the same command with --retry-failed continues",
                 ) from error
             return [error]
         self._unexpected = 0
