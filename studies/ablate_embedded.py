@@ -17,12 +17,11 @@ import torch
 
 from video_salmonn.embedded.held_out.groups import GROUPS
 from video_salmonn.embedded.held_out.measure import HeldOut, measure
-from video_salmonn.embedded.warmup import WarmupConfig
-from video_salmonn.embedded.warmup_run import warm_up
+from video_salmonn.training.checkpointing import CONNECTOR_FILE, last_checkpoint
 from video_salmonn.training.recipe import load_recipe
 from video_salmonn.training.stage import build_trainer
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "embedded.yaml"
+WORDS, READING = (Path(__file__).parents[1] / "recipes" / name for name in ("embedded-words.yaml", "embedded.yaml"))
 ROWS = (
     "speech",
     "speech-with-picture",
@@ -33,7 +32,7 @@ ROWS = (
     "both-speech",
     "both-sound",
 )
-SHARES = {"speech": 6, "sound": 1, "picture": 2, "speech+picture": 6, "sound+picture": 2}
+SHARES = {"transcribe": 12.0, "sound": 3.0, "picture": 2.0}
 COMPOSED = ("picture+speech/", "picture+sound/", "match/")
 """Ids of items that put unlike pictures and sounds together: what the paper's mixing does."""
 
@@ -68,34 +67,32 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train one variant and measure it; its line of the results."""
     variant, out = VARIANTS[name], arguments.out / f"{name}-{arguments.seed}"
     began = time.perf_counter()
-    shares = {kind: n for kind, n in SHARES.items() if variant.mixing or "+" not in kind}
-    warm_up(
-        arguments.manifests,
-        arguments.features,
-        out / "words",
-        WarmupConfig(
-            steps=arguments.warmup_steps,
-            batch=arguments.batch,
-            shares=shares,
-            rise=min(60, arguments.warmup_steps),
-            seed=arguments.seed,
-            validate_every=arguments.warmup_steps,
-            log_every=100,
-            save_every=10**9,
-        ),
-        changes=variant.connector,
-        device=arguments.device,
-        report=lambda line: print(name, json.dumps(line), flush=True),
-    )
-    warmed = time.perf_counter() - began
     manifest = arguments.manifests / "train.jsonl"
-    recipe = load_recipe(RECIPE, [f"data.train=[{manifest}]", "data.validation=null"])
-    recipe.data.features = str(arguments.features)
+    fixed = [f"data.train=[{manifest}]", "data.validation=null", f"data.features={arguments.features}"]
+    words = replace(
+        load_recipe(WORDS, fixed),
+        connector={"dropout": 0.0, **variant.connector},
+        open_branches=True,
+        output=str(out / "words"),
+        max_steps=arguments.word_steps,
+        batch_size=arguments.batch,
+        micro_batch=arguments.batch,
+        seed=arguments.seed,
+        validate_every=0,
+        log_every=100,
+        save_every=0,
+    )
+    words.optim.warmup_steps = min(60, arguments.word_steps)
+    words.data.shares = SHARES
+    words.mixing = replace(words.mixing, audio_alone=0.5 if variant.mixing else 1.0)
+    build_trainer(words).run(lambda line: print(name, json.dumps(line), flush=True))
+    warmed = time.perf_counter() - began
+    recipe = load_recipe(READING, fixed)
     if not variant.mixing:
         recipe.data.repeat |= dict.fromkeys(COMPOSED, 0.0)
     recipe = replace(
         recipe,
-        init=str(out / "words" / "export"),
+        init=str(last_checkpoint(out / "words") / CONNECTOR_FILE),
         fresh=["lora"],
         connector={"dropout": 0.0, **variant.connector},
         output=str(out / "run"),
@@ -119,7 +116,7 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     rows = [group for group in GROUPS if group.name in ROWS]
     with torch.autocast(arguments.device, torch.bfloat16, enabled=arguments.device == "cuda"):
         found = measure(model, trainer.processor, data, out, groups=rows, only_full=True, batch=128)
-    line = {"variant": name, "seed": arguments.seed, "warmup_seconds": warmed, "train_seconds": trained, "rows": found}
+    line = {"variant": name, "seed": arguments.seed, "word_seconds": warmed, "train_seconds": trained, "rows": found}
     (out / "result.json").write_text(json.dumps(line) + "\n")
     return line
 
@@ -146,7 +143,7 @@ def main() -> None:
     parser.add_argument("--features", type=Path, default=Path("runs/features"))
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
     parser.add_argument("--only", choices=sorted(VARIANTS), action="append", help="default: all, one after the other")
-    parser.add_argument("--warmup-steps", type=int, default=1500)
+    parser.add_argument("--word-steps", type=int, default=1500)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--limit", type=int, default=None, help="held-out items of a row, at most")

@@ -21,19 +21,21 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
+from video_salmonn.connector.starts import spread_positions
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.data.mixing import MATCHING_QUESTIONS, lower_first
-from video_salmonn.embedded.warmup import spread_positions
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import embedded
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.prompt import IGNORED
-from video_salmonn.training.batching import collate, prepare
-from video_salmonn.training.examples import ExampleMaker, FeatureSource, StoredFeatures
+from video_salmonn.training.batching import collate
+from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.recipe import DataRecipe, OptimRecipe, Recipe
+from video_salmonn.training.sources import FeatureSource, StoredFeatures
+from video_salmonn.training.stage import trainer_of
 from video_salmonn.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -177,7 +179,7 @@ def build_trainer(
     )
     texts = [turn["content"] for item in items for turn in item.conversation]
     model, processor = build_small(texts + mixing_words(texts), seed, **(connector or {}))
-    return Trainer(settings, model, processor, ExampleMaker(items, source, settings.mixing, seed))
+    return trainer_of(settings, model, processor, ExampleMaker(items, source, settings.mixing, seed))
 
 
 def mixing_words(texts: Sequence[str]) -> list[str]:
@@ -195,11 +197,9 @@ def exact_answers(trainer: Trainer, items: Sequence[Item], batch: int = 32) -> l
     maker = ExampleMaker(items, trainer.maker.source, trainer.maker.mixing, 0)
     right: list[bool] = []
     for start in range(0, len(items), batch):
-        rows = [
-            prepare(maker.plain(i), processor, trainer.context) for i in range(start, min(start + batch, len(items)))
-        ]
+        rows = [trainer.objective.prepare(maker.plain(i)) for i in range(start, min(start + batch, len(items)))]
         made = collate(rows, processor, CPU, torch.float32)
-        logits, labels = model(**made.inputs).logits[:, :-1], made.targets
+        logits, labels = model(**made.inputs).logits[:, :-1], made.text.targets
         right += ((logits.argmax(-1) == labels) | (labels == IGNORED)).all(dim=1).tolist()
     return right
 

@@ -417,7 +417,6 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else():
 def test_a_seed_out_of_range_is_one_error_everywhere(tmp_path, seed):
     for command in (
         ["eval", "score", "--task", "avssd", "--predictions", FLOWER],
-        ["warmup", "--manifests", tmp_path, "--features", tmp_path, "--out", tmp_path],
         ["data", "build-embedded", "--source", tmp_path, "--out", tmp_path],
     ):
         assert "seed" in json_error(run(*command, f"--seed={seed}", "--json"))["message"]

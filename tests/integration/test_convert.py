@@ -381,6 +381,6 @@ def test_a_model_to_be_trained_needs_no_delta_and_says_that_it_is_new(one, token
     assert adapters and all(tensor.any() == (".lora_A." in name) for name, tensor in adapters.items())
     assert float(model.connector.llm_projection.weight.detach().std()) == pytest.approx(0.02, rel=0.2)
     example = Example("a", None, [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Yes"}], 1.0, "")
-    assert prepare(example, processor, 512).answer_tokens
+    assert prepare(example, processor, 512).counted
     for flags, given in ((("--new",), files), ((), rest)):
         assert "--new" in error_of(run(given, tmp_path / "refused", *flags))["message"]

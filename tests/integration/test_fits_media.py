@@ -20,9 +20,9 @@ from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import tiny
 from video_salmonn.model.processing import VideoSalmonnProcessor
-from video_salmonn.training.examples import ExampleMaker, read_items
-from video_salmonn.training.stage import build_source
-from video_salmonn.training.trainer import Trainer
+from video_salmonn.training.examples import ExampleMaker
+from video_salmonn.training.items import read_items
+from video_salmonn.training.stage import build_source, trainer_of
 
 sys.path.insert(0, str(ROOT / "studies"))
 from small_system import exact_answers, word_tokenizer
@@ -51,7 +51,7 @@ def test_clips_are_fitted_and_answers_follow_the_media_when_these_are_swapped(tm
     steps = ["max_steps=160", f"batch_size={CLIPS}", f"micro_batch={CLIPS}", "optim.rate=0.003", "mixing.enabled=false"]
     loaded = recipe(tmp_path, tmp_path / "cache", *steps, "trainable=[connector,language_model]")
     maker = ExampleMaker(items, build_source(loaded, model, processor), MixingConfig(enabled=False), 0)
-    trainer = Trainer(loaded, model, processor, maker)
+    trainer = trainer_of(loaded, model, processor, maker)
     while trainer.step < loaded.max_steps:
         loss = trainer.train_step()["language_loss"]
         if loss < 0.02:

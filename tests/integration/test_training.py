@@ -18,7 +18,8 @@ import torch
 from training_runs import ROOT, entries, recipe, run, write
 
 from video_salmonn.errors import ConfigError, MediaError, TrainingError
-from video_salmonn.training.stage import build_model, build_trainer
+from video_salmonn.training.stage import build_trainer
+from video_salmonn.training.starting import build_model
 
 
 @pytest.fixture(scope="module")

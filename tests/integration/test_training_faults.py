@@ -19,7 +19,6 @@ import torch
 from training_runs import GRID, ROOT, changes, entries, recipe, run, write
 
 from video_salmonn.errors import CheckpointError, ContextError, TrainingError
-from video_salmonn.training.batching import prepare
 from video_salmonn.training.examples import Example
 from video_salmonn.training.stage import build_trainer
 
@@ -68,7 +67,7 @@ def test_an_example_whose_labels_are_all_masked_is_refused(tmp_path: Path, cache
     trainer = build_trainer(recipe(tmp_path, cache))
     unanswered = Example("item-7", None, [{"role": "user", "content": "What?"}], 1.0, "as it is")
     with pytest.raises(ContextError, match=r"item-7.*nothing to learn"):
-        prepare(unanswered, trainer.processor, trainer.context)
+        trainer.objective.prepare(unanswered)
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path: Path, cache: Path) -> None:

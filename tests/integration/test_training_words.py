@@ -27,7 +27,7 @@ def test_the_language_model_reads_words_and_an_export_does_the_same(tmp_path: Pa
     trainer, lines = run(settings)
     assert all(line["word_loss"] > 0 for line in lines)
     model, processor = trainer.plain.eval(), trainer.processor
-    assert model.config.word_inputs and model.config.words == len(trainer.words.head.tokens_of_column)
+    assert model.config.word_inputs and model.config.words == len(trainer.objective.words.head.tokens_of_column)
     outputs = torch.randn(3, model.connector.config.llm_dim)
     ids = torch.full((1, 3), model.config.media_token_id)
     with torch.inference_mode():

@@ -49,10 +49,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "train recipes/tiny.yaml",
         "train recipes/tiny.yaml --dry-run",
         "train recipes/tiny.yaml --set output=runs/mine --resume",
+        "train recipes/tiny.yaml --resume --validate",
     ),
     "plot": ("plot runs/tiny", "plot runs/tiny --out runs/curves.svg"),
     "export": ("export runs/tiny runs/tiny-model", "export runs/embedded runs/embedded-adapter --adapter-only"),
-    "warmup": (f"warmup {_STORE} --out runs/speech --speech-only --steps 2000 --batch 16",),
     "setup": ("setup", "setup --check"),
     "eval": ("eval save --data tests/fixtures/save-mini --tasks gqa --model tiny --out runs/save",),
     "eval save": (

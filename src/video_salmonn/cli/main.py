@@ -24,7 +24,6 @@ COMMANDS: dict[str, str] = {
     "train": "Train a stage from a recipe.",
     "plot": "Draw the curves of a training run.",
     "export": "Write a trained run as a model directory.",
-    "warmup": "Align the embedded default's connector with its language model's words (CTC), before training.",
     "setup": "Install the pretrained parts of the embedded default and convert them.",
     "eval": "Run SAVE, score predictions, write reports.",
     "info": "Sizes of a preset or model: parameters, media tokens, FLOPs, bytes.",

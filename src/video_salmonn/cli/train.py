@@ -18,6 +18,7 @@ def command(
     resume: bool = typer.Option(False, "--resume", help="Go on from the newest checkpoint of the output folder."),
     checkpoint: str | None = typer.Option(None, "--checkpoint", help="With --resume: another checkpoint, as step-N."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Load everything, run one batch, say what would happen."),
+    validate: bool = typer.Option(False, "--validate", help="Train nothing: measure on data.validation, print, end."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object at the end."),
 ) -> None:
     """Train. Writes OUT/metrics.jsonl and OUT/checkpoints; SIGTERM and Ctrl-C save and stop."""
@@ -28,7 +29,9 @@ def command(
     if checkpoint and not resume:
         raise ConfigError("--checkpoint is for --resume", remedy="add --resume")
     out = Path(loaded.output)
-    if not (resume or dry_run) and (out / "metrics.jsonl").exists():
+    if validate and not loaded.data.validation:
+        raise ConfigError("--validate needs data.validation", remedy="give --set data.validation=MANIFEST")
+    if not (resume or dry_run or validate) and (out / "metrics.jsonl").exists():
         raise ConfigError(f"{out} already holds a run", remedy="give --resume, or another --set output=FOLDER")
     from transformers.utils import logging
 
@@ -67,7 +70,10 @@ def command(
             soft_wrap=True,
         )
 
-    trainer.run(report if main else lambda line: None)
+    if validate:
+        trainer.measure()
+    else:
+        trainer.run(report if main else lambda line: None)
     if main:
         summary = {
             "step": trainer.step,

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from video_salmonn.data.feature_batch import joined
 from video_salmonn.errors import CheckpointError
 from video_salmonn.files import write_tensors
 
@@ -72,10 +71,6 @@ class FeatureStore:
             return False
         self._held = {key: self[key].to(device) for key in self._where}
         return True
-
-    def rows(self, keys: Sequence[str]) -> tuple[torch.Tensor, list[int]]:
-        """Rows of several tensors in one tensor ``(Σ N, …)``, and where those of each begin."""
-        return joined([self[key] for key in keys])
 
     def __contains__(self, key: str) -> bool:
         return key in self._where

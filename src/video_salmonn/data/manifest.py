@@ -156,8 +156,8 @@ def _check(value: Any, fail: Any, root: Path) -> Item:
     )
 
 
-def parse_line(text: str, path: Path | str, number: int) -> Item:
-    """One line -> :class:`Item`.
+def parse_line(text: str, path: Path | str, number: int, root: Path = Path()) -> Item:
+    """One line -> :class:`Item`, with ``root`` for the folder that its paths start from.
 
     Raises:
         ManifestError: naming file, line and what is wrong with it.
@@ -170,7 +170,7 @@ def parse_line(text: str, path: Path | str, number: int) -> Item:
         value = json_value(text)
     except ValueError as error:
         raise ManifestError(f"{path}, line {number}: {error}", remedy="correct the line; docs: manifests") from error
-    return _check(value, fail, Path(path).resolve().parent)
+    return _check(value, fail, root)
 
 
 def read_manifest(path: Path | str) -> Iterator[Item]:
@@ -180,9 +180,10 @@ def read_manifest(path: Path | str) -> Iterator[Item]:
         ManifestError: unreadable file, a bad line, an id used twice.
     """
     path = Path(path)
+    root = path.resolve().parent
     seen: dict[str, int] = {}
     for number, line in numbered_lines(path, ManifestError):
-        item = parse_line(line, path, number)
+        item = parse_line(line, path, number, root)
         if item.id in seen:
             raise ManifestError(f"{path}, line {number}: id {item.id!r} was used in line {seen[item.id]}")
         seen[item.id] = number

@@ -1,1 +1,1 @@
-"""The small default model, whole: parts out of packages, data, warm-up, held-out evaluation, SAVE-mini."""
+"""The small default model, whole: parts out of packages, data, held-out evaluation, SAVE-mini."""

@@ -102,8 +102,9 @@ def connect(
     for group in groups:
         frames, sound = max(sights[i] for i in group), max(sounds[i] for i in group)
         visual = _stack([visuals[i] for i in group], frames)
-        speech = _stack([features[i].speech for i in group], sound * per_frame)
-        audio = _stack([features[i].audio for i in group], sound * per_frame)
+        config = connector.config  # a connector without the branch of a stream gets nothing of it
+        speech = _stack([features[i].speech for i in group], sound * per_frame) if config.speech_dim else None
+        audio = _stack([features[i].audio for i in group], sound * per_frame) if config.audio_dim else None
         device = next(t.device for t in (visual, speech, audio) if t is not None)
         output = connector(
             visual,

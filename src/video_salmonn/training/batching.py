@@ -20,22 +20,41 @@ from video_salmonn.wording import counted
 
 @dataclass(frozen=True)
 class Prepared:
-    """One example, tokenised.
+    """One example, ready to be put into a batch.
 
     Attributes:
         example: where it comes from.
-        rendered: ids and labels.
-        answer_tokens: labels that count.
+        counted: what its loss is divided by: answer tokens times its weight, or outputs of the connector.
+        length: tokens, or outputs where there is no text.
+        rendered: ids and labels; None where the language model does not run.
     """
 
     example: Example
-    rendered: prompt.Rendered
-    answer_tokens: int
+    counted: float
+    length: int
+    rendered: prompt.Rendered | None = None
+
+
+@dataclass(frozen=True)
+class Text:
+    """The prompts of a pass with their answers.
+
+    Attributes:
+        input_ids, attention_mask, labels: ``(B, L)``, padded on the left so that answers end together.
+        weights: ``(B,)`` weights of the items' losses.
+        answer_span: the last so many positions hold all labels.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+    answer_span: int
 
     @property
-    def length(self) -> int:
-        """Tokens."""
-        return len(self.rendered.input_ids)
+    def targets(self) -> torch.Tensor:
+        """``(B, answer_span - 1)``: the labels that the kept logits predict, all of them but the last."""
+        return self.labels[:, -self.answer_span + 1 :]
 
 
 @dataclass(frozen=True)
@@ -43,42 +62,42 @@ class Batch:
     """A forward pass.
 
     Attributes:
-        input_ids, attention_mask, labels: ``(B, L)``, padded on the left so that answers end together.
-        weights: ``(B,)`` weights of the items' losses.
+        rows: the examples.
         features: of the media items, in order of their places.
         instruction: (ids, mask) for InstructBLIP's Q-Former, or None.
-        answer_span: the last so many positions hold all labels.
-        ids: the items' ids.
-        with_media: the examples that ``features`` belong to.
+        text: what the language model reads; None where it does not run.
     """
 
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    labels: torch.Tensor
-    weights: torch.Tensor
+    rows: Sequence[Prepared]
     features: list[MediaFeatures]
     instruction: tuple[torch.Tensor, torch.Tensor] | None
-    answer_span: int
-    ids: list[str]
-    with_media: list[Prepared]
+    text: Text | None
+
+    @property
+    def with_media(self) -> list[Prepared]:
+        """The examples that ``features`` belong to."""
+        return [row for row in self.rows if row.example.features is not None]
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """Arguments of the model's ``forward``; all but the last of its logits predict :attr:`targets`."""
+        """Arguments of the ``forward`` of the model, or of its connector alone."""
         ids, mask = self.instruction or (None, None)
-        return {
-            "input_ids": self.input_ids,
-            "attention_mask": self.attention_mask,
-            "media_features": self.features or None,
-            "instruction_ids": ids,
-            "instruction_mask": mask,
-            "logits_to_keep": self.answer_span,
+        media = {"media_features": self.features or None, "instruction_ids": ids, "instruction_mask": mask}
+        if self.text is None:
+            return media
+        return media | {
+            "input_ids": self.text.input_ids,
+            "attention_mask": self.text.attention_mask,
+            "logits_to_keep": self.text.answer_span,
+            "use_cache": False,
         }
 
-    @property
-    def targets(self) -> torch.Tensor:
-        """``(B, answer_span - 1)``: the labels that the kept logits predict."""
-        return self.labels[:, -self.answer_span + 1 :]
+
+def outputs_of(example: Example, processor: VideoSalmonnProcessor) -> int:
+    """How many outputs the connector makes of an example's media."""
+    if example.features is None:
+        return 0
+    return processor.connector.tokens_for(processor.connector.axis_frames(*example.frames))
 
 
 def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) -> Prepared:
@@ -87,9 +106,7 @@ def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) ->
     Raises:
         ContextError: it does not fit the context, or no label is left; names the item.
     """
-    lengths = []
-    if example.features is not None:
-        lengths = [processor.connector.tokens_for(processor.connector.axis_frames(*example.frames))]
+    lengths = [] if example.features is None else [outputs_of(example, processor)]
     rendered = processor.render(example.conversation, lengths, add_generation_prompt=False)
     answers = sum(label != prompt.IGNORED for label in rendered.labels)
     if len(rendered.input_ids) > context:
@@ -98,7 +115,7 @@ def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) ->
         )
     if not answers:
         raise ContextError(f"{example.id}: nothing to learn: the answer is empty")
-    return Prepared(example, rendered, answers)
+    return Prepared(example, answers * example.weight, len(rendered.input_ids), rendered)
 
 
 def diversity_counts(rows: Sequence[Prepared], config: ConnectorConfig, form: str) -> list[int]:
@@ -128,20 +145,29 @@ def collate(
     rows: Sequence[Prepared], processor: VideoSalmonnProcessor, device: torch.device, dtype: torch.dtype
 ) -> Batch:
     """Put prepared examples into one batch on the device."""
-    padded = pad_rows([row.rendered for row in rows], processor.pad_id, left=True)
-    labels = padded["labels"]
-    first = int((labels != prompt.IGNORED).any(dim=0).nonzero()[0])
     with_media = [row for row in rows if row.example.features is not None]
     questions = [question_of(row.example.conversation) for row in with_media]
     pair = processor.instruction(questions) if questions else None
     return Batch(
+        rows=rows,
+        features=_features(with_media, device, dtype),
+        instruction=None if pair is None else (pair[0].to(device), pair[1].to(device)),
+        text=_text(rows, processor.pad_id, device),
+    )
+
+
+def _text(rows: Sequence[Prepared], pad_id: int, device: torch.device) -> Text | None:
+    """The prompts of examples that have one."""
+    rendered = [row.rendered for row in rows if row.rendered is not None]
+    if not rendered:
+        return None
+    padded = pad_rows(rendered, pad_id, left=True)
+    labels = padded["labels"]
+    first = int((labels != prompt.IGNORED).any(dim=0).nonzero()[0])
+    return Text(
         input_ids=padded["input_ids"].to(device),
         attention_mask=padded["attention_mask"].to(device),
         labels=labels.to(device),
         weights=torch.tensor([row.example.weight for row in rows], device=device),
-        features=_features(with_media, device, dtype),
-        instruction=None if pair is None else (pair[0].to(device), pair[1].to(device)),
         answer_span=labels.shape[1] - first + 1,
-        ids=[row.example.id for row in rows],
-        with_media=with_media,
     )

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from video_salmonn import files
 from video_salmonn.checkpoints.assemble import read_tensors, trained_state, words_tensors
+from video_salmonn.checkpoints.compact import expand
 from video_salmonn.checkpoints.shipped import CONNECTOR_FILE, LORA_FILE, WORDS_FILE
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model import adapters
@@ -158,17 +159,42 @@ def steps(run: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def load_trained(model: VideoSalmonnForConditionalGeneration, folder: Path) -> list[str]:
-    """Load what a checkpoint holds into a model; returns the names loaded.
+def read_trained(place: Path) -> dict[str, torch.Tensor]:
+    """What was trained, by the model's names.
+
+    Args:
+        place: a checkpoint or export, a run (its newest checkpoint), or a file of a connector's weights.
 
     Raises:
-        CheckpointError: a tensor has no place or another shape, or the folder holds no connector.
+        CheckpointError: there is nothing of this kind, or it is damaged.
     """
+    if place.is_file():
+        prefix = "connector."
+        return {prefix + name.removeprefix(prefix): tensor for name, tensor in expand(read_tensors(place)).items()}
+    folder = last_checkpoint(place) or place
     state = trained_state(folder)
     if (folder / OTHER_FILE).is_file():
         state |= read_tensors(folder / OTHER_FILE)
     if not state:
-        raise CheckpointError(f"{folder}: holds no {CONNECTOR_FILE}", remedy="give a checkpoint folder of a run")
+        raise CheckpointError(
+            f"{folder}: holds no {CONNECTOR_FILE}", remedy="give a checkpoint folder, a run, or a file"
+        )
+    return state
+
+
+def load_trained(model: VideoSalmonnForConditionalGeneration, place: Path) -> list[str]:
+    """Load what was trained into a model (:func:`read_trained`, :func:`place_trained`); returns the names loaded."""
+    return place_trained(model, read_trained(place), place)
+
+
+def place_trained(
+    model: VideoSalmonnForConditionalGeneration, state: dict[str, torch.Tensor], folder: Path
+) -> list[str]:
+    """Put trained tensors, which came from ``folder``, into a model; returns their names.
+
+    Raises:
+        CheckpointError: a tensor has no place or another shape.
+    """
     columns = state.get("words.columns")
     if columns is not None and len(columns) != model.config.words:
         model.set_words(columns.tolist())  # what it was trained to say; filled below

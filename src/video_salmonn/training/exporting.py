@@ -17,7 +17,7 @@ from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.files import write_tensors
 from video_salmonn.training import checkpointing
 from video_salmonn.training.recipe import Recipe
-from video_salmonn.training.stage import build_model
+from video_salmonn.training.starting import build_model
 
 RECORDS = ("recipe.json", "environment.json", "state.json")
 

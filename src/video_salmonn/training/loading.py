@@ -6,16 +6,66 @@ there; tokenising stays in the main thread, because tokenizers must not be share
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
 from video_salmonn.errors import ContextError, MediaError
-from video_salmonn.model.processing import VideoSalmonnProcessor
-from video_salmonn.training.batching import Prepared, prepare
-from video_salmonn.training.examples import BatchPlan, Example, ExampleMaker
+from video_salmonn.training.batching import Prepared
+from video_salmonn.training.examples import Example, ExampleMaker
 from video_salmonn.training.recipe import Recipe
+
+
+class BatchPlan:
+    """Which items an optimiser step takes: a pure function, so a resumed run goes on at the same sample.
+
+    An epoch is a permutation; its last batch is filled up from the next epoch's.
+
+    Args:
+        count: items.
+        batch: items a step.
+        seed: of the shuffles.
+        lengths: of the items, in any unit, to put items of like length into one batch; None not to.
+        group: batches in a stretch that is sorted by length before it is cut.
+    """
+
+    def __init__(
+        self, count: int, batch: int, seed: int, lengths: Sequence[float] | None = None, group: int = 0
+    ) -> None:
+        self.count, self.batch, self.seed = count, batch, seed
+        self.lengths, self.group = (lengths, group) if group else (None, 0)
+        self._orders: dict[int, list[int]] = {}
+
+    def __call__(self, step: int) -> list[tuple[int, int]]:
+        """(epoch, item index) of each place in a step counted from 0; a step may reach into the next epoch."""
+        first = step * self.batch
+        places = [divmod(position, self.count) for position in range(first, first + self.batch)]
+        return [(epoch, self._order(epoch)[place]) for epoch, place in places]
+
+    def _order(self, epoch: int) -> list[int]:
+        if epoch not in self._orders:
+            if len(self._orders) > 1:
+                self._orders.pop(min(self._orders))
+            rng = random.Random(f"{self.seed}/order/{epoch}")
+            order = list(range(self.count))
+            rng.shuffle(order)
+            self._orders[epoch] = order if self.lengths is None else self._grouped(order, epoch, self.lengths, rng)
+        return self._orders[epoch]
+
+    def _grouped(self, order: list[int], epoch: int, lengths: Sequence[float], rng: random.Random) -> list[int]:
+        """The order in batches of like length; batches begin where steps do, also in the middle of an epoch."""
+        head = -epoch * self.count % self.batch
+        stretch = self.batch * self.group
+        batches: list[list[int]] = []
+        for start in range(head, self.count, stretch):
+            near = sorted(order[start : start + stretch], key=lambda index: lengths[index])
+            batches += [near[i : i + self.batch] for i in range(0, len(near), self.batch)]
+        last = [batches.pop()] if batches and len(batches[-1]) < self.batch else []
+        rng.shuffle(batches)
+        return order[:head] + [index for batch in batches + last for index in batch]
+
 
 Made = Callable[[], Example]
 
@@ -39,15 +89,14 @@ class Loader:
     Args:
         recipe: sizes, seed, policy for broken items, number of threads.
         maker: of examples.
-        processor: tokenises.
-        context: tokens that fit.
+        prepare: makes an example ready for a batch; ContextError where it cannot be used.
         rank, world: this process, and how many there are.
     """
 
     def __init__(
-        self, recipe: Recipe, maker: ExampleMaker, processor: VideoSalmonnProcessor, context: int, rank: int, world: int
+        self, recipe: Recipe, maker: ExampleMaker, prepare: Callable[[Example], Prepared], rank: int, world: int
     ) -> None:
-        self.recipe, self.maker, self.processor, self.context = recipe, maker, processor, context
+        self.recipe, self.maker, self.prepare = recipe, maker, prepare
         self.rank, self.world = rank, world
         lengths = maker.lengths() if recipe.length_group else None
         self._batches = BatchPlan(len(maker.items), recipe.batch_size, recipe.seed, lengths, recipe.length_group)
@@ -67,7 +116,7 @@ class Loader:
         loaded = Loaded()
         for index, make in zip(indices, makes):
             try:
-                loaded.rows.append(prepare(make(), self.processor, self.context))
+                loaded.rows.append(self.prepare(make()))
             except (MediaError, ContextError) as error:
                 if self.recipe.data.on_broken == "raise":
                     raise
@@ -79,7 +128,7 @@ class Loader:
         """Some usable example, for a process that has none of its own in a step; None where there is none at all."""
         for index in range(len(self.maker.items)):
             try:
-                return prepare(self.maker.plain(index), self.processor, self.context)
+                return self.prepare(self.maker.plain(index))
             except (MediaError, ContextError):
                 continue
         return None

@@ -22,7 +22,7 @@ from video_salmonn.errors import CheckpointError, ConfigError, EmptyMediaError, 
 from video_salmonn.files import digest, fingerprint, write_json
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.training.examples import FeatureSource
+from video_salmonn.training.sources import FeatureSource
 
 INDEX = "packed.json"
 STREAMS = ("visual", "speech", "audio")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -11,25 +12,30 @@ from video_salmonn.resources.arithmetic import multiplies_bfloat16
 from video_salmonn.training.recipe import Recipe
 
 
-def fast_autocast(device: torch.device | str) -> AbstractContextManager[None]:
-    """Autocast to bfloat16 where that is fast, nothing elsewhere."""
-    device = torch.device(device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device))
-
-
-def avoid_cudnn_attention(device: torch.device | str) -> None:
-    """Take cuDNN's attention out of the choice on a GPU, for this process.
+@contextmanager
+def without_cudnn_attention(device: torch.device | str) -> Iterator[None]:
+    """A block in which cuDNN's attention is out of the choice on a GPU.
 
     With torch 2.11 on an H100 the gradients of 13 of 471 training steps were not finite, the first in the same step on
     two machines. That fits a reported fault of its backward pass, with masks over lengths that leave 64 when divided by
     128 (github.com/pytorch/pytorch/issues/196678). The other fused kernels are left in the choice.
     """
+    before = torch.backends.cuda.cudnn_sdp_enabled()
     if torch.device(device).type == "cuda":
         torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 def settle(recipe: Recipe) -> Recipe:
-    """The recipe with ``auto`` precisions decided for this machine: ``bf16`` where that is fast, else ``no``."""
+    """The recipe, checked, with ``auto`` precisions decided for this machine: ``bf16`` where that is fast, else ``no``.
+
+    Raises:
+        ConfigError: it contradicts itself.
+    """
+    recipe.check()
     fast = multiplies_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
     precision = ("bf16" if fast else "no") if recipe.precision == "auto" else recipe.precision
     frozen = recipe.frozen_precision

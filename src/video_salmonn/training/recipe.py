@@ -11,7 +11,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from video_salmonn.data.mixing import MixingConfig
 from video_salmonn.errors import ConfigError
-from video_salmonn.wording import counted
 
 
 @dataclass
@@ -22,6 +21,8 @@ class DataRecipe:
         train: manifests, each a JSON-lines file.
         repeat: how often an epoch takes each item, by task: 2 for twice, 0.5 for half of them, drawn by id; 1 for tasks
             that are not named. A key with a slash is the beginning of ids (``transcribe/vocabulary``) and goes before.
+        shares: in place of ``repeat``: how much of an epoch each task takes, in any unit; tasks that are not named are
+            left out.
         validation: a manifest, or None.
         features: folder of a feature store (frozen encoders' output); None to decode and encode as it comes.
         cache: folder that keeps what is encoded as it comes; None for memory only.
@@ -31,12 +32,15 @@ class DataRecipe:
         validation_swapped: ask these questions about other items' media as well: a model that uses its media is then
             seldom right (``validation_swapped`` of the metrics).
         workers: threads that decode and encode the next step's items ahead; 0 for none.
-        augment: vary the features of training items, as the warm-up does: pace and place of the sound, stretches and
-            bands of it hidden, visual tokens hidden. Moving pictures keep their own pace, so their sound does too.
+        augment: vary the features of training items: pace and place of the sound, stretches and bands of it hidden,
+            visual tokens hidden. Moving pictures keep their own pace, so their sound does too.
+        picture_frames: with ``augment``: a picture without sound is shown for one of these numbers of frames, drawn;
+            empty for the model's own.
     """
 
     train: list[str] = field(default_factory=list)
     repeat: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
     validation: str | None = None
     features: str | None = None
     cache: str | None = None
@@ -46,6 +50,7 @@ class DataRecipe:
     validation_swapped: bool = False
     workers: int = 1
     augment: bool = False
+    picture_frames: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -78,8 +83,16 @@ class Recipe:
 
     Attributes:
         model: ``tiny``, ``embedded``, or a model directory.
-        init: folder with ``connector.safetensors`` and, if there is one, ``lora.safetensors`` to start from.
+        init: what to start from: a checkpoint or export (a folder with ``connector.safetensors`` and, if there is one,
+            ``lora.safetensors``), a run (its newest checkpoint), or a file of a connector's weights. A connector that
+            knows speech alone is grown into one with all senses.
+        loss: ``answers``: the language model learns to answer. ``words``: it does not run; the connector learns to say
+            what is said, seen and heard in the language model's own token embeddings, from the ``words`` that items
+            state. Items are then every sound and picture of the manifests, once each, of the tasks ``transcribe``,
+            ``sound`` and ``picture``.
         fresh: parts of the model that start anew, whatever its directory holds: ``connector``, ``lora``.
+        open_branches: start a new connector's projections of pictures and sound events from what tells the names apart
+            that items state (:func:`~video_salmonn.connector.starts.open_branch`).
         connector: changes to the connector's configuration (the ablations), before anything is built.
         output: folder of the run.
         seed: of everything random.
@@ -115,6 +128,8 @@ class Recipe:
 
     model: str = "tiny"
     init: str | None = None
+    loss: str = "answers"
+    open_branches: bool = False
     fresh: list[str] = field(default_factory=list)
     connector: dict[str, Any] = field(default_factory=dict)
     output: str = "runs/train"
@@ -143,7 +158,7 @@ class Recipe:
     mixing: MixingConfig = field(default_factory=MixingConfig)
     optim: OptimRecipe = field(default_factory=OptimRecipe)
 
-    def check(self, processes: int = 1) -> None:
+    def check(self) -> None:
         """Refuse contradictions. Raises ConfigError naming the key."""
         rules = (
             (bool(self.data.train), "data.train", "is empty: give at least one manifest"),
@@ -151,14 +166,11 @@ class Recipe:
             (0 <= self.seed < 2**63, "seed", "must be at least 0 and less than 2**63"),
             (self.batch_size > 0, "batch_size", "must be at least 1"),
             (0 < self.micro_batch <= self.batch_size, "micro_batch", "must be between 1 and batch_size"),
-            (
-                self.batch_size % processes == 0,
-                "batch_size",
-                f"({self.batch_size}) must be divisible by the {counted(processes, 'process')}",
-            ),
             (self.precision in ("no", "bf16", "fp16", "auto"), "precision", "must be no, bf16, fp16 or auto"),
             (self.frozen_precision in ("no", "bf16", "auto"), "frozen_precision", "must be no, bf16 or auto"),
             (self.strategy in ("ddp", "fsdp2"), "strategy", "must be ddp or fsdp2"),
+            (self.loss in ("answers", "words"), "loss", "must be answers or words"),
+            (self.loss == "answers" or self.strategy == "ddp", "strategy", "fsdp2 has nothing to share for loss words"),
             (self.strategy == "ddp" or self.precision != "fp16", "precision", "fp16 does not go with fsdp2: use bf16"),
             (set(self.fresh) <= {"connector", "lora"}, "fresh", f"is {self.fresh}; it may hold connector and lora"),
             (
@@ -171,6 +183,14 @@ class Recipe:
             (self.word_weight >= 0, "word_weight", "must not be negative"),
             (0 <= self.level_dropout < 1, "level_dropout", "must be at least 0 and less than 1"),
             (all(times >= 0 for times in self.data.repeat.values()), "data.repeat", "must not be negative"),
+            (all(share >= 0 for share in self.data.shares.values()), "data.shares", "must not be negative"),
+            (
+                not (self.data.repeat and self.data.shares),
+                "data.shares",
+                "is given in place of data.repeat, not beside it",
+            ),
+            (all(n > 0 for n in self.data.picture_frames), "data.picture_frames", "must be at least 1"),
+            (self.data.augment or not self.data.picture_frames, "data.picture_frames", "needs data.augment"),
             (self.data.on_broken in ("skip", "raise"), "data.on_broken", "must be skip or raise"),
             (self.data.workers >= 0, "data.workers", "must not be negative"),
             (self.diversity_form in ("released", "paper"), "diversity_form", "must be released or paper"),
@@ -222,6 +242,9 @@ def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe
             raise
         raise ConfigError(f"{path}: not readable as YAML ({error})") from error
     assert isinstance(recipe, Recipe)
+    for name in ("precision", "frozen_precision"):
+        if getattr(recipe, name) == "False":  # what YAML reads a bare no as
+            setattr(recipe, name, "no")
     return recipe
 
 

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from video_salmonn.model.prompt import IGNORED
 from video_salmonn.training import checkpointing
-from video_salmonn.training.batching import collate, diversity_counts
+from video_salmonn.training.optimisation import select_trainable
 
 if TYPE_CHECKING:
     from video_salmonn.training.trainer import Trainer
@@ -16,26 +15,31 @@ if TYPE_CHECKING:
 
 def rehearse(trainer: Trainer) -> dict[str, Any]:
     """The account of a dry run, JSON-ready: parts that train, memory, steps; and one batch, loaded and run."""
+    recipe, items = trainer.recipe, len(trainer.maker.items)
     loaded = trainer.loader.load(0, more=False)
-    rows = loaded.rows or [trainer.any_row()]
-    batch = collate(rows[: trainer.recipe.micro_batch], trainer.processor, trainer.accelerator.device, torch.float32)
+    rows = (loaded.rows or [trainer.any_row()])[: recipe.micro_batch]
+    batch = trainer.collate(rows)
     with torch.no_grad():
-        summed, diverse, _ = trainer.losses(batch)
-    divided = diversity_counts(batch.with_media, trainer.plain.connector.config, trainer.recipe.diversity_form)
-    trained = sum(trainer.trains.values())
-    weights = sum(p.numel() * p.element_size() for p in trainer.plain.parameters())
+        summed, diverse = trainer.losses(batch)
+    divided = torch.tensor(trainer.windows(rows)).clamp(min=1)
+    trains = select_trainable(trainer.plain, recipe.trainable)
+    trained = sum(trains.values())
     return {
-        "items": len(trainer.maker.items),
-        "epochs": round(trainer.recipe.max_steps * trainer.recipe.batch_size / len(trainer.maker.items), 2),
-        "steps": trainer.recipe.max_steps,
-        "trainable": trainer.trains,
+        "items": items,
+        "epochs": round(recipe.max_steps * recipe.batch_size / items, 2),
+        "steps": recipe.max_steps,
+        "trainable": trains,
         "frozen": sum(p.numel() for p in trainer.plain.parameters()) - trained,
-        "bytes": {"weights": weights, "gradients": trained * 4, "optimizer": trained * 8},
+        "bytes": {
+            "weights": sum(p.numel() * p.element_size() for p in trainer.plain.parameters()),
+            "gradients": trained * 4,
+            "optimizer": trained * 8,
+        },
         "first_batch": {
-            "items": batch.ids,
-            "tokens": list(batch.input_ids.shape),
-            "loss": float(summed) / max(1, int((batch.labels != IGNORED).sum())),
-            "diversity_loss": float((diverse.cpu() / torch.tensor(divided).clamp(min=1)).sum()),
+            "items": [row.example.id for row in rows],
+            "tokens": [len(rows), max(row.length for row in rows)],
+            "loss": float(summed[0]) / max(1.0, sum(row.counted for row in rows)),
+            "diversity_loss": float((diverse.cpu() / divided).sum()),
         },
         "broken": loaded.broken,
         "notes": trainer.maker.notes,

@@ -20,6 +20,13 @@ def chosen(run: Path, name: str | None = None) -> Path | None:
     Raises:
         CheckpointError: there is none of that name.
     """
+    if (run / "state.pt").is_file() and not (run / "checkpoints").is_dir():
+        weights = max(run.glob("weights-*.safetensors"), key=lambda path: path.stat().st_mtime, default=None)
+        raise CheckpointError(
+            f"{run}: was saved by the command warmup of an earlier version; its optimizer and order of items are not "
+            "those of train",
+            remedy=f"begin a run from its weights: --set init={weights or run} --set output=FOLDER",
+        )
     if name is None:
         return checkpointing.last_checkpoint(run)
     found = {path.name: path for path in checkpointing.steps(run)}

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from video_salmonn.errors import ContextError, EvaluationError, MediaError, MissingPartError, TrainingError
 from video_salmonn.metrics.text import normalise_answer
 from video_salmonn.metrics.wer import wer
-from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.processing import VideoSalmonnProcessor, question_of
-from video_salmonn.model.prompt import IGNORED
-from video_salmonn.training.answering import generate_answers
-from video_salmonn.training.batching import Prepared, collate, prepare
-from video_salmonn.training.examples import Example, ExampleMaker
+from video_salmonn.model.processing import question_of
+from video_salmonn.training.batching import Batch, Prepared
+from video_salmonn.training.examples import ExampleMaker
+from video_salmonn.training.objectives import Objective
 from video_salmonn.training.recipe import Recipe
 
 SPEECH_TASKS = ("transcribe", "asr", "avsr")
@@ -80,14 +78,14 @@ class Share:
     Attributes:
         usable: numbers of the items that could be used.
         skipped: how many could not.
-        loss: token cross entropies, summed.
-        tokens: answer tokens.
+        loss: first part of the objective's, summed.
+        counted: what it is divided by.
     """
 
     usable: list[int] = field(default_factory=list)
     skipped: int = 0
     loss: float = 0.0
-    tokens: int = 0
+    counted: float = 0.0
 
 
 Gather = Callable[[list[Any]], list[Any]]
@@ -96,38 +94,51 @@ Gather = Callable[[list[Any]], list[Any]]
 
 @torch.inference_mode()
 def validate(
-    model: VideoSalmonnForConditionalGeneration,
-    processor: VideoSalmonnProcessor,
+    network: torch.nn.Module,
+    objective: Objective,
+    collate: Callable[[Sequence[Prepared]], Batch],
     maker: ExampleMaker,
     recipe: Recipe,
-    device: torch.device,
-    context: int,
     rank: int = 0,
     world: int = 1,
     gather: Gather = lambda own: own,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(scores, samples) on the validation items: token loss on all of them, metrics of some generated answers.
+    """(scores, samples) on the validation items: loss on all of them, metrics of some answers.
 
     ``validation_skipped`` counts items whose media could not be used, where there are any. Processes take the items in
     turns and share what they find, so all return the scores that one process alone would.
 
     Args:
-        model, processor, maker, recipe, device, context: as in training.
+        network, objective, collate, recipe: as in training.
+        maker: of validation examples.
         rank, world: this process, and how many take part.
         gather: joins the lists of all processes.
     """
-    was_training = model.training
-    model.eval()
-    own, rows = _measure(model, processor, maker, recipe, device, context, range(rank, _count(maker, recipe), world))
+    was_training = network.training
+    network.eval()
+    count = min(len(maker.items), recipe.data.validation_items)
+    own, rows = _prepared(maker, objective, range(rank, count, world))
+    passes = list(batched(own.usable, recipe.micro_batch))
+    for numbers in passes:
+        batch = collate([rows[number] for number in numbers])
+        own.loss += float(objective.losses(network(**batch.inputs), batch)[0])
+        own.counted += sum(row.counted for row in batch.rows)
     shares: list[Share] = gather([own])
     usable = sorted(number for share in shares for number in share.usable)
     stride = max(1, len(usable) // max(1, recipe.data.validation_samples))
     asked = [number for number in usable[::stride][: recipe.data.validation_samples] if number in rows]
-    swaps: dict[int, Example] = {}
+    swaps: dict[int, Prepared] = {}
     if recipe.data.validation_swapped:
-        swaps = {n: found for n in asked if (found := swapped(maker, rows[n].example, n, usable)) is not None}
-    own_answers = _answers(model, processor, {n: rows[n].example for n in asked}, recipe.micro_batch)
-    swapped_answers = _answers(model, processor, swaps, recipe.micro_batch)
+        swaps = {n: found for n in asked if (found := swapped(maker, objective, rows[n], n, usable)) is not None}
+
+    def answers(examples: Mapping[int, Prepared]) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for numbers in batched(examples, recipe.micro_batch):
+            batch = collate([examples[number] for number in numbers])
+            found |= dict(zip(numbers, objective.answers(network, batch)))
+        return found
+
+    own_answers, swapped_answers = answers({n: rows[n] for n in asked}), answers(swaps)
     answered: list[tuple[int, dict[str, Any]]] = []
     for number in asked:
         example = rows[number].example
@@ -137,75 +148,51 @@ def validate(
             sample["swapped_answer"] = swapped_answers[number]
         answered.append((number, sample))
     samples = [sample for _, sample in sorted(gather(answered), key=lambda entry: entry[0])]
-    model.train(was_training)
+    network.train(was_training)
     if not usable:
         raise TrainingError("no validation item can be used", remedy="check data.validation with: data validate")
-    tokens, skipped = sum(share.tokens for share in shares), sum(share.skipped for share in shares)
-    loss = sum(share.loss for share in shares) / max(1, tokens)
+    counted, skipped = sum(share.counted for share in shares), sum(share.skipped for share in shares)
+    loss = sum(share.loss for share in shares) / max(1, counted)
     scores: dict[str, Any] = {"validation_loss": loss, "validation_items": len(usable)}
     if skipped:
         scores["validation_skipped"] = skipped
     return scores | score(samples), samples
 
 
-def _answers(
-    model: VideoSalmonnForConditionalGeneration,
-    processor: VideoSalmonnProcessor,
-    examples: Mapping[int, Example],
-    together: int,
-) -> dict[int, str]:
-    """Answers by the examples' numbers, so many at once."""
-    found: dict[int, str] = {}
-    numbers = list(examples)
-    for start in range(0, len(numbers), together):
-        part = numbers[start : start + together]
-        found |= dict(zip(part, generate_answers(model, processor, [examples[number] for number in part])))
-    return found
-
-
-def swapped(maker: ExampleMaker, example: Example, number: int, usable: Sequence[int]) -> Example | None:
+def swapped(
+    maker: ExampleMaker, objective: Objective, row: Prepared, number: int, usable: Sequence[int]
+) -> Prepared | None:
     """An item with the media of the next one that has others, one with another answer to the same question before any
     other; None where there is none, or no media."""
     items = maker.items
     item = items[number]
-    if example.features is None:
+    if row.example.features is None:
         return None
     following = sorted(usable, key=lambda other: (other <= number, other))
     others = [other for other in following if items[other].media and items[other].media != item.media]
     telling = [o for o in others if items[o].task == item.task and items[o].answer != item.answer]
     for other in [*telling, *others][:8]:
         try:
-            return replace(example, features=maker.plain(other).features)
-        except MediaError:
+            return objective.prepare(replace(row.example, features=maker.plain(other).features))
+        except (MediaError, ContextError):
             continue
     return None
 
 
-def _count(maker: ExampleMaker, recipe: Recipe) -> int:
-    return min(len(maker.items), recipe.data.validation_items)
-
-
-def _measure(
-    model: VideoSalmonnForConditionalGeneration,
-    processor: VideoSalmonnProcessor,
-    maker: ExampleMaker,
-    recipe: Recipe,
-    device: torch.device,
-    context: int,
-    numbers: Iterable[int],
-) -> tuple[Share, dict[int, Prepared]]:
-    """The token loss of the items with these numbers, and the items themselves, prepared."""
+def _prepared(maker: ExampleMaker, objective: Objective, numbers: Iterable[int]) -> tuple[Share, dict[int, Prepared]]:
+    """The items with these numbers, prepared; all of them weigh alike."""
     share, rows = Share(), {}
     for number in numbers:
         try:
-            rows[number] = prepare(maker.plain(number), processor, context)
+            rows[number] = objective.prepare(replace(maker.plain(number), weight=1.0))
         except (MediaError, ContextError):
             share.skipped += 1
     share.usable = list(rows)
-    for start in range(0, len(rows), recipe.micro_batch):
-        part = [rows[number] for number in share.usable[start : start + recipe.micro_batch]]
-        batch = collate(part, processor, device, torch.float32)
-        logits, labels = model(**batch.inputs).logits[:, :-1], batch.targets
-        share.loss += float(F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum"))
-        share.tokens += int((labels != IGNORED).sum())
     return share, rows
+
+
+def batched(numbers: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Numbers, so many at a time."""
+    left = iter(numbers)
+    while part := list(islice(left, size)):
+        yield part

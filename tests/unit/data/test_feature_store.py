@@ -1,12 +1,8 @@
-"""The feature store: what goes in comes out, shards are bounded, damage is named; batches are padded and masked."""
-
-import random
+"""The feature store: what goes in comes out, shards are bounded, damage is named."""
 
 import pytest
 import torch
 
-from varied import augment_sound
-from video_salmonn.data.feature_batch import ClipFeatures, collate
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.errors import CheckpointError
 
@@ -61,28 +57,3 @@ def test_store_fails_clearly(tmp_path):
     (tmp_path / "shard-00000.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0garbage")
     with pytest.raises(CheckpointError, match=r"shard-00000\.safetensors: damaged"):
         FeatureStore(tmp_path)
-
-
-def test_collate_pads_masks_and_repeats():
-    both = ClipFeatures(torch.ones(2, 4, 3), torch.ones(75, 6), torch.arange(3.0)[:, None].expand(3, 2))
-    sound = ClipFeatures(speech=torch.ones(25, 6), audio=torch.ones(1, 2))
-    batch = collate([both, sound])
-    assert batch.visual.shape == (2, 2, 4, 3) and batch.speech.shape == (2, 75, 6) and batch.audio.shape == (2, 75, 2)
-    assert batch.visual_mask.tolist() == [[True, True], [False, False]]
-    assert batch.sound_mask.tolist() == [[True, True, True], [True, False, False]]
-    assert batch.audio[0, :, 0].tolist() == [0.0] * 25 + [1.0] * 25 + [2.0] * 25
-    assert (batch.speech[1, 25:] == 0).all()
-    assert collate([sound]).visual is None
-    assert both.frames == 3
-
-
-def test_augmentation_is_seeded_and_keeps_whole_frames():
-    clip = ClipFeatures(speech=torch.randn(250, 32), audio=torch.randn(10, 8))
-    one, two = (augment_sound(clip, random.Random(3)) for _ in range(2))
-    other = augment_sound(clip, random.Random(4))
-    assert torch.equal(one.speech, two.speech) and not torch.equal(one.speech[:200], other.speech[:200])
-    for seed in range(20):
-        varied = augment_sound(clip, random.Random(seed))
-        assert len(varied.speech) % 25 == 0 and len(varied.audio) == len(varied.speech) // 25
-        assert 200 <= len(varied.speech) <= 325
-    assert clip.speech.abs().min() > 0  # the stored features are untouched

@@ -7,7 +7,8 @@ import pytest
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.errors import ConfigError
-from video_salmonn.training.examples import BatchPlan, repeated
+from video_salmonn.training.items import repeated
+from video_salmonn.training.loading import BatchPlan
 
 
 @pytest.mark.parametrize("group", [0, 4])

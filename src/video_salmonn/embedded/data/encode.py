@@ -25,7 +25,6 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from video_salmonn.data.feature_batch import STEPS_PER_FRAME
 from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
 from video_salmonn.data.media_keys import key_name, write_keys
 from video_salmonn.data.media_recipes import Recipe, recipe_key
@@ -39,6 +38,7 @@ from video_salmonn.features.frames import prepare_frames
 from video_salmonn.features.logmel import log_mel
 from video_salmonn.features.patches import yamnet_patches
 from video_salmonn.files import write_text
+from video_salmonn.training.variation import STEPS_PER_FRAME
 
 SEGMENT_SECONDS = 10.0
 BLOCK = 64

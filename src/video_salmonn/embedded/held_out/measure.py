@@ -28,7 +28,9 @@ from video_salmonn.files import digest_file, fingerprint, json_value, numbered_l
 from video_salmonn.metrics.scored import Scored
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
-from video_salmonn.training.examples import Example, ExampleMaker, StoredFeatures, read_items
+from video_salmonn.training.examples import Example, ExampleMaker
+from video_salmonn.training.items import read_items
+from video_salmonn.training.sources import StoredFeatures
 from video_salmonn.wording import counted
 
 Report = Callable[[str], None]

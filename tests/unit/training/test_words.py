@@ -7,9 +7,9 @@ import torch
 
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.data.manifest import Item
-from video_salmonn.data.mixing import PLAIN, MixingConfig
-from video_salmonn.training.auxiliary import WordAuxiliary
-from video_salmonn.training.examples import Example, ExampleMaker
+from video_salmonn.data.mixing import PLAIN
+from video_salmonn.training.examples import Example
+from video_salmonn.training.words import WordLoss, stated
 
 HEARD = {"heard": "heavy rain"}
 WORDS = ("...", "heavy", "rain")
@@ -31,12 +31,11 @@ def auxiliary():
     model, _ = build_tiny(0)
     processor = SimpleNamespace(tokenizer=WordTokenizer())
     items = [Item("a", {"audio": "a.wav"}, TURNS, "sound", extra={"words": HEARD}), Item("b", {}, TURNS, "text")]
-    maker = ExampleMaker(items, None, MixingConfig(enabled=False), 0)
-    return WordAuxiliary(model, processor, maker, torch.device("cpu"))
+    return WordLoss(model, processor, stated(items), torch.device("cpu"))
 
 
-def row(words, rule=PLAIN):
-    return SimpleNamespace(example=Example("x", None, TURNS, 1.0, rule, words=words))
+def row(words):
+    return SimpleNamespace(example=Example("x", None, TURNS, 1.0, PLAIN, words=words))
 
 
 def saying(auxiliary, columns):
@@ -63,8 +62,8 @@ def test_a_batch_loses_what_its_items_lose_together(auxiliary):
     assert torch.allclose(auxiliary([row(HEARD)] * 2, [long, short]), sum(alone), atol=1e-4)
 
 
-def test_mixed_items_and_items_with_unknown_words_are_left_out(auxiliary):
+def test_items_with_unknown_words_are_left_out(auxiliary):
     outputs = saying(auxiliary, [0] * 6)
-    others = [row(HEARD, rule="borrowed sound"), row({}), row({"heard": "xylophone"})]
-    assert auxiliary(others, [outputs] * 3) == 0
-    assert auxiliary([row(HEARD), *others], [outputs] * 4) == auxiliary([row(HEARD)], [outputs])
+    others = [row({}), row({"heard": "xylophone"})]
+    assert auxiliary(others, [outputs] * 2) == 0
+    assert auxiliary([row(HEARD), *others], [outputs] * 3) == auxiliary([row(HEARD)], [outputs])

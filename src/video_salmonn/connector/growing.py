@@ -1,4 +1,4 @@
-"""Widen a connector that was warmed up on speech alone into one that also sees and hears sounds.
+"""Widen a connector that was trained on speech alone into one that also sees and hears sounds.
 
 Most of a connector's cost is in its block attention, which is as wide as all modalities together. A connector with
 the speech branch only is a third as wide and trains about three times as fast on a CPU. :func:`grow` puts its weights

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
-from video_salmonn.embedded.grow import grow
-from video_salmonn.embedded.warmup import spread_positions
+from video_salmonn.connector.growing import grow
+from video_salmonn.connector.starts import spread_positions
 from video_salmonn.errors import ConfigError
 
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "speech_dim": 12, "llm_dim": 24}

@@ -1,0 +1,166 @@
+"""Where a run starts from: the model of a recipe, with its changes, and weights of earlier runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from video_salmonn.checkpoints.assemble import build_tiny, load_model
+from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
+from video_salmonn.connector.growing import grow
+from video_salmonn.connector.starts import open_branch, spread_positions
+from video_salmonn.errors import CheckpointError, MediaError
+from video_salmonn.model import adapters
+from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.presets import tiny
+from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.training.checkpointing import place_trained, read_trained
+from video_salmonn.training.examples import ExampleMaker
+from video_salmonn.training.recipe import Recipe
+
+RAREST = 5
+"""Names that fewer items have do not decide how a branch is opened."""
+
+
+def build_model(recipe: Recipe) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:
+    """The model a recipe starts from, in fp32, with the recipe's changes to the connector.
+
+    Raises:
+        ConfigError: the changes cannot be applied to this model.
+        CheckpointError: ``init`` does not fit it.
+    """
+    if recipe.model == "tiny":
+        model, processor = build_tiny(recipe.seed, _changed(tiny(), recipe.connector))
+    else:
+        model, processor = load_model(recipe.model)
+        if recipe.connector:
+            model, processor = _rebuilt(model, processor, recipe)
+    model = model.float()
+    if recipe.word_inputs is not None:
+        model.config.word_inputs = recipe.word_inputs
+    with _seeded(recipe.seed):
+        if "connector" in recipe.fresh:
+            model.connector.reset_parameters()
+        if "lora" in recipe.fresh:
+            layers = [layer for _, layer in adapters.lora_layers(model.language_model)]
+            adapters.reset([(layer, name) for layer in layers for name in layer.lora_A])
+    if recipe.loss == "words" and has_new_connector(recipe):
+        spread_positions(model.connector)
+    if recipe.init:
+        start_from(model, Path(recipe.init))
+    return model, processor
+
+
+def has_new_connector(recipe: Recipe) -> bool:
+    """Whether the connector starts anew, unless ``init`` fills it."""
+    return recipe.model == "tiny" or bool(recipe.connector) or "connector" in recipe.fresh
+
+
+def _rebuilt(
+    model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor, recipe: Recipe
+) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:
+    """The model with another, new connector; everything else stays as it was loaded."""
+    config = _changed(model.config, recipe.connector)
+    gone = ["connector.", *(f"tower.{part}." for part in ("vision", "speech", "audio") if not getattr(config, part))]
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(tuple(gone))}
+    with _seeded(recipe.seed):
+        model = VideoSalmonnForConditionalGeneration.from_pretrained(None, config=config, state_dict=state)
+    return model, VideoSalmonnProcessor.from_config(config, processor.tokenizer, processor.qformer_tokenizer)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """A block whose random weights depend on the recipe's seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _changed(config: VideoSalmonnConfig, connector: dict[str, Any]) -> VideoSalmonnConfig:
+    """A configuration with changes to the connector; the encoders of branches that it then lacks go, too."""
+    if not connector:
+        return config
+    values = config.to_dict()
+    values["connector"] = {**values["connector"], **connector}
+    for part, width in (("vision", "visual_dim"), ("speech", "speech_dim"), ("audio", "audio_dim")):
+        if values["connector"].get(width) is None:
+            values[part] = None
+    return VideoSalmonnConfig.from_dict(values)
+
+
+def start_from(model: VideoSalmonnForConditionalGeneration, place: Path) -> None:
+    """Fill a model with what was trained before; a connector of speech alone is grown into a full one.
+
+    Args:
+        model: changed in place.
+        place: a checkpoint or export, a run, or a file of a connector's weights.
+
+    Raises:
+        CheckpointError: there is nothing, or it does not fit.
+    """
+    state = read_trained(place)
+    if model.connector.config.audio_dim is not None and knows_speech_alone(state):
+        own = {
+            name.removeprefix("connector."): state.pop(name) for name in list(state) if name.startswith("connector.")
+        }
+        values = model.connector.config.to_dict() | {"visual_dim": None, "audio_dim": None}
+        with _seeded(0):
+            small = MultiResolutionCausalQFormer(ConnectorConfig.from_dict(values))
+        try:
+            small.load_state_dict(own)
+        except RuntimeError as error:
+            raise CheckpointError(f"{place}: the connector does not fit this model ({error})") from error
+        grow(small, model.connector)
+    place_trained(model, state, place)
+
+
+def knows_speech_alone(state: dict[str, torch.Tensor]) -> bool:
+    """Whether trained tensors are of a connector with the branch of speech alone."""
+    return "connector.speech_projection.weight" in state and "connector.audio_projection.weight" not in state
+
+
+def has_new_branches(recipe: Recipe) -> bool:
+    """Whether the connector's branches of pictures and sound events have learned nothing yet."""
+    return knows_speech_alone(read_trained(Path(recipe.init))) if recipe.init else has_new_connector(recipe)
+
+
+@torch.no_grad()
+def open_branches(connector: MultiResolutionCausalQFormer, maker: ExampleMaker) -> None:
+    """Start the branches of pictures and sounds from what tells the training names apart.
+
+    Args:
+        connector: whose branches have learned nothing yet; changed in place.
+        maker: of training examples; items whose features are not there are left out.
+    """
+    for task, projection in (("picture", connector.visual_projection), ("sound", connector.audio_projection)):
+        items = list({item.id: item for item in maker.items if item.task == task}.values())
+        count = Counter(item.answer for item in items)
+        place = {name: index for index, name in enumerate(sorted(name for name in count if count[name] >= RAREST))}
+        if projection is None or len(place) < 2:
+            continue
+        rows: list[torch.Tensor] = []
+        labels: list[int] = []
+        for item in items:
+            if item.answer not in place:
+                continue
+            try:
+                if task == "picture":
+                    visual = maker.source.sight(item).visual
+                    assert visual is not None
+                    own = visual[0].float().mean(dim=0, keepdim=True)
+                else:
+                    audio = maker.source.sound(item).audio
+                    assert audio is not None
+                    own = audio[:: connector.config.audio_tokens].float()
+            except MediaError:
+                continue
+            rows.append(own)
+            labels += [place[item.answer]] * len(own)
+        if rows:
+            open_branch(projection, torch.cat(rows), labels)
