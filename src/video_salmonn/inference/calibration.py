@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from video_salmonn.checkpoints.shipped import ASSETS
 from video_salmonn.errors import CheckpointError
 
@@ -29,10 +31,12 @@ class Calibration:
 
     Attributes:
         temperatures: type of question -> temperature; 1 where there is none.
+        biases: type of question -> what is added to the first answer's scaled log-probability; 0 where there is none.
         measured: type of question -> figures on held-out items (``items``, ``error`` …); empty where nothing was.
     """
 
     temperatures: dict[str, float] = field(default_factory=dict)
+    biases: dict[str, float] = field(default_factory=dict)
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def temperature(self, kind: str) -> float:
@@ -44,6 +48,7 @@ class Calibration:
         return {
             kind: {
                 "temperature": self.temperature(kind),
+                "bias": self.biases.get(kind, 0.0),
                 "expected_calibration_error": self.measured.get(kind, {}).get("error", "not measured"),
                 "items": self.measured.get(kind, {}).get("items", 0),
             }
@@ -73,12 +78,15 @@ def read_calibration(path: Path) -> Calibration:
     try:
         found = json.loads(path.read_text("utf-8"))
         temperatures = {str(kind): float(value) for kind, value in found["temperatures"].items()}
+        biases = {str(kind): float(value) for kind, value in found.get("biases", {}).items()}
         measured = {str(kind): dict(value) for kind, value in found.get("measured", {}).items()}
         if not all(math.isfinite(value) and value > 0 for value in temperatures.values()):
             raise ValueError("a temperature is not a number above 0")
+        if not all(map(math.isfinite, biases.values())):
+            raise ValueError("a bias is not a number")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: not readable ({error})", remedy="write it again, or delete it") from error
-    return Calibration(temperatures, measured)
+    return Calibration(temperatures, biases, measured)
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
@@ -123,29 +131,31 @@ def expected_calibration_error(stated: Sequence[float], true: Sequence[bool], bi
     return sum(row.items * abs(row.stated - row.true) for row in table) / max(1, len(stated))
 
 
-def fit_temperature(logs: Sequence[Sequence[float]], right: Sequence[int]) -> float:
-    """The temperature with the least cross-entropy of the right answers, between 0.05 and 20.
+def fit(logs: Sequence[Sequence[float]], right: Sequence[int], *, bias: bool = False) -> tuple[float, float]:
+    """(temperature, bias) with the least cross-entropy of the right answers.
 
     Args:
         logs: for every item the log-probabilities of its possible answers.
         right: for every item which of them is right.
+        bias: also fit what is added to the first answer's scaled log-probability; 0 otherwise.
     """
+    scores = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(row, dtype=torch.float64) for row in logs], batch_first=True, padding_value=-math.inf
+    )
+    scores = scores - scores.amax(dim=1, keepdim=True)
+    wanted = torch.tensor(right)
+    free = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # logarithm of the temperature, bias
+    optimizer = torch.optim.LBFGS([free], max_iter=200, line_search_fn="strong_wolfe")
 
-    def loss(temperature: float) -> float:
-        total = 0.0
-        for row, place in zip(logs, right):
-            top = max(row)
-            total += (
-                math.log(sum(math.exp((log - top) / temperature) for log in row)) - (row[place] - top) / temperature
-            )
-        return total
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        scaled = scores / free[0].clamp(math.log(0.05), math.log(20)).exp()
+        if bias:
+            scaled = torch.cat([scaled[:, :1] + free[1], scaled[:, 1:]], dim=1)
+        value = torch.nn.functional.cross_entropy(scaled, wanted)
+        value.backward()
+        return value
 
-    low, high = math.log(0.05), math.log(20)
-    ratio = (math.sqrt(5) - 1) / 2
-    for _ in range(60):  # golden section: the loss has one minimum in 1/temperature
-        left, right_ = high - ratio * (high - low), low + ratio * (high - low)
-        if loss(math.exp(left)) < loss(math.exp(right_)):
-            high = right_
-        else:
-            low = left
-    return math.exp((low + high) / 2)
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    found = free.detach().clamp(math.log(0.05), math.log(20))
+    return math.exp(float(found[0])), float(free.detach()[1]) if bias else 0.0

@@ -11,8 +11,8 @@ Decisions:
   answers, each in the two spellings a model may choose (as given, and as a sentence).
 * ``mass`` is what of the model's probability fell on the possible answers at all. Where it is small, the model would
   have said something else, and ``confidence`` (the chosen answer's probability times ``mass``) is small, too.
-* Temperatures come from the model (:mod:`video_salmonn.inference.calibration`); they were fitted on held-out items, or
-  are 1 and said to be not measured.
+* Temperatures, and a bias towards yes, come from the model (:mod:`video_salmonn.inference.calibration`). They were
+  fitted on held-out items, or are 1 and 0 and said to be not measured.
 """
 
 from __future__ import annotations
@@ -437,18 +437,25 @@ def _log_sum(logs: Sequence[float]) -> float:
     return top if math.isinf(top) else top + math.log(sum(math.exp(log - top) for log in logs))
 
 
-def probabilities(logs: Sequence[float], temperature: float = 1.0) -> list[float]:
-    """Log-probabilities of the possible answers as probabilities that sum to 1."""
+def probabilities(logs: Sequence[float], temperature: float = 1.0, bias: float = 0.0) -> list[float]:
+    """Log-probabilities of the possible answers as probabilities that sum to 1.
+
+    Args:
+        logs: of each answer.
+        temperature: divides them.
+        bias: is added to the first of them then.
+    """
     top = max(logs)
     if math.isinf(top):
         return [1 / len(logs)] * len(logs)
-    weights = [math.exp((log - top) / temperature) for log in logs]
-    return [weight / sum(weights) for weight in weights]
+    scaled = [(log - top) / temperature + (0.0 if place else bias) for place, log in enumerate(logs)]
+    whole = _log_sum(scaled)
+    return [math.exp(value - whole) for value in scaled]
 
 
 def _answer(question: Question, logs: list[float], calibration: Calibration) -> dict[str, Any]:
     kind = {Predicate: "predicate", Choice: "choice", Score: "score"}[type(question)]
-    shares = probabilities(logs, calibration.temperature(kind))
+    shares = probabilities(logs, calibration.temperature(kind), calibration.biases.get(kind, 0.0))
     mass = min(1.0, sum(map(math.exp, logs)))
     head = {"type": kind, "name": question.name}
     if isinstance(question, Predicate):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,9 +15,11 @@ from video_salmonn.serving.chat import error_events
 from video_salmonn.serving.guard import Receive, Scope, Send, log_fault
 from video_salmonn.serving.problems import RequestProblem, problem_of
 
+R = TypeVar("R")
 
-async def unless_left(request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> Response:
-    """The result of ``work`` as JSON; it is cancelled when the client leaves.
+
+async def unless_left(request: Request, work: Coroutine[Any, Any, R]) -> R:
+    """The result of ``work``, which is cancelled when the client leaves.
 
     Raises:
         RequestProblem: what ``work`` raised; 499 where the client left.
@@ -28,7 +30,7 @@ async def unless_left(request: Request, work: Coroutine[Any, Any, dict[str, Any]
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise RequestProblem(499, "the client left")
-        return JsonResponse(task.result())
+        return task.result()
     finally:
         for one in (task, gone):
             one.cancel()

@@ -19,8 +19,9 @@ from video_salmonn.serving.decisions import check_decisions, decided
 from video_salmonn.serving.files import PURPOSES
 from video_salmonn.serving.guard import Guard
 from video_salmonn.serving.problems import RequestProblem
-from video_salmonn.serving.protocol import ChatRequest, DecisionsRequest
+from video_salmonn.serving.protocol import ChatRequest, DecisionsRequest, TranscriptForm
 from video_salmonn.serving.service import Service
+from video_salmonn.serving.transcripts import read_form, response_of, transcribed
 from video_salmonn.version import __version__
 
 logger = logging.getLogger("video_salmonn.serving")
@@ -122,12 +123,27 @@ def _add_chat(app: FastAPI, service: Service) -> None:
         owner = request.state.owner
         if body.stream:
             return EventStream(stream(chat, service, owner))
-        return await unless_left(request, complete(chat, service, owner))
+        return JsonResponse(await unless_left(request, complete(chat, service, owner)))
 
     @app.post("/v1/decisions", summary="Decide typed questions about media, with probabilities.")
     async def decisions(body: DecisionsRequest, request: Request) -> Response:
         decision = check_decisions(body, service)
-        return await unless_left(request, decided(decision, service, request.state.owner))
+        return JsonResponse(await unless_left(request, decided(decision, service, request.state.owner)))
+
+    form = {"requestBody": {"content": {"multipart/form-data": {"schema": TranscriptForm.model_json_schema()}}}}
+
+    @app.post("/v1/audio/transcriptions", summary="What is said in a file.", openapi_extra=form)
+    async def transcriptions(request: Request) -> Response:
+        return await transcript(request, "transcribe")
+
+    @app.post("/v1/audio/translations", summary="What is said in a file, in English.", openapi_extra=form)
+    async def translations(request: Request) -> Response:
+        return await transcript(request, "translate")
+
+    async def transcript(request: Request, task: str) -> Response:
+        async with request.form(max_files=1, max_fields=64) as fields:
+            wish = await read_form(fields, task, service)
+        return response_of(await unless_left(request, transcribed(wish, service)), wish, service)
 
 
 def _add_files(app: FastAPI, service: Service) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from video_salmonn.errors import ConfigError, ContextError, MediaError, VideoSalmonnError
+from video_salmonn.errors import ConfigError, ContextError, MediaError, MissingPartError, VideoSalmonnError
 
 TYPES = {
     400: "invalid_request_error",
@@ -78,6 +78,8 @@ def problem_of(error: BaseException, param: str | None = None) -> RequestProblem
         return RequestProblem(422, f"{where}: {error.reason}", remedy=error.remedy, param=param)
     if isinstance(error, (ConfigError, ContextError)):
         return RequestProblem(400, str(error), remedy=error.remedy, param=param)
+    if isinstance(error, MissingPartError):
+        return RequestProblem(501, str(error), remedy=f"on the server: {error.remedy}" if error.remedy else "")
     if isinstance(error, MemoryError):
         return RequestProblem(503, "not enough memory for this request now", retry_after=30)
     return RequestProblem(500, "the server failed on this request; its log has the reason")

@@ -144,3 +144,15 @@ class DecisionsRequest(Lenient):
         if self.mm_processor_kwargs is not None:
             found += self.mm_processor_kwargs.ignored("mm_processor_kwargs.")
         return list(dict.fromkeys(found))[:32]
+
+
+class TranscriptForm(Lenient):
+    """``POST /v1/audio/transcriptions`` as multipart/form-data."""
+
+    file: Annotated[bytes, Field(json_schema_extra={"type": "string", "format": "binary"})]
+    model: str | None = None
+    response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] | None = None
+    language: str | None = None
+    decoder: Literal["model", "whisper"] | None = None
+    start: float | None = None
+    end: float | None = None

@@ -14,7 +14,7 @@ from video_salmonn.inference import calibration
 from video_salmonn.inference.calibration import (
     Calibration,
     expected_calibration_error,
-    fit_temperature,
+    fit,
     read_calibration,
     reliability,
     write_calibration,
@@ -150,33 +150,35 @@ def test_statements_become_questions():
     assert text_of(Score("How?", (Option("low"), Option("high")))) == "How? Levels, from the lowest: low, high."
 
 
-def test_a_temperature_is_found_again():
+def test_temperature_and_bias_are_found_again():
     rng = random.Random(0)
     logs, right = [], []
-    for _ in range(1500):
+    for _ in range(3000):
         share = min(max(rng.random(), 1e-3), 1 - 1e-3)
         right.append(int(rng.random() >= share))
-        logs.append([3 * math.log(share), 3 * math.log(1 - share)])  # three times too sure
-    found = fit_temperature(logs, right)
-    assert found == pytest.approx(3.0, rel=0.1)
+        logs.append([3 * (math.log(share) - 0.5), 3 * math.log(1 - share)])  # three times too sure, and rather no
+    temperature, bias = fit(logs, right, bias=True)
+    assert (temperature, bias) == (pytest.approx(3.0, rel=0.1), pytest.approx(0.5, abs=0.1))
+    assert fit([row[::-1] for row in logs], [1 - place for place in right])[1] == 0.0
     sure = [probabilities(row)[0] for row in logs]
-    calm = [probabilities(row, found)[0] for row in logs]
+    calm = [probabilities(row, temperature, bias)[0] for row in logs]
     truth = [place == 0 for place in right]
-    assert expected_calibration_error(calm, truth) < 0.05 < expected_calibration_error(sure, truth)
+    assert expected_calibration_error(calm, truth) < 0.04 < 0.1 < expected_calibration_error(sure, truth)
     table = reliability([0.05, 0.15, 0.95, 1.0], [False, True, True, True])
     assert [(row.items, row.true) for row in table] == [(1, 0.0), (1, 1.0), (2, 1.0)]
 
 
 def test_a_models_own_temperature_is_used_and_told(model, tmp_path, monkeypatch):
     path = tmp_path / calibration.FILE
-    kept = Calibration({"choice": 4.0}, {"choice": {"items": 9, "error": 0.1}})
+    kept = Calibration({"choice": 4.0}, {"predicate": -2.0}, {"choice": {"items": 9, "error": 0.1}})
     write_calibration(path, kept)
     assert read_calibration(path) == kept
     plain = model.decide(CLIP, [COLOURS])
     assert plain.report["calibration"]["choice"]["expected_calibration_error"] == "not measured"
     monkeypatch.setattr(model, "name", str(tmp_path))
     found = model.decide(CLIP, [COLOURS])
-    assert found.report["calibration"]["choice"] == {"temperature": 4.0, "expected_calibration_error": 0.1, "items": 9}
+    told = found.report["calibration"]["choice"]
+    assert told == {"temperature": 4.0, "bias": 0.0, "expected_calibration_error": 0.1, "items": 9}
     flat, steep = ([p["probability"] for p in d.answers[0]["probabilities"]] for d in (found, plain))
     assert max(flat) < max(steep)
     for bad in ("{", json.dumps({"temperatures": {"choice": 0}}), json.dumps([1])):
