@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from video_salmonn.model.words import HEARD, PAUSE, SEEN, WordOutputs
+from video_salmonn.model.words import HEARD, PAUSE, SEEN, WordOutputs, tokens_of
 
 NAME_WEIGHT = 0.3
 """Of an output that is to name something, beside the CTC loss of a spoken token."""
@@ -72,7 +72,8 @@ class WordHead(WordOutputs):
     ) -> None:
         self.tokenizer = tokenizer
         self.blank_token: int = self.tokens(PAUSE.strip())[-1] if blank is None else blank
-        used = sorted({token for text in texts for token in self.tokens(text)} - {self.blank_token})
+        spoken = tokens_of(tokenizer, [" " + text for text in texts])
+        used = sorted({token for ids in spoken for token in ids} - {self.blank_token})
         super().__init__([self.blank_token, *used], embeddings)
         self.tokens_of_column = [self.blank_token, *used]
         self.column_of_token = {token: column for column, token in enumerate(self.tokens_of_column) if column}
