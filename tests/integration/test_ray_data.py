@@ -54,11 +54,11 @@ def test_a_row_without_any_question_has_its_error():
 
 
 def actors() -> list[psutil.Process]:
-    """Processes of this machine's Ray that hold a model."""
+    """Processes of this machine's Ray that answer a batch just now."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if "VideoSalmonnPredictor" in " ".join(process.cmdline()):
+            if "VideoSalmonnPredictor)).submit" in " ".join(process.cmdline()):  # Ray names its processes so
                 found.append(process)
         except psutil.Error:
             continue
@@ -77,13 +77,11 @@ def test_200_rows_are_answered_once_although_a_worker_is_killed(engine, tmp_path
     killed = []
 
     def kill() -> None:
-        """The first actor that is at work, a while after it began."""
-        while not actors():
-            time.sleep(0.05)
-        time.sleep(2.0)
-        victim = actors()[0]
-        killed.append(victim.pid)
-        victim.send_signal(signal.SIGKILL)
+        """The first actor that is seen at work."""
+        while not (working := actors()):
+            time.sleep(0.02)
+        killed.append(working[0].pid)
+        working[0].send_signal(signal.SIGKILL)
 
     try:
         rows = ray.data.from_items([{"id": n, "media": path} for n, path in enumerate(paths)], override_num_blocks=10)

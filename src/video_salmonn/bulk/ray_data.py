@@ -10,7 +10,8 @@
 
 Every row comes back with ``answer`` and ``report`` (JSON text). A row that could not be answered has its reason in
 ``__inference_error__`` (as Ray Data's own stages for language models name it) and an empty answer; nothing is raised.
-An actor that dies is started again by Ray, and its rows are answered by the new one.
+An actor that dies is started again by Ray, which does so for every actor of its pools, and its rows are answered by the
+new one.
 
 Paths are as the workers see them: give a shared file system's, or URLs.
 """
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 ERROR = "__inference_error__"
 CLIPS = "__clips__"
 """Column of decoded media between the two stages; not in the result."""
-_PATIENT: dict[str, Any] = {"max_restarts": -1, "max_task_retries": -1}
-"""An actor whose process dies is started again, and what it had not answered is answered by the new one."""
 ANSWER, REPORT = "answer", "report"
 
 
@@ -181,7 +180,6 @@ def answered(
         fn_constructor_args=(model, given, decode_seconds),
         compute=pool(decoders),
         num_cpus=1,
-        **_PATIENT,
     )
     return decoded.map_batches(
         VideoSalmonnPredictor,
@@ -190,7 +188,6 @@ def answered(
         batch_format="pandas",
         compute=pool(concurrency),
         num_gpus=num_gpus or None,
-        **_PATIENT,
     )
 
 
