@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from video_salmonn.checkpoints.compact import expand
 from video_salmonn.checkpoints.shipped import ASSETS, CONNECTOR_FILE, LORA_FILE, SETUP, WORDS_FILE, shipped_model
+from video_salmonn.checkpoints.weights import load_weights
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.byte_tokenizer import byte_tokenizer
 from video_salmonn.model.configuration import VideoSalmonnConfig
@@ -90,9 +91,7 @@ def load_directory(folder: Path, dtype: torch.dtype | None = None, profile: str 
         )
     try:
         config = _profiled(VideoSalmonnConfig.from_pretrained(folder, local_files_only=True), profile)
-        model, report = VideoSalmonnForConditionalGeneration.from_pretrained(
-            folder, config=config, dtype=dtype or "auto", output_loading_info=True, local_files_only=True
-        )
+        model, report = load_weights(folder, config, dtype)
         processor = VideoSalmonnProcessor.from_pretrained(folder, local_files_only=True)
         if profile is not None:
             model.generation_config.update(**config.generation)  # the folder's own came back with the weights
