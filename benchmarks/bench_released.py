@@ -18,6 +18,7 @@ import torch
 from transformers import QuantizedCache, StaticCache
 
 from common import finish
+from video_salmonn.encoders.beats import BeatsConfig
 from video_salmonn.features.fbank import num_frames
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.model.lengths import sight_frames, sound_frames
@@ -70,20 +71,20 @@ def media(config: Any, seconds: float, device: torch.device, dtype: torch.dtype)
     """One clip of noise with picture and sound."""
     frames = sight_frames(config, seconds)
     heard = sound_frames(config, seconds)
-    segment = round(config.media["segment_seconds"] * RATE)
+    segment = round(config.media_config.segment_seconds * RATE)
     samples = round(heard * config.connector_config.frame_seconds * RATE)
     segments = max(1, -(-samples // segment))
-    side = config.media["image_size"]
+    side = config.media_config.image_size
 
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, device=device, dtype=dtype)
 
-    beats = (config.audio or {}).get("kind") == "beats"
+    beats = isinstance(config.audio_config, BeatsConfig)
     sound = noise(segments, num_frames(segment), 128) if beats else noise(segments, segment // 8000, 96, 64)
     return MediaInputs(
         pixel_values=noise(frames, 3, side, side),
         frame_counts=torch.tensor([frames]),
-        log_mel=noise(segments, config.media["mel_bins"], segment // 160),
+        log_mel=noise(segments, config.media_config.mel_bins, segment // 160),
         audio_inputs=sound,
         segment_counts=torch.tensor([segments]),
         segment_samples=torch.full((segments,), segment),

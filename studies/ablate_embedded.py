@@ -110,7 +110,7 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     trainer.run(lambda line: print(name, json.dumps(line), flush=True))
     model = trainer.plain.eval()
     trained = time.perf_counter() - began - warmed
-    frames = int(model.config.media["picture_frames"])
+    frames = int(model.config.media_config.picture_frames)
     data = HeldOut(arguments.manifests / "test.jsonl", arguments.features, frames, arguments.limit)
     data.source.store.hold(arguments.device)
     rows = [group for group in GROUPS if group.name in ROWS]

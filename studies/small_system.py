@@ -28,7 +28,7 @@ from video_salmonn.data.mixing import MATCHING_QUESTIONS, lower_first
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.presets import embedded
+from video_salmonn.model.presets import WHISPER_BASE, embedded
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.prompt import IGNORED
 from video_salmonn.training.batching import collate
@@ -138,7 +138,7 @@ def build_small(
     sizes |= {
         "visual_tokens": SLOTS,
         "audio_tokens": SLOTS,
-        "speech_dim": STEPS // SLOTS * config.connector["speech_dim"],
+        "speech_dim": STEPS // SLOTS * config.connector_config.speech_dim,
     }
     small = VideoSalmonnConfig(
         text_config=LlamaConfig(
@@ -152,11 +152,11 @@ def build_small(
             eos_token_id=2,
             pad_token_id=3,
         ),
-        vision=config.vision,
-        speech={**(config.speech or {}), "encoder_layers": 1, "encoder_ffn_dim": 64},  # never run: features are stored
-        audio=config.audio,
-        connector={**config.connector, **sizes, "dropout": 0.0, **connector},
-        media={**config.media, "picture_frames": 6},
+        vision_config=config.vision_config,
+        speech_config=WHISPER_BASE | {"encoder_layers": 1, "encoder_ffn_dim": 64},  # never run: features are stored
+        audio_config=config.audio_config,
+        connector_config={**config.connector_config.to_dict(), **sizes, "dropout": 0.0, **connector},
+        media_config={**config.media_config.to_dict(), "picture_frames": 6},
         prompt="vicuna",
     )
     with torch.random.fork_rng(devices=[]):

@@ -180,10 +180,10 @@ def test_each_released_behaviour_can_be_switched_by_itself(one, tmp_path):
     converted(one[1], tmp_path / "out", settings=settings, dtype="bfloat16")
     engine = VideoSalmonn.load(tmp_path / "out")
     for config in (engine.model.config, engine.processor.config):
-        assert config.media["frame_times"] == "uniform"
-        assert config.media["resize"] == "released"
-        assert (config.connector["mask_direction"], config.connector["trim_padding"]) == ("past", True)
-        assert config.connector["attend_padding"] is True
+        assert config.media_config.frame_times == "uniform"
+        assert config.media_config.resize == "released"
+        assert (config.connector_config.mask_direction, config.connector_config.trim_padding) == ("past", True)
+        assert config.connector_config.attend_padding is True
     assert engine.model.generation_config.num_beams == 1
     assert engine.model.generation_config.repetition_penalty == 1.5
     assert {p.dtype for p in engine.model.parameters()} == {torch.bfloat16}
@@ -227,13 +227,17 @@ def test_the_configuration_is_read_off_the_files(engine):
     assert (connector.hidden_size, connector.speech_dim, connector.audio_dim, connector.llm_dim) == (24, 20, 12, 32)
     assert (connector.mask_direction, connector.attend_padding, connector.trim_padding) == ("future", True, False)
     assert connector.position_rows == 704
-    assert config.vision["num_hidden_layers"] == 3
-    assert (config.vision["image_size"], config.vision["patch_size"], config.media["image_size"]) == (56, 14, 56)
-    assert config.instruction_qformer["cross_attention_frequency"] == 2
-    assert config.audio["max_distance"] == 64
+    assert config.vision_config.num_hidden_layers == 3
+    assert (config.vision_config.image_size, config.vision_config.patch_size, config.media_config.image_size) == (
+        56,
+        14,
+        56,
+    )
+    assert config.qformer_config.cross_attention_frequency == 2
+    assert config.audio_config.max_distance == 64
     assert config.lora == {"r": 4, "alpha": 32, "dropout": 0.1, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
-    assert config.media["frame_times"] == config.media["resize"] == "released"
-    assert (config.media["max_seconds"], config.media["max_sound_seconds"]) == (60, 30)
+    assert config.media_config.frame_times == config.media_config.resize == "released"
+    assert (config.media_config.max_seconds, config.media_config.max_sound_seconds) == (60, 30)
 
 
 # ------------------------------------------------------------------------------------------------------ prompts

@@ -25,7 +25,7 @@ def noise(seconds, seed=0):
 @pytest.fixture(scope="module")
 def engine():
     config = tiny()
-    config.media["trained_seconds"] = 4.0
+    config.media_config.trained_seconds = 4.0
     model, processor = build_tiny(config=config)
     model.set_words([6, *range(7, 384)])
     model.generation_config.joint_ctc = "auto"

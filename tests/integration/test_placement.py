@@ -197,8 +197,8 @@ def test_a_profile_is_applied_before_the_one_model_is_built(plain, tmp_path, mon
         built.clear()
         engine = VideoSalmonn.load(name, profile="released")
         assert len(built) == 1
-        assert engine.model.config.connector["attend_padding"] and engine.model.generation_config.num_beams == 5
-        assert engine.model.config.media["max_seconds"] == 60 and engine.model.tower.keep_padding
+        assert engine.model.config.connector_config.attend_padding and engine.model.generation_config.num_beams == 5
+        assert engine.model.config.media_config.max_seconds == 60 and engine.model.tower.keep_padding
     for name, tensor in engine.model.state_dict().items():
         assert torch.equal(tensor, plain.model.state_dict()[name])
 

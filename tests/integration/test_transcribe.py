@@ -40,7 +40,7 @@ def engine():
     model, processor = build_tiny()
     letters = [processor.tokenizer(one, add_special_tokens=False).input_ids[-1] for one in " abcdefghij"]
     model.set_words(letters)
-    model.config.media["trained_seconds"] = 4.0
+    model.config.media_config.trained_seconds = 4.0
     return VideoSalmonn(model, processor, name="tiny")
 
 

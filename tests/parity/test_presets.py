@@ -158,8 +158,8 @@ def test_the_released_behaviour():
     assert (connector.num_attention_heads, connector.intermediate_size, connector.num_hidden_layers) == (12, 3072, 2)
     assert (connector.layer_norm_eps, connector.input_norm_eps) == (1e-12, 1e-5)
     assert config.lora == {"r": 32, "alpha": 32, "dropout": 0.1, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
-    assert config.media["frame_times"] == "released"
-    assert config.media["max_sound_seconds"] == 30.0
+    assert config.media_config.frame_times == "released"
+    assert config.media_config.max_sound_seconds == 30.0
     assert connector.tokens_per_second == 6
     assert [media_tokens(config, seconds) for seconds in (0.3, 23.69, 30, 60)] == [180, 180, 180, 360]
     assert media_tokens(config, 23.69, sound=False) == 150

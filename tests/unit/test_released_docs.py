@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from video_salmonn.connector import ConnectorConfig
-from video_salmonn.model.configuration import MEDIA_DEFAULTS, VideoSalmonnConfig
+from video_salmonn.model.configuration import MediaConfig, VideoSalmonnConfig
 from video_salmonn.model.presets import apply_profile, preset
 
 PAGE = Path(__file__).parents[2] / "docs" / "released.md"
@@ -30,7 +30,7 @@ def switches() -> list[str]:
 def flat(config: VideoSalmonnConfig) -> dict[str, Any]:
     values: dict[str, Any] = {"prompt": config.prompt, "generation": config.generation}
     values |= {f"connector.{name}": value for name, value in config.connector_config.to_dict().items()}
-    return values | {f"media.{name}": value for name, value in config.media.items()}
+    return values | {f"media.{name}": value for name, value in config.media_config.to_dict().items()}
 
 
 def test_the_docs_list_what_the_profile_switches():
@@ -74,4 +74,4 @@ def test_each_switch_turns_by_itself(name):
     before, after = flat(base), flat(made)
     assert after[name] == wanted
     assert {other for other in before if before[other] != after[other]} <= {name}
-    assert set(media) == set(MEDIA_DEFAULTS)
+    assert set(media) == set(MediaConfig.own_fields())

@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import InstructBlipQFormerConfig, InstructBlipVisionConfig
+from transformers import InstructBlipVisionConfig
 
 from video_salmonn.checkpoints.released import names
 from video_salmonn.connector import MultiResolutionCausalQFormer, diversity_loss
 from video_salmonn.connector.diversity import mean_cosine
 from video_salmonn.encoders.beats import Beats, BeatsConfig
 from video_salmonn.encoders.eva import EvaViT
-from video_salmonn.encoders.instructblip import InstructBlipQFormer
+from video_salmonn.encoders.instructblip import InstructBlipQFormer, InstructionQFormerConfig
 from video_salmonn.errors import CheckpointError, VideoSalmonnError
 from video_salmonn.features.fbank import beats_fbank, frame_mask
 
@@ -130,7 +130,7 @@ def run_connector(golden: GoldenFile, mask_direction: str | None) -> Tensors:
 
 def run_beats(golden: GoldenFile, mask_direction: str | None) -> Tensors:
     """Run fbank and BEATs on a golden file's waveforms."""
-    known = set(BeatsConfig.__dataclass_fields__)
+    known = set(BeatsConfig.own_fields())
     config = {key: value for key, value in golden.config.items() if key in known}
     for key, needed in (("layer_norm_first", False), ("deep_norm", True), ("gru_rel_pos", True)):
         if golden.config.get(key, needed) != needed:
@@ -160,10 +160,8 @@ def run_visual_tower(golden: GoldenFile, mask_direction: str | None) -> Tensors:
             layer_norm_eps=config["layer_norm_eps"],
         )
     )
-    sizes = dict(config["qformer"])
-    queries = sizes.pop("num_query_tokens")
     qformer = InstructBlipQFormer(
-        InstructBlipQFormerConfig(encoder_hidden_size=config["hidden_size"], **sizes), queries
+        InstructionQFormerConfig(encoder_hidden_size=config["hidden_size"], **config["qformer"])
     )
     for module, placed in zip((vision.model, qformer), names.place_visual_tower(golden.weights)):
         names.check_complete(module, placed, golden.path.name)

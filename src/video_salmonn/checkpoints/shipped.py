@@ -24,11 +24,11 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """ChatML as the language model learned it, without its default system message: fewer tokens before the media."""
-FORM = 1
+FORM = 2
 """Raise it when the same shipped files and settings become another directory."""
 RECORD = "embedded.json"
 """Written last into the directory: which pretrained parts it was made of."""
-SETTINGS = ("vision", "audio", "connector", "media", "prompt", "system", "media_token_id", "lora", "generation")
+SETTINGS = ("prompt", "system", "media_token_id", "lora", "generation")
 """What of the preset is this package's own; the sizes of language model and Whisper come with the parts."""
 
 
@@ -37,7 +37,9 @@ def shipped_key(assets: Path = ASSETS) -> str:
     config = embedded()
     trained = [assets / name for name in (CONNECTOR_FILE, LORA_FILE, WORDS_FILE)]
     weights = [digest_file(path) if path.is_file() else None for path in trained]
-    return digest(FORM, CHAT_TEMPLATE, {name: getattr(config, name) for name in SETTINGS}, weights)[:12]
+    settings = {name: getattr(config, name) for name in SETTINGS}
+    parts = (config.encoder_settings(), config.connector_config.to_dict())
+    return digest(FORM, CHAT_TEMPLATE, settings, parts, weights)[:12]
 
 
 def shipped_place(home: Path | None = None, assets: Path = ASSETS) -> Path:

@@ -64,7 +64,7 @@ def held_out(
     if weights is not None:
         load_trained(loaded, weights)
     loaded = loaded.eval().to(device, kind)
-    frames = int(loaded.config.media["picture_frames"])
+    frames = int(loaded.config.media_config.picture_frames)
     data = HeldOut(manifests / f"{split}.jsonl", features, frames, limit)
     results: dict[str, Any] = {
         "groups": measure(
@@ -81,12 +81,12 @@ def held_out(
         "beside": {},
         "missing": data.missing,
     }
-    encoders = {"sounds": loaded.config.audio, "pictures": loaded.config.vision}
+    encoders = {"sounds": loaded.config.audio_config, "pictures": loaded.config.vision_config}
     probed = [group for group in wanted if not only_full and encoders.get(group.name)]
     if probed:
         train = HeldOut(manifests / "train.jsonl", features, frames)
         for group in probed:
-            encoder = encoders[group.name]["kind"]
+            encoder = encoders[group.name].model_type
             results["beside"][group.name] = {f"linear probe on {encoder}": probe(train, data, group)}
     if whisper:
         from video_salmonn.embedded.held_out.whisper import whisper_figures

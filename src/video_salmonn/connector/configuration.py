@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.sub_config import SubConfig
 from video_salmonn.wording import counted
 
 MaskDirection = Literal["past", "future", "none"]
@@ -27,8 +28,7 @@ class Level:
     queries: int
 
 
-@dataclass(frozen=True)
-class ConnectorConfig:
+class ConnectorConfig(SubConfig):
     """Sizes and choices of the multi-resolution causal Q-Former. Defaults are those of the released 13B checkpoint,
     except ``mask_direction``, ``attend_padding`` and ``trim_padding``, whose defaults are right for new models.
 
@@ -63,6 +63,9 @@ class ConnectorConfig:
         position_rows: rows of the position table, or None for just as many as the widest window needs.
     """
 
+    model_type = "video_salmonn_connector"
+    base_config_key = "connector_config"
+
     hidden_size: int = 768
     num_attention_heads: int = 12
     intermediate_size: int = 3072
@@ -85,8 +88,9 @@ class ConnectorConfig:
     input_norm_eps: float = 1e-5
     position_rows: int | None = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", tuple(_level(level) for level in self.levels))
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.levels = tuple(_level(level) for level in self.levels)
+        super().__post_init__(**kwargs)
         self._check()
 
     def _check(self) -> None:
@@ -190,16 +194,7 @@ class ConnectorConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form."""
-        return asdict(self) | {"levels": [asdict(level) for level in self.levels]}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ConnectorConfig:
-        """Inverse of :meth:`to_dict`. Raises ConfigError on an unknown key."""
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigError(f"connector: unknown keys {unknown}", remedy=f"known keys: {sorted(known)}")
-        return cls(**{**values, **({"levels": tuple(values["levels"])} if "levels" in values else {})})
+        return super().to_dict() | {"levels": [asdict(level) for level in self.levels]}
 
 
 def _level(value: Any) -> Level:

@@ -12,19 +12,18 @@ Decisions of the original that matter for parity:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from video_salmonn.encoders.wide_conv import WideConv1d
+from video_salmonn.sub_config import SubConfig
 from video_salmonn.types import Features
 from video_salmonn.wording import counted
 
 
-@dataclass(frozen=True)
-class BeatsConfig:
+class BeatsConfig(SubConfig):
     """Sizes under the original's names; defaults are BEATs_iter3+ (the released encoder).
 
     Attributes:
@@ -36,6 +35,9 @@ class BeatsConfig:
         conv_bias: bias on the patch convolution.
         num_mel_bins: bands of the fbank.
     """
+
+    model_type = "beats"
+    base_config_key = "audio_config"
 
     input_patch_size: int = 16
     embed_dim: int = 512

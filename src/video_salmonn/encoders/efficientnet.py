@@ -13,6 +13,7 @@ from torch import nn
 
 from video_salmonn.encoders.resampler import GridResampler
 from video_salmonn.encoders.same_padding import SameConv2d
+from video_salmonn.sub_config import SubConfig
 from video_salmonn.types import Features
 
 # (blocks, kernel, stride of the first, expansion, in, out): the B0 table, whose stem and head Lite keeps unscaled
@@ -56,6 +57,19 @@ class _Block(nn.Module):
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.residual else y
+
+
+class EfficientNetLiteConfig(SubConfig):
+    """Sizes of :class:`EfficientNetEncoder`.
+
+    Attributes:
+        side: the tokens of a frame form a ``side x side`` grid.
+    """
+
+    model_type = "efficientnet_lite"
+    base_config_key = "vision_config"
+
+    side: int = 5
 
 
 class EfficientNetEncoder(nn.Module):

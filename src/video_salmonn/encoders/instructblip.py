@@ -12,17 +12,26 @@ from transformers import InstructBlipQFormerConfig, InstructBlipQFormerModel
 from video_salmonn.types import Features
 
 
+class InstructionQFormerConfig(InstructBlipQFormerConfig):
+    """transformers' sizes of the Q-Former, and V, which transformers keeps beside them.
+
+    Attributes:
+        num_query_tokens: V, visual tokens of a frame.
+    """
+
+    num_query_tokens: int = 32
+
+
 class InstructBlipQFormer(nn.Module):
     """Patch tokens and instruction in, V visual tokens a frame out.
 
     Args:
         config: sizes of the Q-Former.
-        num_query_tokens: V.
     """
 
-    def __init__(self, config: InstructBlipQFormerConfig, num_query_tokens: int = 32) -> None:
+    def __init__(self, config: InstructionQFormerConfig) -> None:
         super().__init__()
-        self.query_tokens = nn.Parameter(torch.zeros(1, num_query_tokens, config.hidden_size))
+        self.query_tokens = nn.Parameter(torch.zeros(1, config.num_query_tokens, config.hidden_size))
         nn.init.normal_(self.query_tokens, std=config.initializer_range)
         self.qformer = InstructBlipQFormerModel(config)
         self.width: int = config.hidden_size

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from video_salmonn.encoders.same_padding import SameConv2d
+from video_salmonn.sub_config import SubConfig
 from video_salmonn.types import Features
 
 _CHANNELS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
@@ -28,6 +29,19 @@ def yamnet_layers() -> list[tuple[int, int, int, int, int]]:
         layers += [(width, width, 3, stride, width), (width, channels, 1, 1, 1)]
         width = channels
     return layers
+
+
+class YamnetConfig(SubConfig):
+    """Sizes of :class:`YamnetEncoder`.
+
+    Attributes:
+        steps_per_frame: ``A``, audio steps under one 0.5 s frame.
+    """
+
+    model_type = "yamnet"
+    base_config_key = "audio_config"
+
+    steps_per_frame: int = 25
 
 
 class YamnetEncoder(nn.Module):

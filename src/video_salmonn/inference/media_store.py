@@ -183,7 +183,8 @@ class MediaStore:
         self._guard = threading.Lock()
         self._encoding: AbstractContextManager[Any] = threading.RLock()
         self._lock = lock
-        self._model_key = digest(fingerprint, VideoSalmonnProcessor.settings_of(model.config), str(model.dtype))
+        sizes = model.config.connector_config.to_dict()
+        self._model_key = digest(fingerprint, model.config.encoder_settings(), sizes, str(model.dtype))
 
     def get(self, source: Any, sound: Any = None, *, timer: Timer | None = None, **options: Any) -> EncodedMedia:
         """Features and report of one item.

@@ -76,8 +76,8 @@ def plan_of(asked: Asked, preparer: Preparer) -> Plan:
     Raises:
         ContextError: ``long`` is ``segments``, and the media cannot be cut into stretches.
     """
-    media = preparer.model.config.media
-    return _pieces(asked, preparer, media["trained_seconds"]) or _stretches(asked, preparer) or Plan()
+    media = preparer.model.config.media_config
+    return _pieces(asked, preparer, media.trained_seconds) or _stretches(asked, preparer) or Plan()
 
 
 def _pieces(asked: Asked, preparer: Preparer, trained_seconds: float | None) -> Plan | None:

@@ -170,7 +170,7 @@ def _check(engine: VideoSalmonn, decoder: str, task: str, options: dict[str, Any
     if idle and decoder == "whisper":
         raise ConfigError(f"{', '.join(idle)} has no effect with decoder whisper", remedy="leave it out")
     checked(options)
-    if engine.model.config.speech is None:
+    if engine.model.config.speech_config is None:
         raise ConfigError(f"{engine.name}: this model has no speech encoder: it hears no words", remedy="use another")
 
 
@@ -299,8 +299,8 @@ def _model_stretch(
     engine: VideoSalmonn, samples: NDArray[np.float32], start: float, options: dict[str, Any], made: _Made
 ) -> None:
     """Transcribe a stretch with the whole model, in pieces as long as those of its training."""
-    media, seconds = engine.model.config.media, engine.model.connector.config.frame_seconds
-    longest = float(media["trained_seconds"] or media["max_sound_seconds"] or PIECE)
+    media, seconds = engine.model.config.media_config, engine.model.connector.config.frame_seconds
+    longest = float(media.trained_seconds or media.max_sound_seconds or PIECE)
     loudness = border_loudness(samples, RATE, seconds)
     frames = max(math.ceil(len(samples) / RATE / seconds), 1)
     plan = spans(frames, max(int(longest / seconds), 1), loudness)

@@ -27,6 +27,7 @@ from video_salmonn.inspection.timeline import LevelView, Segment, Sight, Sound, 
 from video_salmonn.inspection.words_heard import WordsHeard, words_heard
 from video_salmonn.model import prompt
 from video_salmonn.model.aliases import expand
+from video_salmonn.model.configuration import MediaConfig
 from video_salmonn.model.connect import Connected
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.model.transcripts import asks_for_words
@@ -85,7 +86,7 @@ def inspect_media(
             clip = encoded.clip or engine.processor.load(source, sound=sound, **_as_media_options(decoding))
             inputs = engine.processor.media_inputs([clip])
             sight = _sight(engine, clip, inputs, source, _as_media_options(decoding))
-            heard = None if clip.sound is None else _sound(engine.processor.config.media, clip.sound, inputs)
+            heard = None if clip.sound is None else _sound(engine.processor.config.media_config, clip.sound, inputs)
 
     output, features, step = connected.groups[0][1], encoded.features, config.frame_seconds
     length = output.mask.shape[1] * config.levels[0].frames * stretch / config.levels[0].queries * step
@@ -194,7 +195,7 @@ def _sight(engine: VideoSalmonn, clip: Clip, inputs: MediaInputs, source: Any, w
     return Sight(clip.frames.times, shown, (height, width), int(inputs.still_frames[0]))
 
 
-def _sound(media: dict[str, Any], sound: Waveform, inputs: MediaInputs) -> Sound:
+def _sound(media: MediaConfig, sound: Waveform, inputs: MediaInputs) -> Sound:
     """Waveform and log-mel, thinned out to at most ``COLUMNS`` columns."""
     assert inputs.segment_samples is not None
     samples = sound.samples
@@ -206,7 +207,7 @@ def _sound(media: dict[str, Any], sound: Waveform, inputs: MediaInputs) -> Sound
     padded = inputs.log_mel.shape[-1] * HOP if inputs.log_mel is not None else None
     if padded is None:
         assert given is not None
-        padded = round(media["segment_seconds"] * SAMPLE_RATE) if len(lengths) > 1 else max(lengths)
+        padded = round(media.segment_seconds * SAMPLE_RATE) if len(lengths) > 1 else max(lengths)
     segments, at = [], 0
     for length in lengths:
         segments.append(Segment(at / sound.rate, (at + length) / sound.rate, (at + padded) / sound.rate))
@@ -218,7 +219,7 @@ def _sound(media: dict[str, Any], sound: Waveform, inputs: MediaInputs) -> Sound
             whole = F.adaptive_max_pool1d(whole, COLUMNS)
         mel = (whole.numpy() * 4.0 - 4.0) * 10.0  # undo (log10 + 4) / 4; decades to decibels
     peak = float(np.abs(samples).max()) if len(samples) else 0.0
-    return Sound(sound.seconds, envelope, peak, mel, int(media["mel_bins"]), tuple(segments))
+    return Sound(sound.seconds, envelope, peak, mel, int(media.mel_bins), tuple(segments))
 
 
 def _level(config: ConnectorConfig, output: ConnectorOutput, index: int, stretch: int) -> LevelView:

@@ -3,61 +3,106 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeAlias
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, InstructBlipVisionConfig, PreTrainedConfig, WhisperConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from video_salmonn.connector import ConnectorConfig
+from video_salmonn.encoders.beats import BeatsConfig
+from video_salmonn.encoders.efficientnet import EfficientNetLiteConfig
+from video_salmonn.encoders.instructblip import InstructionQFormerConfig
+from video_salmonn.encoders.yamnet import YamnetConfig
 from video_salmonn.errors import ConfigError
 from video_salmonn.files import digest
+from video_salmonn.sub_config import SubConfig
 
-MEDIA_DEFAULTS: dict[str, Any] = {
-    "frame_times": "uniform",
-    "image_size": 224,
-    "resize": "bicubic",
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-    "mel_bins": 80,
-    "segment_seconds": 30.0,
-    "pad_last_segment": True,
-    "spotlight": 0,
-    "picture_frames": 10,
-    "max_seconds": None,
-    "max_sound_seconds": None,
-    "first_channel": False,
-    "trained_seconds": None,
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class MediaConfig(SubConfig):
+    """How media become encoder inputs.
+
+    Attributes:
+        frame_times: ``uniform`` (true 2 Hz), ``released`` (first and last frame of every second), or frames per second.
+        image_size, resize, image_mean, image_std: of the frames given to the vision encoder.
+        mel_bins: of the speech encoder's log-mel.
+        segment_seconds: sound is encoded in segments of this length.
+        pad_last_segment: pad a short last segment to the full length (what Whisper was trained with).
+        spotlight: n of the paper's image spotlight, 0 for off.
+        picture_frames: a picture without sound is shown for so many frames (10 = one coarse window; released 60); with
+            sound, for as long as the sound lasts.
+        max_seconds: cut media to this length, None for the whole.
+        max_sound_seconds: cut the sound alone (the release hears 30 s).
+        first_channel: take the first channel in place of a downmix (released).
+        trained_seconds: the longest media in training; longer ones are understood in pieces
+            (:mod:`video_salmonn.inference.pieces`). None: whole, whatever their length.
+    """
+
+    model_type = "video_salmonn_media"
+    base_config_key = "media_config"
+
+    frame_times: str | float = "uniform"
+    image_size: int = 224
+    resize: str = "bicubic"
+    image_mean: tuple[float, ...] = CLIP_MEAN
+    image_std: tuple[float, ...] = CLIP_STD
+    mel_bins: int = 80
+    segment_seconds: float = 30.0
+    pad_last_segment: bool = True
+    spotlight: int = 0
+    picture_frames: int = 10
+    max_seconds: float | None = None
+    max_sound_seconds: float | None = None
+    first_channel: bool = False
+    trained_seconds: float | None = None
+
+
+VISION: dict[str, type[PreTrainedConfig]] = {
+    "instructblip_vision_model": InstructBlipVisionConfig,
+    "efficientnet_lite": EfficientNetLiteConfig,
 }
-"""How media become encoder inputs.
-
-- ``frame_times``: ``uniform`` (true 2 Hz), ``released`` (first and last frame of every second), or frames per second.
-- ``image_size``, ``resize``, ``image_mean``, ``image_std``: of the frames given to the vision encoder.
-- ``mel_bins``: of the speech encoder's log-mel.
-- ``segment_seconds``: sound is encoded in segments of this length.
-- ``pad_last_segment``: pad a short last segment to the full length (what Whisper was trained with).
-- ``spotlight``: n of the paper's image spotlight, 0 for off.
-- ``picture_frames``: a picture without sound is shown for so many frames (10 = one coarse window; released 60); with
-  sound, for as long as the sound lasts.
-- ``max_seconds``: cut media to this length, None for the whole.
-- ``max_sound_seconds``: cut the sound alone (the release hears 30 s).
-- ``trained_seconds``: the longest media in training; longer ones are understood in pieces
-  (:mod:`video_salmonn.inference.pieces`). None: whole, whatever their length.
-- ``first_channel``: take the first channel in place of a downmix (released).
-"""
+AUDIO: dict[str, type[PreTrainedConfig]] = {"beats": BeatsConfig, "yamnet": YamnetConfig}
+"""Kinds of encoders, by their configurations' ``model_type``."""
+VISION_SIZES = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size"),
+)
+SPEECH_SIZES = (
+    *("d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "num_mel_bins"),
+    "max_source_positions",
+)
+QFORMER_SIZES = (
+    *("num_query_tokens", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+    *("max_position_embeddings", "cross_attention_frequency", "encoder_hidden_size"),
+)
+"""What of transformers' configurations this package's models differ in."""
+_SHORT = {"eva": "instructblip_vision_model", "efficientnet": "efficientnet_lite"}
+"""Names that :data:`VISION` had in earlier versions under ``kind``, and has in settings written by hand."""
+_RENAMED = {
+    "vision": "vision_config",
+    "instruction_qformer": "qformer_config",
+    "speech": "speech_config",
+    "audio": "audio_config",
+    "connector": "connector_config",
+    "media": "media_config",
+}
+"""Names of parts in configurations that earlier versions saved."""
+Part: TypeAlias = "PreTrainedConfig | Mapping[str, Any] | None"
 
 
 class VideoSalmonnConfig(PreTrainedConfig):
     """Configuration of :class:`VideoSalmonnForConditionalGeneration`.
 
     Args:
-        text_config: the language model's configuration (any Llama-like causal LM), as object or dict.
-        vision: ``{"kind": "eva" | "efficientnet", …sizes}`` or None for a model without sight.
-        instruction_qformer: sizes of InstructBLIP's Q-Former (with ``num_query_tokens``), or None: then the vision
-            encoder itself gives V tokens a frame, which do not depend on the question.
-        speech: sizes of Whisper's encoder, or None.
-        audio: ``{"kind": "beats" | "yamnet", …sizes}`` or None.
-        connector: :class:`ConnectorConfig` or its dict.
-        media: how media become encoder inputs; see ``MEDIA_DEFAULTS`` for keys and meaning.
+        text_config: the language model's configuration (any Llama-like causal LM), as object or dict, like every part.
+        vision_config: a configuration of :data:`VISION`, or None for a model without sight.
+        qformer_config: sizes of InstructBLIP's Q-Former, or None: then the vision encoder itself gives V tokens a
+            frame, which do not depend on the question.
+        speech_config: sizes of Whisper's encoder, or None.
+        audio_config: a configuration of :data:`AUDIO`, or None.
+        connector_config: sizes and choices of the connector.
+        media_config: how media become encoder inputs.
         prompt: ``vicuna`` | ``llama2`` | ``chat`` (the tokenizer's own chat template).
         system: system message that ``chat`` begins a conversation without one with, which may be empty; None for the
             template's own.
@@ -71,21 +116,30 @@ class VideoSalmonnConfig(PreTrainedConfig):
             with the weights (:class:`~video_salmonn.model.words.WordOutputs`).
         word_inputs: the language model reads expectations over these tokens' embeddings in place of the connector's
             outputs themselves; needs ``words``.
+        **kwargs: as transformers; also the parts under the names of earlier versions (``vision``, ``connector`` …).
     """
 
     model_type = "video_salmonn"
-    sub_configs: ClassVar[dict[str, Any]] = {"text_config": AutoConfig}
+    sub_configs: ClassVar[dict[str, Any]] = {
+        "text_config": AutoConfig,
+        "vision_config": AutoConfig,
+        "qformer_config": InstructionQFormerConfig,
+        "speech_config": WhisperConfig,
+        "audio_config": AutoConfig,
+        "connector_config": ConnectorConfig,
+        "media_config": MediaConfig,
+    }
     has_no_defaults_at_init = True
 
     def __init__(
         self,
-        text_config: PreTrainedConfig | dict | None = None,
-        vision: dict | None = None,
-        instruction_qformer: dict | None = None,
-        speech: dict | None = None,
-        audio: dict | None = None,
-        connector: ConnectorConfig | dict | None = None,
-        media: dict | None = None,
+        text_config: Part = None,
+        vision_config: Part = None,
+        qformer_config: Part = None,
+        speech_config: Part = None,
+        audio_config: Part = None,
+        connector_config: Part = None,
+        media_config: Part = None,
         prompt: str = "vicuna",
         system: str | None = None,
         media_token_id: int = 0,
@@ -98,18 +152,14 @@ class VideoSalmonnConfig(PreTrainedConfig):
         word_inputs: bool = False,
         **kwargs: Any,
     ) -> None:
-        if isinstance(text_config, dict):
-            values = dict(text_config)
-            text_config = CONFIG_MAPPING[values.pop("model_type", "llama")](**values)
-        # a copy: transformers resets what it finds here (the choice of attention among it), also under another model
-        self.text_config = copy.deepcopy(text_config) if text_config is not None else CONFIG_MAPPING["llama"]()
-        self.vision = vision
-        self.instruction_qformer = instruction_qformer
-        self.speech = speech
-        self.audio = audio
-        connector = connector if connector is not None else {}
-        self.connector = connector.to_dict() if isinstance(connector, ConnectorConfig) else dict(connector)
-        self.media = {**MEDIA_DEFAULTS, **(media or {})}
+        old = {new: kwargs.pop(name) for name, new in _RENAMED.items() if name in kwargs}
+        self.text_config = _typed(text_config or {}, CONFIG_MAPPING, "text", default="llama")
+        self.vision_config = _typed(old.get("vision_config", vision_config), VISION, "vision")
+        self.qformer_config = _of(InstructionQFormerConfig, old.get("qformer_config", qformer_config))
+        self.speech_config = _of(WhisperConfig, old.get("speech_config", speech_config))
+        self.audio_config = _typed(old.get("audio_config", audio_config), AUDIO, "audio")
+        self.connector_config = _of(ConnectorConfig, old.get("connector_config", connector_config) or {})
+        self.media_config = _of(MediaConfig, old.get("media_config", media_config) or {})
         self.prompt = prompt
         self.system = system
         self.media_token_id = media_token_id
@@ -125,29 +175,44 @@ class VideoSalmonnConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     @property
-    def connector_config(self) -> ConnectorConfig:
-        """The connector's typed configuration."""
-        return ConnectorConfig.from_dict(self.connector)
-
-    @property
     def depends_on_question(self) -> bool:
         """Whether visual features change with the question (InstructBLIP's Q-Former reads it)."""
-        return self.instruction_qformer is not None
+        return self.qformer_config is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; of the parts without what is the same in every configuration of transformers."""
+        whole = copy.copy(self)
+        parts = {name: whole.__dict__.pop(name) for name in self.sub_configs if name != "text_config"}
+        values = super(VideoSalmonnConfig, whole).to_dict()
+        for name, part in parts.items():
+            values[name] = None if part is None else {**part.to_diff_dict(), "model_type": part.model_type}
+            if part is not None:
+                values[name].pop("transformers_version", None)
+        return values
+
+    def encoder_settings(self) -> dict[str, Any]:
+        """What features depend on beside weights, JSON-ready and the same under every version of transformers."""
+        found: dict[str, Any] = {"media": self.media_config.to_dict()}
+        for name, sizes in (("vision", VISION_SIZES), ("speech", SPEECH_SIZES), ("audio", ())):
+            part = getattr(self, f"{name}_config")
+            own = part.own_fields() if isinstance(part, SubConfig) else sizes
+            found[name] = part and {"model_type": part.model_type} | {field: getattr(part, field) for field in own}
+        return found
 
     def digest(self) -> str:
         """Tells configurations apart that may answer differently with the same weights: the scale of an adapter, the
         prompt, windows, what is generated. Versions, names and the kind of attention do not count. 64 digits."""
-        return digest(_without(self.to_dict()))
+        values = {name: value for name, value in self.to_dict().items() if not name.endswith("_config")}
+        values["text"], values["connector"] = self.text_config.to_dict(), self.connector_config.to_dict()
+        reader = self.qformer_config and {name: getattr(self.qformer_config, name) for name in QFORMER_SIZES}
+        return digest(_without(values), self.encoder_settings(), reader)
 
     def _check(self) -> None:
         connector = self.connector_config
-        unknown = sorted(set(self.media) - set(MEDIA_DEFAULTS))
-        if unknown:
-            raise ConfigError(f"media: unknown keys {unknown}", remedy=f"known keys: {sorted(MEDIA_DEFAULTS)}")
         for name, part, dim in (
-            ("vision", self.vision, connector.visual_dim),
-            ("speech", self.speech, connector.speech_dim),
-            ("audio", self.audio, connector.audio_dim),
+            ("vision", self.vision_config, connector.visual_dim),
+            ("speech", self.speech_config, connector.speech_dim),
+            ("audio", self.audio_config, connector.audio_dim),
         ):
             if (part is None) != (dim is None):
                 raise ConfigError(f"{name} is {'off' if part is None else 'on'}, but connector.{name}_dim is {dim}")
@@ -156,6 +221,28 @@ class VideoSalmonnConfig(PreTrainedConfig):
         width = getattr(self.text_config, "hidden_size", None)
         if width is not None and width != connector.llm_dim:
             raise ConfigError(f"connector.llm_dim is {connector.llm_dim}, the language model's width is {width}")
+
+
+def _of(kind: type[PreTrainedConfig], value: Part) -> Any:
+    """A configuration of this kind from an object or a dict; a copy, since transformers writes into what it finds (the
+    choice of attention among it), also under another model."""
+    if value is None or isinstance(value, PreTrainedConfig):
+        return copy.deepcopy(value)
+    return kind(**{name: part for name, part in value.items() if name != "model_type"})
+
+
+def _typed(value: Part, kinds: Mapping[str, Any], part: str, default: str | None = None) -> Any:
+    """A configuration of the kind that it names. Raises ConfigError for an unknown one."""
+    if value is None or isinstance(value, PreTrainedConfig):
+        return copy.deepcopy(value)
+    values = dict(value)
+    named = values.pop("model_type", default)
+    name = str(values.pop("kind", named))
+    name = _SHORT.get(name, name)
+    if name not in kinds:
+        known = ", ".join(kinds) if default is None else "a causal language model of transformers"
+        raise ConfigError(f"{part}.model_type is {name!r}", remedy=f"use {known}")
+    return _of(kinds[name], values)
 
 
 _NO_SETTINGS = (

@@ -8,19 +8,19 @@ from video_salmonn.model.configuration import VideoSalmonnConfig
 def sound_frames(config: VideoSalmonnConfig, seconds: float) -> int:
     """Frames of 0.5 s the sound branch runs over: whole segments where padding is kept, else the real ones."""
     connector = config.connector_config
-    if config.media["max_sound_seconds"]:
-        seconds = min(seconds, config.media["max_sound_seconds"])
+    if config.media_config.max_sound_seconds:
+        seconds = min(seconds, config.media_config.max_sound_seconds)
     frames = connector.frames_for(seconds)
-    per_segment = round(config.media["segment_seconds"] / connector.frame_seconds)
+    per_segment = round(config.media_config.segment_seconds / connector.frame_seconds)
     return frames if connector.trim_padding else -(-frames // per_segment) * per_segment
 
 
 def sight_frames(config: VideoSalmonnConfig, seconds: float) -> int:
     """Pictures taken of a clip; the released sampling takes two of every started second."""
     connector = config.connector_config
-    if config.media["max_seconds"]:
-        seconds = min(seconds, config.media["max_seconds"])
-    if config.media["frame_times"] == "released":
+    if config.media_config.max_seconds:
+        seconds = min(seconds, config.media_config.max_seconds)
+    if config.media_config.frame_times == "released":
         return 2 * connector.frames_for(seconds / 2)
     return connector.frames_for(seconds)
 
@@ -35,9 +35,9 @@ def media_tokens(config: VideoSalmonnConfig, seconds: float, *, sight: bool = Tr
         sound: the clip has sound.
     """
     connector = config.connector_config
-    if config.media["max_seconds"]:
-        seconds = min(seconds, config.media["max_seconds"])
-    frames = sight_frames(config, seconds) if sight and config.vision else 0
+    if config.media_config.max_seconds:
+        seconds = min(seconds, config.media_config.max_seconds)
+    frames = sight_frames(config, seconds) if sight and config.vision_config else 0
     if sound and connector.has_sound:
         frames = connector.axis_frames(frames, sound_frames(config, seconds))
     return connector.tokens_for(frames) if frames else 0

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 from transformers import LlamaConfig
 
 from video_salmonn.connector import ConnectorConfig
+from video_salmonn.encoders.beats import BeatsConfig
+from video_salmonn.encoders.efficientnet import EfficientNetLiteConfig
+from video_salmonn.encoders.yamnet import YamnetConfig
 from video_salmonn.errors import ConfigError
-from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.configuration import MediaConfig, VideoSalmonnConfig
 
 EVA_VIT_G = {
-    "kind": "eva",
+    "model_type": "instructblip_vision_model",
     "hidden_size": 1408,
     "intermediate_size": 6144,
     "num_hidden_layers": 39,
@@ -59,12 +63,14 @@ def released_13b() -> VideoSalmonnConfig:
     """The released checkpoint, with everything the released code does (mask ``future``, padding attended, beam 5)."""
     return VideoSalmonnConfig(
         text_config=_llama(5120, 40, 40, 13824),
-        vision=EVA_VIT_G,
-        instruction_qformer=INSTRUCTBLIP,
-        speech=WHISPER_LARGE_V2,
-        audio={"kind": "beats"},
-        connector=ConnectorConfig(mask_direction="future", attend_padding=True, trim_padding=False, position_rows=4096),
-        media=RELEASED_MEDIA,
+        vision_config=EVA_VIT_G,
+        qformer_config=INSTRUCTBLIP,
+        speech_config=WHISPER_LARGE_V2,
+        audio_config=BeatsConfig(),
+        connector_config=ConnectorConfig(
+            mask_direction="future", attend_padding=True, trim_padding=False, position_rows=4096
+        ),
+        media_config=RELEASED_MEDIA,
         prompt="vicuna",
         lora=LORA_QKVO,
         diversity_form="released",
@@ -77,11 +83,11 @@ def paper_7b() -> VideoSalmonnConfig:
     """The paper's 7B system, to be trained: mask ``past``, padding masked, no tokens for time that is not there."""
     return VideoSalmonnConfig(
         text_config=_llama(4096, 32, 32, 11008),
-        vision=EVA_VIT_G,
-        instruction_qformer=INSTRUCTBLIP,
-        speech=WHISPER_LARGE_V2,
-        audio={"kind": "beats"},
-        connector=ConnectorConfig(llm_dim=4096, mask_direction="past"),
+        vision_config=EVA_VIT_G,
+        qformer_config=INSTRUCTBLIP,
+        speech_config=WHISPER_LARGE_V2,
+        audio_config=BeatsConfig(),
+        connector_config=ConnectorConfig(llm_dim=4096, mask_direction="past"),
         prompt="vicuna",
         lora=LORA_QKVO,
         diversity_form="released",
@@ -106,10 +112,10 @@ def embedded() -> VideoSalmonnConfig:
             eos_token_id=2,
             pad_token_id=2,
         ),
-        vision={"kind": "efficientnet", "side": 5},
-        speech=WHISPER_BASE,
-        audio={"kind": "yamnet"},
-        connector=ConnectorConfig(
+        vision_config=EfficientNetLiteConfig(side=5),
+        speech_config=WHISPER_BASE,
+        audio_config=YamnetConfig(),
+        connector_config=ConnectorConfig(
             hidden_size=256,
             num_attention_heads=4,
             intermediate_size=1024,
@@ -119,7 +125,7 @@ def embedded() -> VideoSalmonnConfig:
             llm_dim=576,
             visual_tokens=25,
         ),
-        media={
+        media_config={
             "segment_seconds": 10.0,
             "trained_seconds": 20.0,
             "image_mean": [127 / 255] * 3,
@@ -151,8 +157,8 @@ def tiny() -> VideoSalmonnConfig:
             eos_token_id=2,
             pad_token_id=2,
         ),
-        vision={
-            "kind": "eva",
+        vision_config={
+            "model_type": "instructblip_vision_model",
             "hidden_size": 32,
             "intermediate_size": 64,
             "num_hidden_layers": 2,
@@ -160,7 +166,7 @@ def tiny() -> VideoSalmonnConfig:
             "image_size": 28,
             "patch_size": 14,
         },
-        instruction_qformer={
+        qformer_config={
             "num_query_tokens": 32,
             "vocab_size": 384,
             "hidden_size": 32,
@@ -170,7 +176,7 @@ def tiny() -> VideoSalmonnConfig:
             "max_position_embeddings": 512,
             "encoder_hidden_size": 32,
         },
-        speech={
+        speech_config={
             "d_model": 32,
             "encoder_layers": 2,
             "encoder_attention_heads": 4,
@@ -178,8 +184,8 @@ def tiny() -> VideoSalmonnConfig:
             "num_mel_bins": 80,
             "max_source_positions": 1500,
         },
-        audio={
-            "kind": "beats",
+        audio_config={
+            "model_type": "beats",
             "embed_dim": 16,
             "encoder_layers": 2,
             "encoder_embed_dim": 32,
@@ -190,7 +196,7 @@ def tiny() -> VideoSalmonnConfig:
             "num_buckets": 32,
             "max_distance": 128,
         },
-        connector=ConnectorConfig(
+        connector_config=ConnectorConfig(
             hidden_size=32,
             num_attention_heads=4,
             intermediate_size=64,
@@ -199,7 +205,7 @@ def tiny() -> VideoSalmonnConfig:
             audio_dim=32,
             llm_dim=64,
         ),
-        media={"segment_seconds": 10.0, "image_size": 28},
+        media_config={"segment_seconds": 10.0, "image_size": 28},
         prompt="vicuna",
         lora={"r": 4, "alpha": 8, "dropout": 0.0, "targets": LORA_QKVO["targets"]},
         diversity_weight=0.1,
@@ -233,28 +239,13 @@ def apply_profile(config: VideoSalmonnConfig, profile: str) -> VideoSalmonnConfi
     """
     if profile != "released":
         raise ConfigError(f"profile {profile!r} is unknown", remedy="the only profile is: released")
-    values = {
-        name: getattr(config, name)
-        for name in (
-            "vision",
-            "instruction_qformer",
-            "speech",
-            "audio",
-            "lora",
-            "adapters",
-            "media_token_id",
-            "diversity_form",
-        )
-    }
     released: dict[str, Any] = {"attend_padding": True, "trim_padding": False, "mask_direction": "future"}
-    if config.connector.get("mask_direction") == "none":
+    if config.connector_config.mask_direction == "none":
         del released["mask_direction"]  # there is no block attention to turn round
-    return VideoSalmonnConfig(
-        text_config=config.text_config,
-        connector={**config.connector, **released},
-        media={**config.media, **RELEASED_MEDIA, "segment_seconds": 30.0, "pad_last_segment": True},
-        prompt="vicuna",
-        diversity_weight=config.diversity_weight,
-        generation={**RELEASED_GENERATION},
-        **values,
-    )
+    media = {**RELEASED_MEDIA, "segment_seconds": 30.0, "pad_last_segment": True}
+    profiled = copy.deepcopy(config)
+    profiled.connector_config = ConnectorConfig(**{**config.connector_config.to_dict(), **released})
+    profiled.media_config = MediaConfig(**{**config.media_config.to_dict(), **media})
+    profiled.prompt, profiled.system = "vicuna", None
+    profiled.generation = {**RELEASED_GENERATION}
+    return profiled

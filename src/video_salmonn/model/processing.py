@@ -11,6 +11,7 @@ from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, P
 from transformers.processing_utils import MultiModalData
 
 from video_salmonn.connector import ConnectorConfig
+from video_salmonn.encoders.beats import BeatsConfig
 from video_salmonn.encoders.chunking import Segments, cut
 from video_salmonn.errors import ConfigError, MediaError
 from video_salmonn.features.fbank import beats_fbank
@@ -63,19 +64,14 @@ class VideoSalmonnProcessor(ProcessorMixin):
     @staticmethod
     def settings_of(config: VideoSalmonnConfig) -> dict[str, Any]:
         """What of a configuration the processor needs, JSON-ready."""
-        text: Any = config.text_config
+        text, values = config.text_config, config.to_dict()
         return {
             "text_config": {
                 "model_type": text.model_type,
                 "hidden_size": text.hidden_size,
                 "max_position_embeddings": text.max_position_embeddings,
             },
-            "vision": config.vision,
-            "instruction_qformer": config.instruction_qformer,
-            "speech": config.speech,
-            "audio": config.audio,
-            "connector": config.connector,
-            "media": config.media,
+            **{name: values[name] for name in config.sub_configs if name != "text_config"},
             "prompt": config.prompt,
             "system": config.system,
             "media_token_id": config.media_token_id,
@@ -110,19 +106,19 @@ class VideoSalmonnProcessor(ProcessorMixin):
 
     def media_options(self, **overrides: Any) -> MediaOptions:
         """How this model wants media decoded; any field of :class:`MediaOptions` may be overridden."""
-        media = self.config.media
-        size = int(media["image_size"])
+        media = self.config.media_config
+        size = int(media.image_size)
         values: dict[str, Any] = {
-            "frame_times": media["frame_times"],
-            "spotlight": media["spotlight"],
-            "sound_mode": "released" if media["first_channel"] else "mix",
+            "frame_times": media.frame_times,
+            "spotlight": media.spotlight,
+            "sound_mode": "released" if media.first_channel else "mix",
             # The released filter for videos is torch's own; everything else is resized while it is decoded.
-            "frame_size": None if media["resize"] == "released" else (size, size),
+            "frame_size": None if media.resize == "released" else (size, size),
             "picture_size": (size, size),
-            "use_video": self.config.vision is not None,
+            "use_video": self.config.vision_config is not None,
             "use_audio": self.connector.has_sound,
         }
-        limits = overrides.pop("limits", Limits(max_seconds=media["max_seconds"]))
+        limits = overrides.pop("limits", Limits(max_seconds=media.max_seconds))
         return MediaOptions(**{**values, "limits": limits, **overrides})
 
     def load(self, source: Any, sound: Any = None, **overrides: Any) -> Clip:
@@ -170,7 +166,7 @@ class VideoSalmonnProcessor(ProcessorMixin):
         if clip.frames is None or len(clip.frames) != 1 or not self._picture(clip):
             return 0
         if sound is None:
-            return int(self.config.media["picture_frames"])
+            return int(self.config.media_config.picture_frames)
         return self._sound_length(sound)
 
     def _sound_length(self, sound: Segments) -> int:
@@ -182,31 +178,31 @@ class VideoSalmonnProcessor(ProcessorMixin):
     def _segments(self, clip: Clip) -> Segments | None:
         if clip.sound is None or not len(clip.sound.samples):
             return None
-        media = self.config.media
+        media = self.config.media_config
         samples = torch.from_numpy(clip.sound.samples)
-        if media["max_sound_seconds"]:
-            samples = samples[: round(media["max_sound_seconds"] * clip.sound.rate)]
-        return cut(samples, media["segment_seconds"], pad_last=media["pad_last_segment"])
+        if media.max_sound_seconds:
+            samples = samples[: round(media.max_sound_seconds * clip.sound.rate)]
+        return cut(samples, media.segment_seconds, pad_last=media.pad_last_segment)
 
     def _audio_inputs(self, segments: Segments) -> torch.Tensor | None:
-        if self.config.audio is None:
+        if self.config.audio_config is None:
             return None
-        if self.config.audio["kind"] == "beats":
+        if isinstance(self.config.audio_config, BeatsConfig):
             return beats_fbank(segments.waveform)
         return yamnet_patches(segments.waveform)
 
     def media_inputs(self, clips: Sequence[Clip]) -> MediaInputs:
         """Encoder inputs of decoded clips, packed (see :class:`MediaInputs`)."""
-        media, sounds = self.config.media, [self._segments(clip) for clip in clips]
-        frames = [None if self.config.vision is None else clip.frames for clip in clips]
-        size = (int(media["image_size"]),) * 2
+        media, sounds = self.config.media_config, [self._segments(clip) for clip in clips]
+        frames = [None if self.config.vision_config is None else clip.frames for clip in clips]
+        size = (int(media.image_size),) * 2
         pixels = [
             prepare_frames(
                 torch.from_numpy(batch.frames),
                 size,
-                how="picture" if self._picture(clip) else media["resize"],
-                mean=tuple(media["image_mean"]),
-                std=tuple(media["image_std"]),
+                how="picture" if self._picture(clip) else media.resize,
+                mean=tuple(media.image_mean),
+                std=tuple(media.image_std),
             )
             for clip, batch in zip(clips, frames)
             if batch is not None and len(batch)
@@ -216,8 +212,8 @@ class VideoSalmonnProcessor(ProcessorMixin):
             if sound is None:
                 continue
             samples.append(sound.lengths)
-            if self.config.speech is not None:
-                mels.append(log_mel(sound.waveform, media["mel_bins"]))
+            if self.config.speech_config is not None:
+                mels.append(log_mel(sound.waveform, media.mel_bins))
             made = self._audio_inputs(sound)
             if made is not None:
                 events.append(made)
@@ -237,7 +233,7 @@ class VideoSalmonnProcessor(ProcessorMixin):
         """Tokens each item of the inputs makes."""
         assert inputs.frame_counts is not None and inputs.segment_counts is not None
         assert inputs.sound_frames is not None and inputs.still_frames is not None
-        per_segment = round(self.config.media["segment_seconds"] / self.connector.frame_seconds)
+        per_segment = round(self.config.media_config.segment_seconds / self.connector.frame_seconds)
         lengths = []
         columns = (inputs.frame_counts, inputs.segment_counts, inputs.sound_frames, inputs.still_frames)
         for frames, segments, heard, still in zip(*(column.tolist() for column in columns)):
@@ -318,9 +314,7 @@ class VideoSalmonnProcessor(ProcessorMixin):
         tokenizer = self.qformer_tokenizer
         with prompt.TOKENISING:
             rows = [tokenizer(q, split_special_tokens=True)["input_ids"] for q in questions]
-        limit = min(
-            INSTRUCTION_TOKENS, int((self.config.instruction_qformer or {}).get("max_position_embeddings", 512))
-        )
+        limit = min(INSTRUCTION_TOKENS, self.config.qformer_config.max_position_embeddings)
         rows = [row if len(row) <= limit else [row[0], *row[1 - limit :]] for row in rows]  # [CLS] stays in front
         width = max(len(row) for row in rows)
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])

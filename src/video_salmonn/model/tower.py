@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import InstructBlipQFormerConfig, InstructBlipVisionConfig, WhisperConfig
+from transformers import PreTrainedConfig
 
-from video_salmonn.encoders.beats import Beats, BeatsConfig
-from video_salmonn.encoders.efficientnet import EfficientNetEncoder
+from video_salmonn.encoders.beats import Beats
+from video_salmonn.encoders.efficientnet import EfficientNetEncoder, EfficientNetLiteConfig
 from video_salmonn.encoders.eva import EvaViT
 from video_salmonn.encoders.instructblip import InstructBlipQFormer
 from video_salmonn.encoders.whisper import WhisperEncoder
-from video_salmonn.encoders.yamnet import YamnetEncoder
-from video_salmonn.errors import ConfigError
+from video_salmonn.encoders.yamnet import YamnetConfig, YamnetEncoder
 from video_salmonn.features.fbank import num_frames
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
@@ -28,38 +28,22 @@ FRAME_SAMPLES = 8_000
 """Samples under a frame of 0.5 s."""
 
 
-def build_vision(config: dict[str, Any]) -> nn.Module:
-    """The vision encoder of a configuration. Raises ConfigError for an unknown kind."""
-    sizes = dict(config)
-    kind = sizes.pop("kind", None)
-    if kind == "eva":
-        return EvaViT(InstructBlipVisionConfig(**sizes))
-    if kind == "efficientnet":
-        return EfficientNetEncoder(**sizes)
-    raise ConfigError(f"vision.kind is {kind!r}", remedy="use eva or efficientnet")
+def build_vision(config: PreTrainedConfig) -> nn.Module:
+    """The vision encoder of a configuration."""
+    return EfficientNetEncoder(config.side) if isinstance(config, EfficientNetLiteConfig) else EvaViT(_own(config))
 
 
-def build_audio(config: dict[str, Any]) -> nn.Module:
-    """The sound-event encoder of a configuration. Raises ConfigError for an unknown kind."""
-    sizes = dict(config)
-    kind = sizes.pop("kind", None)
-    if kind == "beats":
-        return Beats(BeatsConfig(**sizes))
-    if kind == "yamnet":
-        return YamnetEncoder(**sizes)
-    raise ConfigError(f"audio.kind is {kind!r}", remedy="use beats or yamnet")
+def build_audio(config: PreTrainedConfig) -> nn.Module:
+    """The sound-event encoder of a configuration."""
+    return YamnetEncoder(config.steps_per_frame) if isinstance(config, YamnetConfig) else Beats(config)
 
 
-def build_instruction_qformer(config: dict[str, Any]) -> InstructBlipQFormer:
-    """InstructBLIP's Q-Former of a configuration."""
-    sizes = dict(config)
-    queries = sizes.pop("num_query_tokens", 32)
-    return InstructBlipQFormer(InstructBlipQFormerConfig(**sizes), queries)
-
-
-def build_speech(config: dict[str, Any]) -> WhisperEncoder:
-    """Whisper's encoder of a configuration."""
-    return WhisperEncoder(WhisperConfig(**config))
+def _own(config: Any) -> Any:
+    """An encoder's own copy of its configuration. Kernels that only a language model has are not asked of it."""
+    own = copy.deepcopy(config)
+    if own._attn_implementation not in (None, "eager", "sdpa"):
+        own._attn_implementation = None
+    return own
 
 
 class MediaTower(nn.Module):
@@ -70,13 +54,15 @@ class MediaTower(nn.Module):
 
     def __init__(self, config: VideoSalmonnConfig) -> None:
         super().__init__()
-        self.vision = build_vision(config.vision) if config.vision else None
-        qformer = config.instruction_qformer
-        self.instruction_qformer = build_instruction_qformer(qformer) if qformer else None
-        self.speech = build_speech(config.speech) if config.speech else None
-        self.audio = build_audio(config.audio) if config.audio else None
+        vision, qformer, speech, audio = (
+            getattr(config, f"{name}_config") for name in ("vision", "qformer", "speech", "audio")
+        )
+        self.vision = build_vision(vision) if vision else None
+        self.instruction_qformer = InstructBlipQFormer(_own(qformer)) if qformer else None
+        self.speech = WhisperEncoder(_own(speech)) if speech else None
+        self.audio = build_audio(audio) if audio else None
         self.visual_tokens = config.connector_config.visual_tokens
-        self.pad_last_segment = bool(config.media["pad_last_segment"])
+        self.pad_last_segment = config.media_config.pad_last_segment
         self.keep_padding = not config.connector_config.trim_padding
         self.steps_per_frame = config.connector_config.audio_tokens
 

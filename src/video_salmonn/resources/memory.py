@@ -176,7 +176,8 @@ def activation_bytes(
             with torch.inference_mode():
                 features[stage.name] = round(stage.run().nbytes * stage.times)
     if "vision" in stages:  # all pictures are there while the first ones are encoded
-        stages["vision"] += clip_shapes(config, seconds).frames * 3 * config.media["image_size"] ** 2 * kind.itemsize
+        side = config.media_config.image_size
+        stages["vision"] += clip_shapes(config, seconds).frames * 3 * side**2 * kind.itemsize
     inputs = connector_inputs(config, seconds, kind)
     given = sum(tensor.nbytes for tensor in inputs if tensor is not None)
     stages["connector"] = live_bytes(lambda: model.connector(*inputs)) + given

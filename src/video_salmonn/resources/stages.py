@@ -57,8 +57,8 @@ class ClipShapes:
 
 def clip_shapes(config: VideoSalmonnConfig, seconds: float) -> ClipShapes:
     """What is seen and heard of a clip with picture and sound."""
-    heard = sound_frames(config, min(seconds, config.media["max_seconds"] or seconds))
-    segment = round(config.media["segment_seconds"] * RATE)
+    heard = sound_frames(config, min(seconds, config.media_config.max_seconds or seconds))
+    segment = round(config.media_config.segment_seconds * RATE)
     samples = round(heard * config.connector_config.frame_seconds * RATE)
     return ClipShapes(sight_frames(config, seconds), heard, max(1, -(-samples // segment)), segment)
 
@@ -89,18 +89,18 @@ def encoder_stages(
     def empty(*shape: int) -> torch.Tensor:
         return torch.empty(*shape, device="meta", dtype=dtype)
 
-    side = config.media["image_size"]
+    side = config.media_config.image_size
     if (vision := tower.vision) is not None:
         pixels = empty(pictures, 3, side, side)
         seen = pixels if isinstance(vision, EvaViT) else pixels[None]
         yield Stage("vision", lambda: vision(seen).values, shapes.frames / pictures, kept=True)
     if (qformer := tower.instruction_qformer) is not None:
-        patches = (side // config.vision["patch_size"]) ** 2 + 1
-        grid = empty(pictures, patches, config.vision["hidden_size"])
+        patches = (side // config.vision_config.patch_size) ** 2 + 1
+        grid = empty(pictures, patches, config.vision_config.hidden_size)
         ids = torch.zeros(len(grid), words, dtype=torch.long, device="meta")
         yield Stage("instruction_qformer", lambda: qformer(grid, ids).values, shapes.frames / pictures, kept=False)
     if (speech := tower.speech) is not None:
-        mel = empty(windows, config.media["mel_bins"], shapes.segment // 160)
+        mel = empty(windows, config.media_config.mel_bins, shapes.segment // 160)
         yield Stage("speech", lambda: speech(mel).values, shapes.segments / windows, kept=True)
     if (audio := tower.audio) is not None:
         if isinstance(audio, Beats):

@@ -229,7 +229,7 @@ class Scheduler:
     def _is_long(self, job: Job) -> bool:
         """Whether the engine would understand the job's media in pieces."""
         config = self._engine.model.connector.config
-        longest = self._engine.model.config.media["trained_seconds"]
+        longest = self._engine.model.config.media_config.trained_seconds
         if not longest or len(job.media) != 1:
             return False
         return long_media.frames_of(job.media[0].features, config) > max(int(longest / config.frame_seconds), 1)

@@ -58,10 +58,10 @@ class Index:
 
 def encoders_of(model: VideoSalmonnForConditionalGeneration) -> str:
     """What features depend on, as a digest: how media are prepared, the encoders' sizes and their weights."""
-    config, connector = model.config, model.config.connector_config
+    connector = model.config.connector_config
     sizes = (connector.visual_dim, connector.speech_dim, connector.audio_dim, connector.trim_padding)
-    settings = (config.vision, config.speech, config.audio, config.media, sizes)
-    return fingerprint(model.tower, *settings, leave_out=("instruction_qformer.",))  # that one reads what is stored
+    reader = ("instruction_qformer.",)  # it reads what is stored
+    return fingerprint(model.tower, model.config.encoder_settings(), sizes, leave_out=reader)
 
 
 def name_of(item: Item, kind: str) -> str:

@@ -45,7 +45,7 @@ def build_source(
                 remedy="encode the data set first, or leave data.features out",
             )
         store.hold(device)
-        return StoredFeatures(store, int(model.config.media["picture_frames"]))
+        return StoredFeatures(store, int(model.config.media_config.picture_frames))
     return _live(recipe, model, processor)
 
 

@@ -67,7 +67,7 @@ def _rebuilt(
 ) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:
     """The model with another, new connector; everything else stays as it was loaded."""
     config = _changed(model.config, recipe.connector)
-    gone = ["connector.", *(f"tower.{part}." for part in ("vision", "speech", "audio") if not getattr(config, part))]
+    gone = ["connector.", *(f"tower.{part}." for part in ("vision", "speech", "audio") if not getattr(config, f"{part}_config"))]
     state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(tuple(gone))}
     with _seeded(recipe.seed):
         model = VideoSalmonnForConditionalGeneration.from_pretrained(None, config=config, state_dict=state)
@@ -87,10 +87,10 @@ def _changed(config: VideoSalmonnConfig, connector: dict[str, Any]) -> VideoSalm
     if not connector:
         return config
     values = config.to_dict()
-    values["connector"] = {**values["connector"], **connector}
+    values["connector_config"] |= connector
     for part, width in (("vision", "visual_dim"), ("speech", "speech_dim"), ("audio", "audio_dim")):
-        if values["connector"].get(width) is None:
-            values[part] = None
+        if values["connector_config"].get(width) is None:
+            values[f"{part}_config"] = None
     return VideoSalmonnConfig.from_dict(values)
 
 

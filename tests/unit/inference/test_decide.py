@@ -31,8 +31,8 @@ def made(about_the_question):
     """A tiny model whose pictures are, or are not, looked at with the question in mind."""
     config = tiny()
     if not about_the_question:
-        config.instruction_qformer = None
-        config.connector = {**config.connector, "visual_tokens": 5}
+        config.qformer_config = None
+        config.connector_config.visual_tokens = 5
     return VideoSalmonn(*build_tiny(config=config))
 
 

@@ -61,10 +61,20 @@ print(json.dumps({"peak": peak, "loading": loading, "seconds": media["to"] - med
 def medium():
     """A system of 260 M parameters, every part large beside what an interpreter needs: 1 GB in float32."""
     config = preset("tiny")
-    vision = {**config.vision, "hidden_size": 704, "intermediate_size": 2816, "num_hidden_layers": 10}
-    speech = {**config.speech, "d_model": 512, "encoder_layers": 10, "encoder_attention_heads": 8}
-    audio = {**config.audio, "encoder_embed_dim": 384, "encoder_ffn_embed_dim": 1536, "encoder_layers": 8}
-    qformer = {**config.instruction_qformer, "hidden_size": 256, "intermediate_size": 1024, "encoder_hidden_size": 704}
+    vision = {**config.vision_config.to_dict(), "hidden_size": 704, "intermediate_size": 2816, "num_hidden_layers": 10}
+    speech = {**config.speech_config.to_dict(), "d_model": 512, "encoder_layers": 10, "encoder_attention_heads": 8}
+    audio = {
+        **config.audio_config.to_dict(),
+        "encoder_embed_dim": 384,
+        "encoder_ffn_embed_dim": 1536,
+        "encoder_layers": 8,
+    }
+    qformer = {
+        **config.qformer_config.to_dict(),
+        "hidden_size": 256,
+        "intermediate_size": 1024,
+        "encoder_hidden_size": 704,
+    }
     text = LlamaConfig(
         hidden_size=1024,
         intermediate_size=2816,
@@ -286,7 +296,7 @@ def test_without_synchronisation_each_sense_is_planned_at_its_own_length():
     apart = preset("tiny")
     apart.connector = {**apart.connector, "synchronise": False}
     for config in (together, apart):
-        config.media = {**config.media, "max_seconds": 4.0}
+        config.media_config = {**config.media_config.to_dict(), "max_seconds": 4.0}
     shapes = clip_shapes(apart, 30.0)
     visual, speech, _ = connector_inputs(apart, 30.0)
     assert visual.shape[1] == shapes.frames and speech.shape[1] == shapes.heard * 25

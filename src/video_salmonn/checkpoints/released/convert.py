@@ -64,7 +64,7 @@ def convert(
     progress("reading headers")
     plan = plan_conversion(read_headers(files), settings)
     tokenizer, notes = llm_tokenizer(files.llm, plan.vocabulary)
-    vocabulary = (plan.config.instruction_qformer or {})["vocab_size"]
+    vocabulary = plan.config.qformer_config.vocab_size
     own = files.bert_tokenizer or (files.instructblip_hf and files.instructblip_hf / "qformer_tokenizer")
     bert = bert_tokenizer(own, vocabulary)
     report = account(plan, target)

@@ -199,7 +199,7 @@ def _visual_duplicates(found: ReleasedTensors) -> list[Alias]:
 
 def _official_visual(found: ReleasedTensors, config: VideoSalmonnConfig, dropped: list[Dropped]) -> Section:
     """EVA and InstructBLIP from the two official files."""
-    depth = (config.vision or {})["num_hidden_layers"]
+    depth = config.vision_config.num_hidden_layers
 
     def unwanted_eva(name: str) -> str | None:
         if name.startswith(EVA_DEAD):

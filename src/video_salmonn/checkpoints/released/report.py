@@ -22,12 +22,12 @@ def choices(config: VideoSalmonnConfig) -> list[str]:
     return [
         f"windows of {levels}; {shared}",
         f"block mask: a frame attends to the {connector.mask_direction} of its window",
-        f"attention heads: connector {connector.num_attention_heads}, vision {_heads(config.vision)}, InstructBLIP's "
-        f"Q-Former {_heads(config.instruction_qformer)}",
+        f"attention heads: connector {connector.num_attention_heads}, vision {_heads(config.vision_config)}, "
+        f"InstructBLIP's Q-Former {_heads(config.qformer_config)}",
         f"LoRA: rank {lora.get('r')}, alpha {lora.get('alpha')} (scale {lora.get('alpha', 0) / lora.get('r', 1):g}), "
         f"on {', '.join(lora.get('targets', []))}",
         f"prompt {config.prompt}; generation {config.generation}",
-        f"media {config.media}",
+        f"media {config.media_config.to_dict()}",
         "the norm after the vision encoder has torch's epsilon, 1e-5",
         "the language model's pad token is its end token",
     ]
@@ -46,15 +46,15 @@ def _flat(config: VideoSalmonnConfig) -> dict[str, Any]:
     names = ("num_hidden_layers", "hidden_size", "levels", "mask_direction", "attend_padding", "trim_padding")
     found: dict[str, Any] = {f"connector {name}": getattr(connector, name) for name in names}
     found["connector levels"] = [(level.frames, level.queries) for level in connector.levels]
-    found["vision blocks"] = (config.vision or {}).get("num_hidden_layers")
-    found["speech layers"] = (config.speech or {}).get("encoder_layers")
+    found["vision blocks"] = getattr(config.vision_config, "num_hidden_layers", None)
+    found["speech layers"] = getattr(config.speech_config, "encoder_layers", None)
     found["language model layers"] = text.num_hidden_layers
     found |= {f"LoRA {name}": (config.lora or {}).get(name) for name in ("r", "alpha", "targets")}
     return found
 
 
-def _heads(sizes: dict[str, Any] | None) -> Any:
-    return (sizes or {}).get("num_attention_heads")
+def _heads(sizes: Any) -> Any:
+    return getattr(sizes, "num_attention_heads", None)
 
 
 def _origin(report: dict[str, Any]) -> str:

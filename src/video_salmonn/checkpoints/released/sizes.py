@@ -237,7 +237,7 @@ def beats_sizes(cfg: Any, where: str) -> dict[str, Any]:
             raise CheckpointError(f"{where}: BEATs with {key}={cfg[key]!r} is not supported")
     if cfg.get("activation_fn", "gelu") != "gelu":
         raise CheckpointError(f"{where}: BEATs with activation_fn={cfg['activation_fn']!r} is not supported")
-    known = BeatsConfig.__dataclass_fields__
+    known = BeatsConfig.own_fields()
     return {"kind": "beats", **{key: value for key, value in cfg.items() if key in known}}
 
 
