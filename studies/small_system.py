@@ -27,6 +27,7 @@ from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.data.mixing import MATCHING_QUESTIONS, lower_first
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.model.media_token import add_media_token
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import WHISPER_BASE, embedded
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -128,6 +129,7 @@ def build_small(
     """The small model, random by the seed, and its processor."""
     tokenizer = word_tokenizer(texts)
     config = embedded()
+    media_token_id = add_media_token(tokenizer)
     sizes = {
         "hidden_size": width,
         "num_attention_heads": 4,
@@ -158,6 +160,7 @@ def build_small(
         connector_config={**config.connector_config.to_dict(), **sizes, "dropout": 0.0, **connector},
         media_config={**config.media_config.to_dict(), "picture_frames": 6},
         prompt="vicuna",
+        media_token_id=media_token_id,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -16,15 +16,33 @@ from video_salmonn.version import __version__
 
 if TYPE_CHECKING:
     from video_salmonn.inference.engine import VideoSalmonn
-    from video_salmonn.types import Answer, Clip, MediaReport
+    from video_salmonn.model.configuration import VideoSalmonnConfig
+    from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+    from video_salmonn.model.processing import VideoSalmonnProcessor
+    from video_salmonn.types import Answer, AnswerReport, Clip, MediaReport
 
-__all__ = ["Answer", "Clip", "MediaReport", "VideoSalmonn", "__version__", "load"]
+__all__ = [
+    "Answer",
+    "AnswerReport",
+    "Clip",
+    "MediaReport",
+    "VideoSalmonn",
+    "VideoSalmonnConfig",
+    "VideoSalmonnForConditionalGeneration",
+    "VideoSalmonnProcessor",
+    "__version__",
+    "load",
+]
 
 _LAZY = {
     "Answer": "video_salmonn.types",
+    "AnswerReport": "video_salmonn.types",
     "Clip": "video_salmonn.types",
     "MediaReport": "video_salmonn.types",
     "VideoSalmonn": "video_salmonn.inference.engine",
+    "VideoSalmonnConfig": "video_salmonn.model.configuration",
+    "VideoSalmonnForConditionalGeneration": "video_salmonn.model.modeling",
+    "VideoSalmonnProcessor": "video_salmonn.model.processing",
 }
 
 

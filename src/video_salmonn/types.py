@@ -7,7 +7,7 @@ Nothing here imports torch: media are numpy arrays until :mod:`video_salmonn.fea
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -19,6 +19,59 @@ if TYPE_CHECKING:
 Status = Literal["used", "absent", "silent", "off", "failed"]
 """What became of a modality: ``used``; ``absent`` (the file has none); ``silent`` (a track is there, nothing is in
 it); ``off`` (switched off by the caller); ``failed`` (there, but it could not be decoded)."""
+
+
+SeenReport = TypedDict(
+    "SeenReport", {"status": Status, "from": float | None, "to": float | None, "frames": int, "detail": str}
+)
+"""JSON form of :class:`Seen`."""
+HeardReport = TypedDict("HeardReport", {"status": Status, "from": float | None, "to": float | None, "detail": str})
+"""JSON form of :class:`Heard`."""
+PieceReport = TypedDict("PieceReport", {"from": float, "to": float, "answer": str})
+"""What was answered about a piece of long media; seconds on the clip axis."""
+
+
+class MediaEntry(TypedDict):
+    """JSON form of :class:`MediaReport`; ``reused``: it came from the cache, nothing was decoded or encoded."""
+
+    source: str
+    duration: float
+    seen: SeenReport
+    heard: HeardReport
+    streams: list[dict[str, Any]]
+    cuts: list[str]
+    warnings: list[str]
+    reused: NotRequired[bool]
+
+
+class AnswerReport(TypedDict, total=False):
+    """The account of an answer, as ``--json`` prints it.
+
+    Attributes:
+        answer: the text.
+        model: its name.
+        media: one entry a media item, in order.
+        media_tokens, prompt_tokens, new_tokens: the media's, the whole prompt's with them, and the answer's.
+        seconds: of each stage, and in ``total``.
+        warnings: everything that was cut, missing, coarser or without effect, as sentences.
+        joint_ctc: the connector's CTC took part; left out where it did not.
+        pieces: the answers about pieces of long media; left out for whole media.
+        times: what is so when, where that was asked for.
+        likelihoods: of given answers, where an evaluation asked for them.
+    """
+
+    answer: str
+    model: str
+    media: list[MediaEntry]
+    media_tokens: int
+    prompt_tokens: int
+    new_tokens: int
+    seconds: dict[str, float]
+    warnings: list[str]
+    joint_ctc: bool
+    pieces: list[PieceReport]
+    times: list[PieceReport]
+    likelihoods: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +128,7 @@ class Seen:
     frames: int = 0
     detail: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> SeenReport:
         """The JSON form of the contract (``from``/``to``)."""
         return {
             "status": self.status,
@@ -95,7 +148,7 @@ class Heard:
     end: float | None = None
     detail: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> HeardReport:
         """The JSON form of the contract (``from``/``to``)."""
         return {"status": self.status, "from": self.start, "to": self.end, "detail": self.detail}
 
@@ -122,7 +175,7 @@ class MediaReport:
     cuts: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> MediaEntry:
         """The JSON form used by every command."""
         return {
             "source": self.source,
@@ -187,11 +240,11 @@ class Answer:
 
     Attributes:
         text: the answer.
-        report: the JSON-ready account of the contract (media, tokens, seconds per stage, warnings).
+        report: the account (media, tokens, seconds per stage, warnings), JSON-ready.
     """
 
     text: str
-    report: dict[str, Any] = field(default_factory=dict)
+    report: AnswerReport = field(default_factory=AnswerReport)
 
     def __str__(self) -> str:
         return self.text

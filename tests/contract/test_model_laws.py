@@ -362,7 +362,8 @@ def test_media_tokens_are_known_before_decoding(tiny, tmp_path, profile, seconds
     file = tmp_path / "clip.mkv"
     write_video(file, seconds)
     decoded = load_clip(file, options=processor.media_options())
-    (known,) = processor._get_num_multimodal_tokens([decoded.duration])["num_video_tokens"]
+    frames, height, width, _ = decoded.frames.frames.shape
+    (known,) = processor._get_num_multimodal_tokens(video_sizes=[(frames, height, width)])["num_video_tokens"]
     (made,) = processor.media_lengths(processor.media_inputs([decoded]))
     with torch.inference_mode():
         connected = model.connect_media(model.encode_media(processor.media_inputs([decoded])))

@@ -39,9 +39,11 @@ def test_clips_are_fitted_and_answers_follow_the_media_when_these_are_swapped(tm
     base = tiny()
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
     words = LlamaConfig(**sizes, vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=3)
-    values = {name: getattr(base, name) for name in ("vision", "instruction_qformer", "speech", "audio", "media")}
-    connector = {**base.connector, "dropout": 0.0, "levels": [[1, 3], [5, 15]]}
-    config = VideoSalmonnConfig(text_config=words, connector=connector, **values)
+    values = {
+        f"{name}_config": getattr(base, f"{name}_config") for name in ("vision", "qformer", "speech", "audio", "media")
+    }
+    connector = {**base.connector_config.to_dict(), "dropout": 0.0, "levels": [[1, 3], [5, 15]]}
+    config = VideoSalmonnConfig(text_config=words, connector_config=connector, **values)
     torch.manual_seed(0)
     model = VideoSalmonnForConditionalGeneration(config)
     for name, parameter in model.named_parameters():  # as build_tiny: the library's own start makes all frames alike

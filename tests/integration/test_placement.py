@@ -89,7 +89,7 @@ def test_encoders_come_in_turn_and_leave(plain, home):
     assert there == {name: {name} for name in inner}, "only the encoder that runs is there"
     assert len(resting(tower)) == len(list(tower.parameters()))
     (folder,) = home.iterdir()
-    engine._resting.cleanup()  # as at the end of the process
+    engine.close()
     assert not folder.exists()
 
 

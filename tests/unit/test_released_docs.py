@@ -37,9 +37,9 @@ def test_the_docs_list_what_the_profile_switches():
     """On the preset that differs most, every value that `--profile released` changes is a row, and every row is one."""
     own = VideoSalmonnConfig(
         text_config=preset("tiny").text_config,
-        vision=preset("tiny").vision,
-        connector=ConnectorConfig(llm_dim=64, visual_dim=32, speech_dim=None, audio_dim=None),
-        media={"segment_seconds": 10.0, "pad_last_segment": False},
+        vision_config=preset("tiny").vision_config,
+        connector_config=ConnectorConfig(llm_dim=64, visual_dim=32, speech_dim=None, audio_dim=None),
+        media_config={"segment_seconds": 10.0, "pad_last_segment": False},
         prompt="chat",
     )
     before, after = flat(own), flat(apply_profile(own, "released"))
@@ -59,16 +59,16 @@ def test_each_switch_turns_by_itself(name):
     base = preset("embedded")
     wanted = flat(preset("released-13b"))[name]
     group, _, key = name.rpartition(".")
-    media, connector = dict(base.media), dict(base.connector)
+    media, connector = base.media_config.to_dict(), base.connector_config.to_dict()
     changed: dict[str, Any] = {"prompt": base.prompt, "generation": base.generation}
     {"media": media, "connector": connector, "": changed}[group][key] = wanted
     made = VideoSalmonnConfig(
         text_config=base.text_config,
-        vision=base.vision,
-        speech=base.speech,
-        audio=base.audio,
-        media=media,
-        connector=connector,
+        vision_config=base.vision_config,
+        speech_config=base.speech_config,
+        audio_config=base.audio_config,
+        media_config=media,
+        connector_config=connector,
         **changed,
     )
     before, after = flat(base), flat(made)

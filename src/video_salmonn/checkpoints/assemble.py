@@ -9,11 +9,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from video_salmonn.checkpoints.compact import expand
+from video_salmonn.checkpoints.hub import hub_folder, is_hub_name
 from video_salmonn.checkpoints.shipped import ASSETS, CONNECTOR_FILE, LORA_FILE, SETUP, WORDS_FILE, shipped_model
 from video_salmonn.checkpoints.weights import load_weights
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.byte_tokenizer import byte_tokenizer
 from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.media_token import add_media_token
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import PRESETS, apply_profile, tiny
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -25,7 +27,8 @@ _WIDENED = ("connector.", "tower.speech.", "tower.instruction_qformer.")
 
 def build_tiny(seed: int = 0, config: VideoSalmonnConfig | None = None) -> Loaded:
     """A random model of the ``tiny`` preset, the same for the same seed, with a byte tokenizer."""
-    config = config or tiny()
+    config, tokenizer = config or tiny(), byte_tokenizer()
+    config.media_token_id = add_media_token(tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = VideoSalmonnForConditionalGeneration(config).eval()
@@ -35,7 +38,7 @@ def build_tiny(seed: int = 0, config: VideoSalmonnConfig | None = None) -> Loade
         for name, module in model.named_modules():
             if name.startswith(_WIDENED) and isinstance(module, (torch.nn.Linear, torch.nn.Conv1d)):
                 torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-    return model, VideoSalmonnProcessor.from_config(config, byte_tokenizer())
+    return model, VideoSalmonnProcessor.from_config(config, tokenizer)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -126,7 +129,7 @@ def model_card() -> str:
 
 
 def load_model(name: str | Path, dtype: torch.dtype | None = None, profile: str | None = None) -> Loaded:
-    """A model by preset name (``tiny``, ``embedded``) or directory, on the CPU, in evaluation mode.
+    """A model by preset name (``tiny``, ``embedded``), directory or name on a hub, on the CPU, in evaluation mode.
 
     Args:
         name: of the model.
@@ -152,4 +155,4 @@ def load_model(name: str | Path, dtype: torch.dtype | None = None, profile: str 
             f"preset {name!r} has no weights to load",
             remedy="convert the official files (video-salmonn convert) and give the directory",
         )
-    return load_directory(Path(name), dtype, profile)
+    return load_directory(hub_folder(str(name)) if is_hub_name(name) else Path(name), dtype, profile)

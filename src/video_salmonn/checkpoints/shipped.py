@@ -24,11 +24,11 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """ChatML as the language model learned it, without its default system message: fewer tokens before the media."""
-FORM = 2
+FORM = 3
 """Raise it when the same shipped files and settings become another directory."""
 RECORD = "embedded.json"
 """Written last into the directory: which pretrained parts it was made of."""
-SETTINGS = ("prompt", "system", "media_token_id", "lora", "generation")
+SETTINGS = ("prompt", "system", "lora", "generation")
 """What of the preset is this package's own; the sizes of language model and Whisper come with the parts."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.cli.progress import working
 from video_salmonn.errors import ConfigError
 from video_salmonn.wording import counted
+
+if TYPE_CHECKING:
+    from video_salmonn.types import AnswerReport
 
 
 @reports_errors
@@ -128,7 +131,7 @@ def _next(pieces: Iterator[str]) -> tuple[str | None, Any]:
         return None, done.value
 
 
-def print_account(report: dict[str, Any]) -> None:
+def print_account(report: AnswerReport) -> None:
     """What was seen and heard, tokens and times, on stderr."""
     for media in report["media"]:
         seen, heard = media["seen"], media["heard"]

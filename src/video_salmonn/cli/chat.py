@@ -54,7 +54,7 @@ def command(
     talks = sys.stdin.isatty() and not as_json
     if talks:
         stderr.print(HELP, style="dim")
-    reports: list[dict] = []
+    reports: list[Any] = []
     failed = 0
     while True:
         if talks:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from video_salmonn.checkpoints.hub import is_hub_name
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.inference.options import DTYPES, KV_CACHES, PACKED, checked
 from video_salmonn.media.limits import Limits, check_url
@@ -28,7 +29,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "npu", "hpu", "mtia", "xla", "me
 
 def check_model(name: str, dtype: str | None = None, profile: str | None = None) -> None:
     """Raise unless there can be such a model in such numbers."""
-    if name not in NAMES and not (Path(name) / "config.json").is_file():
+    if name not in NAMES and not is_hub_name(name) and not (Path(name) / "config.json").is_file():
         raise CheckpointError(
             f"{name}: no model here (config.json is missing)",
             remedy=f"give a model directory (video-salmonn convert makes one of the official files), or one of: "

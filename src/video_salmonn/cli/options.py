@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from video_salmonn.inference.engine import VideoSalmonn
 
-MODEL = typer.Option("embedded", "--model", help="Model: embedded, tiny, or a model directory.")
+MODEL = typer.Option("embedded", "--model", help="Model: embedded, tiny, a model directory, or owner/name on a hub.")
 DEVICE = typer.Option("auto", "--device", help="cpu, cuda, cuda:N, mps, or auto for the best there is.")
 DTYPE = typer.Option(
     None,

@@ -17,6 +17,7 @@ from video_salmonn.embedded.pretrained import PARTS, load_whisper, part_director
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.files import write_folder, write_json
 from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.media_token import add_media_token
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.presets import embedded
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -68,6 +69,7 @@ def build_embedded(
     config = embedded()
     tokenizer = AutoTokenizer.from_pretrained(part_directory("smollm2-135m", home))
     tokenizer.chat_template = CHAT_TEMPLATE
+    config.media_token_id = add_media_token(tokenizer)
     trained = trained_state(weights or ASSETS)
     config.words = len(trained.get("words.columns", ()))
     state = embedded_state(config, home) | trained

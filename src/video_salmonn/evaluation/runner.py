@@ -34,7 +34,7 @@ from video_salmonn.evaluation.predictions import (
 from video_salmonn.evaluation.save.locate import MediaIndex
 from video_salmonn.evaluation.save.task import Task
 from video_salmonn.evaluation.shards import Shards
-from video_salmonn.types import Likelihood
+from video_salmonn.types import AnswerReport, Likelihood
 from video_salmonn.wording import agree, counted
 
 Progress = Callable[[str, int, int], None]
@@ -223,7 +223,7 @@ def _ask(engine: Engine, batch: Sequence[tuple[Item, Request]]) -> list[Predicti
     ]
 
 
-def _likelihoods(item: Item, request: Request, report: dict[str, Any]) -> tuple[Likelihood, ...]:
+def _likelihoods(item: Item, request: Request, report: AnswerReport) -> tuple[Likelihood, ...]:
     """What the engine said of a request's candidates, in their order."""
     found = tuple(Likelihood(**one) for one in report.get("likelihoods") or [])
     if tuple(one.text for one in found) != request.candidates:
@@ -241,16 +241,20 @@ def _prediction(item: Item, text: str, **more: Any) -> Prediction:
     )
 
 
-def _warnings(report: dict[str, Any]) -> list[str]:
+def _warnings(report: AnswerReport) -> list[str]:
     """Warnings about the answer itself; those about its media stand with the media."""
-    told = {w for media in report.get("media") or [] for name in ("cuts", "warnings") for w in media.get(name) or []}
+    media = report.get("media") or []
+    told = {w for entry in media for w in (*(entry.get("cuts") or ()), *(entry.get("warnings") or ()))}
     return [warning for warning in report.get("warnings") or [] if warning not in told]
 
 
-def _account(report: dict[str, Any]) -> list[dict[str, Any]]:
+ACCOUNT = ("seen", "heard", "cuts", "warnings")
+
+
+def _account(report: AnswerReport) -> list[dict[str, Any]]:
     """What was seen and heard, without timings and folders: the same bytes on every machine."""
     kept = []
     for media in report.get("media") or []:
-        entry = {name: media[name] for name in ("seen", "heard", "cuts", "warnings") if media.get(name)}
+        entry = {name: value for name, value in media.items() if name in ACCOUNT and value}
         kept.append({"source": Path(str(media.get("source", ""))).name, **entry})
     return kept

@@ -38,7 +38,8 @@ from video_salmonn.resources import quantise as packing
 from video_salmonn.resources.arithmetic import slow_numbers
 from video_salmonn.resources.memory import memory_plan
 from video_salmonn.resources.placement import Placement, checked_device, place
-from video_salmonn.types import Answer, Likelihood
+from video_salmonn.resources.quantization_config import kind_of
+from video_salmonn.types import Answer, AnswerReport, Likelihood
 
 if TYPE_CHECKING:
     from video_salmonn.inference.decide import Decisions
@@ -86,6 +87,14 @@ class VideoSalmonn:
         self.media = MediaStore(model, processor, self.cache, fingerprint, self._lock)
         self.preparer = Preparer(model, processor)
 
+    def close(self) -> None:
+        """Delete weights that rest on the disk (``offload_encoders``, ``device_map``), as the end of the process does.
+
+        A model without such weights stays usable; another one does not.
+        """
+        if self._resting is not None:
+            self._resting.cleanup()
+
     @property
     def lock(self) -> threading.RLock:
         """Held while the model runs; hold it to run parts of the model by hand while other threads ask."""
@@ -105,11 +114,13 @@ class VideoSalmonn:
         device_map: str | Mapping[str, Any] | None = None,
         offload_encoders: bool = False,
         kv_cache: str = "dynamic",
+        quantization_config: Any = None,
     ) -> VideoSalmonn:
         """Load a model.
 
         Args:
-            name_or_dir: ``embedded``, ``tiny``, or a model directory.
+            name_or_dir: ``embedded``, ``tiny``, a model directory, or a model's name on a hub of Hugging Face:
+                ``owner/name`` or ``owner/name@revision``.
             device: where it runs.
             dtype: of the weights; None for the stored one. ``int8`` and ``int4`` are short for ``quantise``, with
                 everything else in 16 bits.
@@ -119,10 +130,16 @@ class VideoSalmonn:
             quantise, quantiser, device_map, offload_encoders, kv_cache: memory, see
                 :class:`~video_salmonn.resources.placement.Placement`. Loading needs all weights in main memory once.
 
+            quantization_config: transformers' ``BitsAndBytesConfig``, in place of ``quantise``.
+
         Raises:
             CheckpointError, MissingPartError, ConfigError.
         """
         start = perf_counter()
+        if quantization_config is not None:
+            if quantise is not None or dtype in packing.BACKENDS:
+                raise ConfigError("quantise and quantization_config were given", remedy="give one of them")
+            quantise, quantiser = kind_of(quantization_config), quantiser or "bitsandbytes"
         numbers, packed = parse_numbers(dtype, quantise)
         placement = Placement(checked_device(device), packed, quantiser, device_map, offload_encoders, kv_cache)
         with _LOADING:
@@ -416,23 +433,26 @@ class VideoSalmonn:
         """Longest answer, in tokens, where the caller does not say."""
         return int(self.model.config.generation.get("max_new_tokens") or DEFAULT_NEW_TOKENS)
 
-    def _report(self, found: Outcome, media: Sequence[EncodedMedia], timer: Timer) -> dict[str, Any]:
+    def _report(self, found: Outcome, media: Sequence[EncodedMedia], timer: Timer) -> AnswerReport:
         """The account of the contract. ``prompt_tokens`` counts the whole prompt, media tokens included."""
         seconds = {stage: round(timer.seconds.get(stage, 0.0), 4) for stage in STAGES}
         seconds["load"] = round(self.load_seconds, 4)
         warnings = [warning for item in media for warning in (*item.report.cuts, *item.report.warnings)]
-        return {
-            "answer": found.text,
-            "model": self.name,
-            "media": [item.report.to_dict() | {"reused": item.reused} for item in media],
-            "media_tokens": found.media_tokens,
-            "prompt_tokens": found.prompt_tokens,
-            "new_tokens": found.new_tokens,
-            "seconds": seconds,
-            "warnings": [*self.notices, *warnings, *found.warnings],
-            **({"joint_ctc": True} if found.joint else {}),
-            **({"pieces": [piece.to_dict() for piece in found.pieces]} if found.pieces else {}),
-        }
+        report = AnswerReport(
+            answer=found.text,
+            model=self.name,
+            media=[{**item.report.to_dict(), "reused": item.reused} for item in media],
+            media_tokens=found.media_tokens,
+            prompt_tokens=found.prompt_tokens,
+            new_tokens=found.new_tokens,
+            seconds=seconds,
+            warnings=[*self.notices, *warnings, *found.warnings],
+        )
+        if found.joint:
+            report["joint_ctc"] = True
+        if found.pieces:
+            report["pieces"] = [piece.to_dict() for piece in found.pieces]
+        return report
 
 
 def _room(model: VideoSalmonnForConditionalGeneration) -> int:

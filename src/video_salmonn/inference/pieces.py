@@ -18,11 +18,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from video_salmonn.types import PieceReport
 
 Span = tuple[int, int]
 """A stretch of the connector's axis, in frames: first, and one past the last."""
@@ -92,7 +93,7 @@ class Piece:
     answer: str
     joint: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PieceReport:
         """The JSON form of reports."""
         return {"from": self.start, "to": self.end, "answer": self.answer}
 

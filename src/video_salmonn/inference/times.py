@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from video_salmonn.errors import ConfigError
 from video_salmonn.inference.options import number
 from video_salmonn.inference.pieces import Piece, clock, is_yes_or_no, says_yes, timeline
-from video_salmonn.types import Answer
+from video_salmonn.types import Answer, PieceReport
 
 if TYPE_CHECKING:
     from video_salmonn.inference.engine import VideoSalmonn
@@ -78,7 +78,7 @@ def ask_times(
         if asked is not None:
             warnings.append(f"{asked!r} was not answered by yes or no: what was answered is shown")
     times = [piece.to_dict() for piece in pieces]
-    return Answer(text, answer.report | {"answer": text, "times": times, "warnings": warnings})
+    return Answer(text, {**answer.report, "answer": text, "times": times, "warnings": warnings})
 
 
 def moments(pieces: Sequence[Piece]) -> str:
@@ -94,7 +94,7 @@ def moments(pieces: Sequence[Piece]) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _whole(answer: Answer, start: float) -> dict[str, Any]:
+def _whole(answer: Answer, start: float) -> PieceReport:
     """The only piece of a short clip."""
     length = max((media["duration"] for media in answer.report["media"]), default=0.0)
     return {"from": start, "to": start + length, "answer": answer.text}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.types import MediaEntry
 
 FORMATS = ("txt", "srt", "vtt", "json", "verbose_json")
 LONGEST_SEGMENT = 6.0
@@ -74,7 +75,7 @@ class Transcript:
     language: str
     decoder: str
     task: str = "transcribe"
-    media: tuple[dict[str, Any], ...] = ()
+    media: tuple[MediaEntry, ...] = ()
     model: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

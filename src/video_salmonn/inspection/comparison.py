@@ -15,6 +15,7 @@ from video_salmonn.inference.items import Item
 from video_salmonn.inference.media_store import EncodedMedia, Timer
 from video_salmonn.inspection.scene import number
 from video_salmonn.model.aliases import expand
+from video_salmonn.types import PieceReport
 
 WORTH_A_WORD = 0.05
 """Differences of mean log-probability below this are called none."""
@@ -77,7 +78,7 @@ class Comparison:
     rests_on: RestsOn
     finding: str
     joint: bool = False
-    pieces: tuple[dict[str, Any], ...] = ()
+    pieces: tuple[PieceReport, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property

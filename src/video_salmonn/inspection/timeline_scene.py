@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from video_salmonn.inspection.scene import (
 )
 from video_salmonn.inspection.timeline import LevelView, Segment, Sight, Sound, Timeline
 from video_salmonn.inspection.words_heard import WordsHeard
+from video_salmonn.types import PieceReport
 from video_salmonn.wording import counted
 
 GAP = 16.0
@@ -290,7 +290,7 @@ def placed_words(lanes: Lanes, words: Sequence[Word]) -> list[tuple[Word, float,
         cell = max(cell * 1.5, 30 / lanes.pixels)
 
 
-def _pieces(lanes: Lanes, pieces: Sequence[dict[str, Any]]) -> None:
+def _pieces(lanes: Lanes, pieces: Sequence[PieceReport]) -> None:
     """Answers of the pieces in which the media were understood."""
     height = 22.0
     lanes.open("Answers in pieces", f"{len(pieces)}, put together above")

@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>")
-"""Ids 0 to 3; id 0 stands for media tokens in the tiny preset."""
+"""Ids 0 to 3."""
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

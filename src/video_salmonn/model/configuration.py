@@ -106,7 +106,8 @@ class VideoSalmonnConfig(PreTrainedConfig):
         prompt: ``vicuna`` | ``llama2`` | ``chat`` (the tokenizer's own chat template).
         system: system message that ``chat`` begins a conversation without one with, which may be empty; None for the
             template's own.
-        media_token_id: id that stands for one media token in ``input_ids``; user text never becomes this id.
+        media_token_id: id that stands for one media token in ``input_ids``
+            (:func:`~video_salmonn.model.media_token.add_media_token`); user text never becomes this id.
         lora: None, or ``{"r", "alpha", "dropout", "targets"}``: the adapter called ``default``.
         adapters: further adapters by name, each as ``lora``; they are in the checkpoint, and off until activated.
         diversity_form, diversity_weight: the diversity loss, and its λ (0 for none).

@@ -274,12 +274,12 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             ConfigError: the number of placeholders differs from the number of media tokens.
         """
-        embeds = self.get_input_embeddings()(input_ids)
+        places = input_ids == self.config.media_token_id
+        embeds = self.get_input_embeddings()(input_ids.masked_fill(places, 0))  # the media token has no row of its own
         if media_embeds is None:  # every new token comes this way: nothing here may wait for the device
             return embeds
-        places = input_ids == self.config.media_token_id
         if attention_mask is not None and attention_mask.shape == input_ids.shape:
-            places &= attention_mask.bool()
+            places = places & attention_mask.bool()
         count = int(places.sum())
         if count != media_embeds.shape[0]:
             raise ConfigError(

@@ -133,8 +133,6 @@ def embedded() -> VideoSalmonnConfig:
         },
         prompt="chat",
         system="",  # SmolLM2's own would be 16 tokens more in every prompt
-        # <|endoftext|>, which user text can't become: it is tokenised with special tokens split
-        media_token_id=0,
         # also in the feed-forward layers: so small a language model learns to read the connector with all it has
         lora={"r": 16, "alpha": 32, "dropout": 0.0, "targets": [*ATTENTION, *FEED_FORWARD]},
         diversity_form="released",

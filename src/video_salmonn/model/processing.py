@@ -11,13 +11,8 @@ from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, P
 from transformers.processing_utils import MultiModalData
 
 from video_salmonn.connector import ConnectorConfig
-from video_salmonn.encoders.beats import BeatsConfig
-from video_salmonn.encoders.chunking import Segments, cut
+from video_salmonn.encoders.chunking import Segments
 from video_salmonn.errors import ConfigError, MediaError
-from video_salmonn.features.fbank import beats_fbank
-from video_salmonn.features.frames import prepare_frames
-from video_salmonn.features.logmel import log_mel
-from video_salmonn.features.patches import yamnet_patches
 from video_salmonn.media import Limits, MediaOptions
 from video_salmonn.media.decoded import check_applicable, with_options
 from video_salmonn.model import prompt
@@ -33,8 +28,12 @@ from video_salmonn.model.arguments import (
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.model.lengths import media_tokens
+from video_salmonn.model.media_token import MEDIA_TOKEN
+from video_salmonn.model.sub_processors import SAMPLE_RATE, VideoSalmonnFeatureExtractor, VideoSalmonnImageProcessor
 from video_salmonn.types import Clip
 
+TEXT_SIZES = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings")
+"""What of the language model's configuration has to fit together."""
 INSTRUCTION_TOKENS = 512
 """Longest instruction InstructBLIP's Q-Former reads; the left is cut, as released."""
 
@@ -43,6 +42,8 @@ class VideoSalmonnProcessor(ProcessorMixin):
     """Turns media and conversations into the model's inputs.
 
     Args:
+        image_processor: makes pixels.
+        feature_extractor: makes the sound encoders' inputs.
         tokenizer: of the language model.
         qformer_tokenizer: of InstructBLIP's Q-Former (``bert-base-uncased`` in the release); the language model's
             where a model has no such Q-Former.
@@ -51,15 +52,35 @@ class VideoSalmonnProcessor(ProcessorMixin):
 
     def __init__(
         self,
+        image_processor: VideoSalmonnImageProcessor,
+        feature_extractor: VideoSalmonnFeatureExtractor,
         tokenizer: PreTrainedTokenizerBase,
         qformer_tokenizer: PreTrainedTokenizerBase | None = None,
         settings: dict[str, Any] | None = None,
         chat_template: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(tokenizer, qformer_tokenizer or tokenizer, chat_template=chat_template)
+        reader = qformer_tokenizer or tokenizer
+        super().__init__(image_processor, feature_extractor, tokenizer, reader, chat_template=chat_template)
         self.settings = dict(settings or {})
         self.config = VideoSalmonnConfig(**self.settings)
+
+    @classmethod
+    def _get_arguments_from_pretrained(
+        cls, pretrained_model_name_or_path: Any, processor_dict: dict[str, Any] | None = None, **kwargs: Any
+    ) -> list[Any]:
+        """transformers' own, which would look for files that earlier versions did not write."""
+        written = processor_dict or {}
+        config = VideoSalmonnConfig(**written.get("settings", {}))
+        parts: list[Any] = []
+        for name, kind in (
+            ("image_processor", VideoSalmonnImageProcessor),
+            ("feature_extractor", VideoSalmonnFeatureExtractor),
+        ):
+            parts.append(kind(**written[name]) if name in written else kind.of(config))
+        for name in ("tokenizer", "qformer_tokenizer"):
+            parts.append(cls._load_tokenizer_from_pretrained(name, pretrained_model_name_or_path, **kwargs))
+        return parts
 
     @staticmethod
     def settings_of(config: VideoSalmonnConfig) -> dict[str, Any]:
@@ -68,8 +89,7 @@ class VideoSalmonnProcessor(ProcessorMixin):
         return {
             "text_config": {
                 "model_type": text.model_type,
-                "hidden_size": text.hidden_size,
-                "max_position_embeddings": text.max_position_embeddings,
+                **{name: getattr(text, name) for name in TEXT_SIZES if hasattr(text, name)},
             },
             **{name: values[name] for name in config.sub_configs if name != "text_config"},
             "prompt": config.prompt,
@@ -85,7 +105,13 @@ class VideoSalmonnProcessor(ProcessorMixin):
         qformer_tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> VideoSalmonnProcessor:
         """The processor of a model configuration."""
-        return cls(tokenizer, qformer_tokenizer, settings=cls.settings_of(config))
+        return cls(
+            VideoSalmonnImageProcessor.of(config),
+            VideoSalmonnFeatureExtractor.of(config),
+            tokenizer,
+            qformer_tokenizer,
+            settings=cls.settings_of(config),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form (the configuration object is rebuilt from ``settings``)."""
@@ -106,14 +132,13 @@ class VideoSalmonnProcessor(ProcessorMixin):
 
     def media_options(self, **overrides: Any) -> MediaOptions:
         """How this model wants media decoded; any field of :class:`MediaOptions` may be overridden."""
-        media = self.config.media_config
-        size = int(media.image_size)
+        media, size = self.config.media_config, self.image_processor.size["height"]
         values: dict[str, Any] = {
             "frame_times": media.frame_times,
             "spotlight": media.spotlight,
             "sound_mode": "released" if media.first_channel else "mix",
             # The released filter for videos is torch's own; everything else is resized while it is decoded.
-            "frame_size": None if media.resize == "released" else (size, size),
+            "frame_size": None if self.image_processor.resize == "released" else (size, size),
             "picture_size": (size, size),
             "use_video": self.config.vision_config is not None,
             "use_audio": self.connector.has_sound,
@@ -175,58 +200,25 @@ class VideoSalmonnProcessor(ProcessorMixin):
             return sound.frames
         return round(sound.waveform.numel() / 16_000 / self.connector.frame_seconds)
 
-    def _segments(self, clip: Clip) -> Segments | None:
-        if clip.sound is None or not len(clip.sound.samples):
-            return None
-        media = self.config.media_config
-        samples = torch.from_numpy(clip.sound.samples)
-        if media.max_sound_seconds:
-            samples = samples[: round(media.max_sound_seconds * clip.sound.rate)]
-        return cut(samples, media.segment_seconds, pad_last=media.pad_last_segment)
-
-    def _audio_inputs(self, segments: Segments) -> torch.Tensor | None:
-        if self.config.audio_config is None:
-            return None
-        if isinstance(self.config.audio_config, BeatsConfig):
-            return beats_fbank(segments.waveform)
-        return yamnet_patches(segments.waveform)
-
     def media_inputs(self, clips: Sequence[Clip]) -> MediaInputs:
         """Encoder inputs of decoded clips, packed (see :class:`MediaInputs`)."""
-        media, sounds = self.config.media_config, [self._segments(clip) for clip in clips]
+        cuts = [
+            self.feature_extractor.cut(clip.sound.samples)
+            if clip.sound is not None and len(clip.sound.samples)
+            else None
+            for clip in clips
+        ]
         frames = [None if self.config.vision_config is None else clip.frames for clip in clips]
-        size = (int(media.image_size),) * 2
         pixels = [
-            prepare_frames(
-                torch.from_numpy(batch.frames),
-                size,
-                how="picture" if self._picture(clip) else media.resize,
-                mean=tuple(media.image_mean),
-                std=tuple(media.image_std),
-            )
+            self.image_processor(batch.frames, pictures=self._picture(clip))["pixel_values"]
             for clip, batch in zip(clips, frames)
             if batch is not None and len(batch)
         ]
-        mels, events, samples = [], [], []
-        for sound in sounds:
-            if sound is None:
-                continue
-            samples.append(sound.lengths)
-            if self.config.speech_config is not None:
-                mels.append(log_mel(sound.waveform, media.mel_bins))
-            made = self._audio_inputs(sound)
-            if made is not None:
-                events.append(made)
-        counts = torch.tensor([0 if b is None else len(b) for b in frames])
         return MediaInputs(
             pixel_values=torch.cat(pixels) if pixels else None,
-            frame_counts=counts,
-            log_mel=_stack_segments(mels, -1) if mels else None,
-            audio_inputs=_stack_segments(events, 1) if events else None,
-            segment_counts=torch.tensor([0 if s is None else len(s.waveform) for s in sounds]),
-            segment_samples=torch.cat(samples) if samples else None,
-            sound_frames=torch.tensor([0 if s is None else s.frames for s in sounds]),
-            still_frames=torch.tensor([self._still_frames(c, s) for c, s in zip(clips, sounds)]),
+            frame_counts=torch.tensor([0 if b is None else len(b) for b in frames]),
+            still_frames=torch.tensor([self._still_frames(clip, cut) for clip, cut in zip(clips, cuts)]),
+            **self.feature_extractor.inputs(cuts),
         )
 
     def media_lengths(self, inputs: MediaInputs) -> list[int]:
@@ -242,10 +234,33 @@ class VideoSalmonnProcessor(ProcessorMixin):
             lengths.append(self.connector.tokens_for(axis) if frames or segments else 0)
         return lengths
 
-    def _get_num_multimodal_tokens(self, durations: Sequence[float] | None = None, **kwargs: Any) -> MultiModalData:
-        """Media tokens of clips with picture and sound, from their durations in seconds, before anything is decoded."""
-        counts = [media_tokens(self.config, seconds) for seconds in durations or ()]
-        return MultiModalData(num_video_tokens=counts)
+    def _get_num_multimodal_tokens(
+        self,
+        image_sizes: Sequence[Sequence[int]] | None = None,
+        video_sizes: Sequence[Sequence[int]] | None = None,
+        audio_lengths: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> MultiModalData:
+        """Media tokens of items whose sizes are known, before anything is decoded; transformers' own signature.
+
+        Args:
+            image_sizes: (height, width) of pictures without sound.
+            video_sizes: (frames, height, width) of videos at the model's frame rate, two frames a second; their sound
+                takes no tokens of its own.
+            audio_lengths: samples of sounds at 16 kHz.
+            **kwargs: not used.
+        """
+        config, found = self.config, MultiModalData()
+        if image_sizes is not None:
+            found.num_image_tokens = [self.connector.tokens_for(config.media_config.picture_frames)] * len(image_sizes)
+            found.num_image_patches = [1] * len(image_sizes)  # rows of pixel_values
+        if video_sizes is not None:
+            lengths = [frames * self.connector.frame_seconds for frames, *_ in video_sizes]
+            found.num_video_tokens = [media_tokens(config, seconds) for seconds in lengths]
+        if audio_lengths is not None:
+            lengths = [samples / SAMPLE_RATE for samples in audio_lengths]
+            found.num_audio_tokens = [media_tokens(config, seconds, sight=False) for seconds in lengths]
+        return found
 
     # -------------------------------------------------------------------------------------------------- text
 
@@ -447,11 +462,16 @@ class VideoSalmonnProcessor(ProcessorMixin):
             for row, own in zip(batch, items):
                 turns = prompt.parse(row, len(own))
                 pieces = self._pieces(turns, add_generation_prompt, continue_final_message)
-                texts.append("".join("<media>" if piece.kind == "media" else piece.text for piece in pieces))
+                texts.append("".join(MEDIA_TOKEN if piece.kind == "media" else piece.text for piece in pieces))
             return texts[0] if single else texts
         with_labels = not (add_generation_prompt or continue_final_message)
         made = self._built(batch, items, options, with_labels, continue_final_message)
         return made if return_dict else made["input_ids"]
+
+    @property
+    def media_token(self) -> str:
+        """The token that stands for media in ids (of models of earlier versions another one of the vocabulary)."""
+        return str(self.tokenizer.convert_ids_to_tokens(self.config.media_token_id))
 
     @property
     def pad_id(self) -> int:
@@ -507,17 +527,6 @@ def padded(rows: Sequence[Sequence[int]], filler: int, *, left: bool) -> torch.T
     width = max(map(len, rows))
     fill = [[filler] * (width - len(row)) for row in rows]
     return torch.tensor([[*more, *row] if left else [*row, *more] for row, more in zip(rows, fill)])
-
-
-def _stack_segments(parts: list[torch.Tensor], dim: int) -> torch.Tensor:
-    """Join segments of several items, zero-padded on the time axis ``dim`` to the longest."""
-    longest = max(part.shape[dim] for part in parts)
-    padded = []
-    for part in parts:
-        shape = list(part.shape)
-        shape[dim] = longest - part.shape[dim]
-        padded.append(torch.cat([part, part.new_zeros(shape)], dim=dim) if shape[dim] else part)
-    return torch.cat(padded)
 
 
 AutoProcessor.register(VideoSalmonnConfig, VideoSalmonnProcessor, exist_ok=True)

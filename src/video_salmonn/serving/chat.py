@@ -16,6 +16,7 @@ from video_salmonn.serving.problems import RequestProblem
 from video_salmonn.serving.protocol import ChatRequest, MediaOptions
 from video_salmonn.serving.scheduler import Outcome
 from video_salmonn.serving.service import Service
+from video_salmonn.types import AnswerReport
 
 DONE = "data: [DONE]\n\n"
 
@@ -162,7 +163,7 @@ def error_events(problem: RequestProblem) -> str:
     return _event(problem.body()) + DONE
 
 
-def usage_of(report: dict[str, Any], media: Sequence[ReadMedia]) -> dict[str, Any]:
+def usage_of(report: AnswerReport, media: Sequence[ReadMedia]) -> dict[str, Any]:
     """OpenAI's and vLLM's account of tokens."""
     kinds: Counter[str] = Counter()
     cached = 0

@@ -67,7 +67,10 @@ def _rebuilt(
 ) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:
     """The model with another, new connector; everything else stays as it was loaded."""
     config = _changed(model.config, recipe.connector)
-    gone = ["connector.", *(f"tower.{part}." for part in ("vision", "speech", "audio") if not getattr(config, f"{part}_config"))]
+    gone = [
+        "connector.",
+        *(f"tower.{part}." for part in ("vision", "speech", "audio") if not getattr(config, f"{part}_config")),
+    ]
     state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(tuple(gone))}
     with _seeded(recipe.seed):
         model = VideoSalmonnForConditionalGeneration.from_pretrained(None, config=config, state_dict=state)

@@ -64,6 +64,7 @@ def medium():
     vision = {**config.vision_config.to_dict(), "hidden_size": 704, "intermediate_size": 2816, "num_hidden_layers": 10}
     speech = {**config.speech_config.to_dict(), "d_model": 512, "encoder_layers": 10, "encoder_attention_heads": 8}
     audio = {
+        "model_type": "beats",
         **config.audio_config.to_dict(),
         "encoder_embed_dim": 384,
         "encoder_ffn_embed_dim": 1536,
@@ -294,9 +295,9 @@ def test_without_synchronisation_each_sense_is_planned_at_its_own_length():
     """Memory and FLOPs come from one account of the clip: the connector's inputs are those of the model itself."""
     together = preset("tiny")
     apart = preset("tiny")
-    apart.connector = {**apart.connector, "synchronise": False}
+    apart.connector_config.synchronise = False
     for config in (together, apart):
-        config.media_config = {**config.media_config.to_dict(), "max_seconds": 4.0}
+        config.media_config.max_seconds = 4.0
     shapes = clip_shapes(apart, 30.0)
     visual, speech, _ = connector_inputs(apart, 30.0)
     assert visual.shape[1] == shapes.frames and speech.shape[1] == shapes.heard * 25

@@ -188,61 +188,77 @@ def released_config(found: ReleasedTensors, settings: Mapping[str, Any] | None =
     unknown = sorted(set(given) - set(SETTINGS))
     if unknown:
         raise ConfigError(f"settings: unknown keys {unknown}", remedy=f"known keys: {', '.join(SETTINGS)}")
-    where = found.where
     own = {name: dict(given.get(name, {})) for name in SETTINGS if name != "prompt"}
-    if found.instructblip_hf:
-        values = found.instructblip_config
-        vision = {"kind": "eva", **values.get("vision_config", {})}
-        qformer = {"num_query_tokens": values.get("num_query_tokens", 32), **values.get("qformer_config", {})}
-        vision = {key: vision[key] for key in ("kind", *HF_VISION) if key in vision} | own["vision"]
-        qformer = {key: qformer[key] for key in HF_QFORMER if key in qformer} | own["instruction_qformer"]
-    else:
-        vision = sizes.vision_sizes(found.eva, where["eva"], own["vision"])
-        qformer = sizes.instruction_sizes(
-            found.instructblip, where["instructblip"], vision["hidden_size"], own["instruction_qformer"]
-        )
-    speech = sizes.whisper_sizes(found.whisper_config, str(Path(where["whisper"]) / "config.json"))
-    audio = sizes.beats_sizes(found.beats_cfg, where["beats"])
-    widths = {
-        "speech_dim": speech["d_model"],
-        "audio_dim": audio.get("encoder_embed_dim", 768),
-        "llm_dim": found.text_config.hidden_size,
-    }
+    vision, qformer = _sight_sizes(found, own)
+    speech = sizes.whisper_sizes(found.whisper_config, str(Path(found.where["whisper"]) / "config.json"))
+    audio = sizes.beats_sizes(found.beats_cfg, found.where["beats"])
+    settled = _as_released if "delta" in found.where else _to_be_trained
+    values = settled(found, own, qformer, _widths(found, speech, audio))
     media = {
         "image_size": vision.get("image_size", 224),
         "mel_bins": speech["num_mel_bins"],
         "segment_seconds": speech["max_source_positions"] / STEPS_PER_SECOND,
     }
-    if "delta" not in where:
-        width = qformer.get("hidden_size", 768)
-        fresh = {"hidden_size": width, "visual_dim": width, "visual_tokens": qformer["num_query_tokens"], **widths}
-        return VideoSalmonnConfig(  # as the preset paper-7b: the paper's choices, to be trained
-            text_config=found.text_config,
-            vision_config=vision,
-            qformer_config=qformer,
-            speech_config=speech,
-            audio_config=audio,
-            connector_config=ConnectorConfig.from_dict({**fresh, **own["connector"]}),
-            media_config=media | own["media"],
-            prompt=given.get("prompt", "vicuna"),
-            lora=LORA_QKVO | own["lora"],
-            diversity_form="released",
-            diversity_weight=0.1,
-            generation=own["generation"],
-        )
-    connector = sizes.connector_sizes(found.delta, where["delta"], **widths, settings=own["connector"])
-    media = RELEASED_MEDIA | media
     return VideoSalmonnConfig(
         text_config=found.text_config,
         vision_config=vision,
         qformer_config=qformer,
         speech_config=speech,
         audio_config=audio,
-        connector_config=connector,
-        media_config=media | own["media"],
+        media_config=values.pop("media") | media | own["media"],
         prompt=given.get("prompt", "vicuna"),
-        lora=sizes.lora_sizes(found.delta, where["delta"], own["lora"]),
         diversity_form="released",
-        diversity_weight=0.01,
-        generation=RELEASED_GENERATION | own["generation"],
+        **values,
     )
+
+
+def _sight_sizes(found: ReleasedTensors, own: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sizes of EVA-ViT and of InstructBLIP's Q-Former, from the official files or from transformers' folder."""
+    if not found.instructblip_hf:
+        vision = sizes.vision_sizes(found.eva, found.where["eva"], own["vision"])
+        return vision, sizes.instruction_sizes(
+            found.instructblip, found.where["instructblip"], vision["hidden_size"], own["instruction_qformer"]
+        )
+    values = found.instructblip_config
+    vision = {"kind": "eva", **values.get("vision_config", {})}
+    qformer = {"num_query_tokens": values.get("num_query_tokens", 32), **values.get("qformer_config", {})}
+    vision = {key: vision[key] for key in ("kind", *HF_VISION) if key in vision} | own["vision"]
+    return vision, {key: qformer[key] for key in HF_QFORMER if key in qformer} | own["instruction_qformer"]
+
+
+def _widths(found: ReleasedTensors, speech: Mapping[str, Any], audio: Mapping[str, Any]) -> dict[str, int]:
+    """Widths of what lies at the connector's ends."""
+    return {
+        "speech_dim": speech["d_model"],
+        "audio_dim": audio.get("encoder_embed_dim", 768),
+        "llm_dim": found.text_config.hidden_size,
+    }
+
+
+def _as_released(
+    found: ReleasedTensors, own: Mapping[str, dict[str, Any]], qformer: Mapping[str, Any], widths: Mapping[str, int]
+) -> dict[str, Any]:
+    """What follows from the delta checkpoint, and everything else as the released code does it."""
+    delta, where = found.delta, found.where["delta"]
+    return {
+        "connector_config": sizes.connector_sizes(delta, where, **widths, settings=own["connector"]),
+        "media": RELEASED_MEDIA,
+        "lora": sizes.lora_sizes(delta, where, own["lora"]),
+        "diversity_weight": 0.01,
+        "generation": RELEASED_GENERATION | own["generation"],
+    }
+
+
+def _to_be_trained(
+    found: ReleasedTensors, own: Mapping[str, dict[str, Any]], qformer: Mapping[str, Any], widths: Mapping[str, int]
+) -> dict[str, Any]:
+    """A new connector and adapter, the paper's choices, as in the preset ``paper-7b``."""
+    width = qformer.get("hidden_size", 768)
+    fresh = {"hidden_size": width, "visual_dim": width, "visual_tokens": qformer["num_query_tokens"]}
+    return {
+        "connector_config": ConnectorConfig(**{**fresh, **widths, **own["connector"]}),
+        "media": {},
+        "lora": LORA_QKVO | own["lora"],
+        "diversity_weight": 0.1,
+        "generation": own["generation"],
+    }
