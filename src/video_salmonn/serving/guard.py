@@ -33,6 +33,8 @@ LIGHT = ("/health", "/metrics", "/openapi.json", "/v1/models", "/version")
 """Routes that take no place."""
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _DRAIN_SECONDS = 5.0
+HEAD_BYTES = 16 * 1024
+"""Most bytes of a request's headers and path."""
 logger = logging.getLogger("video_salmonn.serving")
 
 
@@ -115,7 +117,10 @@ class Guard:
             await send(message)
 
         try:
-            if owner is None and path not in OPEN:
+            if sum(len(name) + len(value) for name, value in headers) + len(scope["raw_path"]) > HEAD_BYTES:
+                problem = RequestProblem(431, f"the request's head is larger than {HEAD_BYTES} bytes")
+                await self._refuse(problem, scope, receive, told)
+            elif owner is None and path not in OPEN:
                 self._metrics.rejections.labels("key").inc()
                 await self._refuse(
                     RequestProblem(401, "no valid API key", remedy="send the header Authorization: Bearer KEY"),
@@ -222,7 +227,9 @@ class Guard:
 
     async def _refuse(self, problem: RequestProblem, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer without having read the body; most clients read no answer before they have sent all of it."""
-        left = 0 if scope["state"].get("read") else self._settings.max_body_bytes
+        left = self._settings.max_body_bytes
+        if scope["state"].get("read") or any(name.lower() == b"expect" for name, _ in scope["headers"]):
+            left = 0  # nothing is on its way: all of it was read, or the client waits for leave to send it
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while left > 0 and scope["method"] not in ("GET", "HEAD"):

@@ -14,11 +14,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from video_salmonn.errors import ConfigError
 from video_salmonn.serving.app import create_app
+from video_salmonn.serving.guard import HEAD_BYTES
 from video_salmonn.serving.service import Service
 from video_salmonn.serving.settings import ServerSettings
-
-HEAD_BYTES = 16 * 1024
-"""Most bytes of a request's head."""
 
 
 def new_key() -> str:
@@ -88,7 +86,7 @@ class Server(uvicorn.Server):
             access_log=False,  # it writes whole paths; the guard logs the route
             server_header=False,
             date_header=True,
-            h11_max_incomplete_event_size=HEAD_BYTES,
+            h11_max_incomplete_event_size=4 * HEAD_BYTES,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=int(max(1, settings.drain_seconds)),
             limit_concurrency=4 * settings.max_requests + 64,
