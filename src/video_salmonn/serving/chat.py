@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -202,10 +203,15 @@ def extension(
         "media_tokens": report["media_tokens"],
         "seconds": seconds,
         "batch": outcome.batch,
-        "warnings": [*report["warnings"], *warnings],
+        "warnings": [*map(without_path, report["warnings"]), *warnings],
         "ignored_fields": list(ignored),
         **({"pieces": report["pieces"]} if "pieces" in report else {}),
     }
+
+
+def without_path(warning: str) -> str:
+    """A warning without the file of this machine that it refers to."""
+    return re.sub(r" \(see [^)]*\)$", "", warning)
 
 
 def media_report(media: Sequence[ReadMedia]) -> list[dict[str, Any]]:

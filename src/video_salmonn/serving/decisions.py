@@ -11,7 +11,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from video_salmonn.inference.decide import Choice, Option, Predicate, Question, Score, decide, question_of
-from video_salmonn.serving.chat import media_report, read_media
+from video_salmonn.serving.chat import media_report, read_media, without_path
 from video_salmonn.serving.parts import TEXT, Asked, read_messages
 from video_salmonn.serving.problems import RequestProblem, problem_of
 from video_salmonn.serving.protocol import (
@@ -142,7 +142,7 @@ async def decided(decision: Decision, service: Service, owner: str) -> dict[str,
             "shared_tokens": shared,
             "calibration": report["calibration"],
             "seconds": report["seconds"],
-            "warnings": [*report["warnings"], *decision.asked.warnings],
+            "warnings": [*map(without_path, report["warnings"]), *decision.asked.warnings],
             "ignored_fields": decision.request.unread(),
         },
     }

@@ -13,6 +13,7 @@ from video_salmonn.errors import ConfigError
 from video_salmonn.inference.transcribe import DECODERS
 from video_salmonn.inference.transcript import Transcript, render, verbose_json
 from video_salmonn.serving.answering import JsonResponse
+from video_salmonn.serving.chat import without_path
 from video_salmonn.serving.problems import RequestProblem, problem_of
 from video_salmonn.serving.service import Service
 
@@ -156,7 +157,7 @@ def response_of(transcript: Transcript, wish: Wish, service: Service) -> Respons
         "decoder": transcript.decoder,
         "media": list(transcript.media),
         "seconds": transcript.seconds,
-        "warnings": list(transcript.warnings),
+        "warnings": list(map(without_path, transcript.warnings)),
         "ignored_fields": wish.ignored,
     }
     return JsonResponse(body)
