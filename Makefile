@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 KEPT := $(VENV)/constraints.txt
 PINNED := PIP_CONSTRAINT=$(KEPT) PIP_BUILD_CONSTRAINT=$(KEPT) $(PIP)
 
-.PHONY: help setup parts demo test test-slow test-oldest test-latest test-lmms constraints lint bench save-mini fuzz docs build clean
+.PHONY: help setup parts demo test test-slow test-oldest test-latest test-lmms test-serving constraints lint bench save-mini fuzz docs build clean
 help:
 	@echo "make demo   set up and answer a question about a real clip"
 	@echo "make test   set up and run the tests (coverage printed)"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-oldest  training and models on the oldest torch and transformers supported, in a venv of their own"
 	@echo "make test-latest  the tests on the newest release of every package, in a venv of their own"
 	@echo "make test-lmms  the lmms-eval plugin with lmms-eval itself, in a venv of their own"
+	@echo "make test-serving  the server with LangChain and schemathesis, in a venv of their own"
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make constraints  renew the versions that make demo and make test install (all but torch)"
 	@echo "make bench  benchmarks, each printing a table and one line of JSON"
@@ -106,6 +107,14 @@ test-lmms:
 	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check "filelock<4" pytz sacrebleu evaluate datasets
 	$(LMMS_VENV)/bin/python -m pytest -q tests/unit/evaluation/test_lmms_eval.py
 
+# Clients and checkers that nothing else needs: LangChain, and schemathesis on the served OpenAPI description.
+SERVING_VENV ?= .venv-serving
+test-serving:
+	@test -x $(SERVING_VENV)/bin/python || $(PYTHON) -m venv $(SERVING_VENV)
+	$(SERVING_VENV)/bin/python -m pip install -q --disable-pip-version-check "$(TORCH)"
+	$(SERVING_VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[serve]" pytest pytest-cov httpx openai langchain-openai schemathesis
+	$(SERVING_VENV)/bin/python -m pytest -q tests/integration/test_serving_clients.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -143,4 +152,4 @@ build: setup
 	$(BIN)/python -m pytest -q tests/packaging --run-packaging
 
 clean:
-	rm -rf $(VENV) $(OLDEST_VENV) $(LATEST_VENV) $(TOOLS_VENV) $(LMMS_VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST_VENV) $(LATEST_VENV) $(TOOLS_VENV) $(LMMS_VENV) $(SERVING_VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import signal
 import socket
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -116,7 +118,15 @@ def serve(service: Service, ready: Callable[[str], None] | None = None) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     sock = bound_socket(service.settings)
     server = Server(service, ready)
+    # uvicorn raises the signal that ended it once more in the end; here that is no reason to die by it.
+    known = {number: signal.signal(number, _ended) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run(sockets=[sock])
     finally:
         sock.close()
+        for number, handler in known.items():
+            signal.signal(number, handler)
+
+
+def _ended(number: int, frame: FrameType | None) -> None:
+    """The server has ended already."""
