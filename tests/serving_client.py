@@ -57,6 +57,14 @@ class Running:
         messages = body.pop("messages", None) or [{"role": "user", "content": content}]
         return self.client.post("/v1/chat/completions", json={"messages": messages, "max_tokens": 6, **body})
 
+    def endless(self):
+        """A question that the random model answers until it is stopped, and the beginning of its answer."""
+        for words in ("What?", "Hello", "Tell me.", "Why?", "Go on.", "How many?", "Where?"):
+            choice = self.chat(words, max_tokens=120).json()["choices"][0]
+            if choice["finish_reason"] == "length":
+                return words, choice["message"]["content"]
+        raise AssertionError("every answer ends by itself")
+
     def idle(self, seconds=10.0):
         """Wait until no request holds a place."""
         until = time.monotonic() + seconds
