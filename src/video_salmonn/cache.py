@@ -88,6 +88,12 @@ class Cache:
         except OSError as error:  # a full disk costs time later, not the answer now
             logger.warning("%s: cannot keep an entry in the cache (%s)", self.folder, error)
 
+    def drop(self, key: str) -> None:
+        """Forget one entry in memory, where it is known; its file stays."""
+        with self._lock:
+            old = self._held.pop(key, None)
+            self._size -= old.nbytes if old else 0
+
     def clear(self) -> None:
         """Forget everything in memory; files stay."""
         with self._lock:

@@ -71,6 +71,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"inspect {_CLIP} --out runs/clip.html",
         f'inspect {_CLIP} --out runs/clip.html --question "What words are spoken?"',
     ),
+    "live": (
+        f"live {_CLIP}",
+        'live examples/helicopter.flac --question "What do you hear?" --speed 4 --json',
+        'live camera --microphone default --question "Is anybody speaking?"',
+    ),
     "plan": ("plan --model released-13b --clip 60s", "plan --model embedded --clip 2m --dtype fp32"),
     "probe": (f"probe {_CLIP}", f"probe {_CLIP} --full"),
     "transcribe": (

@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "eval": "Run SAVE, score predictions, write reports.",
     "info": "Sizes of a preset or model: parameters, media tokens, FLOPs, bytes.",
     "inspect": "A page or picture of what a model saw and heard of a clip, and what its answer rested on.",
+    "live": "Write down or answer what a file in real time, a pipe or a camera says and shows, as it comes.",
     "plan": "Memory a model needs for a clip, part by part, and whether it is here.",
     "serve": "Serve a model over HTTP with OpenAI's routes: chat about media, models, health, metrics.",
     "probe": "What is in a media file, and what of it would be seen and heard.",

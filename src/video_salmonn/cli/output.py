@@ -90,6 +90,14 @@ def emit_json(value: Any) -> None:
     stream.flush()
 
 
+def emit_json_line(value: Any) -> None:
+    """Print ``value`` on a line of its own at once, for commands that print one JSON value a line."""
+    stream = _JsonMode.stream or sys.stdout
+    _JsonMode.written = True
+    stream.write(json.dumps(value, allow_nan=False) + "\n")  # ASCII: any terminal and any reader takes it
+    stream.flush()
+
+
 def styled(text: str, style: str) -> Text:
     """Text in a style, for a part of a line or a cell of a table."""
     return Text(text, style)

@@ -37,6 +37,9 @@ def command(
     ),
     start: float = shared.START,
     end: float = shared.END,
+    look_ahead: float = typer.Option(
+        None, "--look-ahead", help="Seconds of sound a text may depend on, 2 to 300; `live` has 10. By default 300."
+    ),
     out: Path = typer.Option(None, "--out", help="Write the transcript to this file."),
     joint_ctc: str = shared.JOINT_CTC,
     num_beams: int = shared.BEAMS,
@@ -67,6 +70,7 @@ def command(
             task="translate" if translate else "transcribe",
             words=form == "json" or as_json,
             whisper=whisper,
+            look_ahead=look_ahead,
             progress=progress,
             **stretch,
             **own,

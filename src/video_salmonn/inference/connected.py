@@ -43,8 +43,7 @@ class ConnectedTokens:
 
         Only those not known yet go through the connector, in one pass.
         """
-        weights = [(weight._version, weight.data_ptr()) for weight in self.model.connector.parameters()]
-        keys = [digest(item.key, sorted(zero_levels), stretch, span, weights) for item in media]
+        keys = self._keys(media, zero_levels, stretch, span)
         known = {key: entry.tensors["tokens"] for key in keys if (entry := self.kept.get(key)) is not None}
         new = {key: item.features for key, item in zip(keys, media) if key not in known}
         if new:
@@ -55,3 +54,14 @@ class ConnectedTokens:
                 self.kept.put(key, Entry({"tokens": tokens}))
                 known[key] = tokens
         return [known[key] for key in keys]
+
+    def forget(self, media: Sequence[EncodedMedia]) -> None:
+        """Keep no tokens of whole items any more that nobody will ask about again."""
+        for key in self._keys(media, (), 1, None):
+            self.kept.drop(key)
+
+    def _keys(
+        self, media: Sequence[EncodedMedia], zero_levels: Collection[int], stretch: int, span: Span | None
+    ) -> list[str]:
+        weights = [(weight._version, weight.data_ptr()) for weight in self.model.connector.parameters()]
+        return [digest(item.key, sorted(zero_levels), stretch, span, weights) for item in media]

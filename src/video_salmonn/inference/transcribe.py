@@ -9,7 +9,8 @@ Two decoders can write the text:
   (:mod:`video_salmonn.checkpoints.speech_decoder`).
 
 A file is decoded and transcribed in stretches of at most :data:`STRETCH` seconds that end where it is quiet, so memory
-does not grow with its length. Only the sound is listened to.
+does not grow with its length. Shorter stretches (``look_ahead``) give the transcript that live input gets: where a
+stretch ends depends on nothing behind its longest length. Only the sound is listened to.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ QUESTION = "<asr>"
 RATE = 16_000
 STRETCH = 300.0
 """Longest stretch in seconds that is in memory at once."""
+SHORTEST_LOOK_AHEAD = 2.0
+"""Seconds that a stretch needs at least: words have to be understood in their context."""
 QUIET_FROM = 0.8
 """A stretch ends at its quietest place after this share of its length."""
 STEP = 0.5
@@ -65,12 +68,80 @@ _DECODERS: WeakKeyDictionary[Any, SpeechDecoder] = WeakKeyDictionary()
 
 @dataclass
 class _Made:
-    """What became of a file so far."""
+    """What became of the sound so far."""
 
     segments: list[Segment] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     timer: Timer = field(default_factory=Timer)
     language: str | None = None
+
+
+class Transcriber:
+    """Transcribes stretches of sound one after another, each by itself.
+
+    Args:
+        engine: the model.
+        decoder, language, task, words, whisper, **options: as for :func:`transcribe`.
+
+    Raises:
+        MissingPartError, ConfigError: as :func:`transcribe`.
+    """
+
+    def __init__(
+        self,
+        engine: VideoSalmonn,
+        *,
+        decoder: str = "model",
+        language: str | None = None,
+        task: str = "transcribe",
+        words: bool = True,
+        whisper: Path | None = None,
+        **options: Any,
+    ) -> None:
+        _check(engine, decoder, task, options)
+        self.engine, self.decoder, self.task, self.words = engine, decoder, task, words
+        self._listener = _listener(engine, whisper) if decoder == "whisper" else None
+        self._options = {k: v for k, v in options.items() if k in GENERATION and v is not None}
+        self._made = _Made(language=self._listener.check_language(language) if self._listener is not None else None)
+        self._count = 0
+
+    @property
+    def timer(self) -> Timer:
+        """Computing time by stage."""
+        return self._made.timer
+
+    @property
+    def language(self) -> str | None:
+        """Code of the language that was given or detected; None where the decoder does not tell."""
+        return self._made.language
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the segments so far must know."""
+        found = list(self._made.warnings)
+        if self.decoder == "model" and self._count and self.engine.model.words is None:
+            found.append(
+                "times are those of whole pieces: this model's connector was not trained to say words, so nothing in "
+                "it tells when a word is spoken"
+            )
+        return tuple(found)
+
+    def stretch(self, samples: NDArray[np.float32], start: float) -> list[Segment]:
+        """What is said in the next stretch.
+
+        Args:
+            samples: ``(n,)`` at 16 kHz.
+            start: seconds at which it begins; times of the result count from the same zero.
+        """
+        made = self._made
+        if self._listener is not None:
+            _whisper_stretch(self.engine, self._listener, samples, start, self.task, self.words, made)
+        else:
+            _model_stretch(self.engine, samples, start, self._options, made)
+        found = [replace(segment, id=self._count + number) for number, segment in enumerate(made.segments)]
+        made.segments, made.warnings = [], list(dict.fromkeys(made.warnings))  # neither grows over hours
+        self._count += len(found)
+        return found
 
 
 def transcribe(
@@ -85,6 +156,7 @@ def transcribe(
     task: str = "transcribe",
     words: bool = True,
     whisper: Path | None = None,
+    look_ahead: float | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Transcript:
@@ -102,6 +174,8 @@ def transcribe(
             words have times at no cost.
         whisper: a folder with the whole Whisper that the model's speech encoder was taken from, for a model that comes
             without its decoder.
+        look_ahead: seconds of sound that a text may depend on, from :data:`SHORTEST_LOOK_AHEAD` to :data:`STRETCH`,
+            the default.
         progress: see :data:`Progress`.
         **options: :data:`DECODING` and :data:`GENERATION`.
 
@@ -113,19 +187,14 @@ def transcribe(
         MissingPartError: the model has no decoder of its own for ``whisper``.
         ConfigError: an option is impossible.
     """
-    _check(engine, decoder, task, options)
-    listener = _listener(engine, whisper) if decoder == "whisper" else None
-    code = listener.check_language(language) if listener is not None else None
-    made = _Made(language=code)
+    longest = checked_look_ahead(STRETCH if look_ahead is None else look_ahead)
+    writer = Transcriber(engine, decoder=decoder, language=language, task=task, words=words, whisper=whisper, **options)
     source = _Sound(engine, media, sound, start, end, {k: v for k, v in options.items() if k in DECODING})
+    segments: list[Segment] = []
     begin = float(start or 0.0)
     done = 0.0
-    for offset, samples in source.stretches(made.timer):
-        if listener is not None:
-            _whisper_stretch(engine, listener, samples, begin + offset, task, words, made)
-        else:
-            own = {k: v for k, v in options.items() if k in GENERATION and v is not None}
-            _model_stretch(engine, samples, begin + offset, own, made)
+    for offset, samples in source.stretches(writer.timer, longest):
+        segments += writer.stretch(samples, begin + offset)
         done = offset + len(samples) / RATE
         if progress is not None:
             progress(done, source.length)
@@ -134,23 +203,25 @@ def transcribe(
         detail = report.heard.detail or f"sound: {report.heard.status}"
         raise EmptyMediaError(report.source, f"there is nothing to hear ({detail})", remedy="give a file with sound")
     notes = engine.notices if decoder == "model" else []
-    if decoder == "model" and made.segments and engine.model.words is None:
-        made.warnings.append(
-            "times are those of whole pieces: this model's connector was not trained to say words, so nothing in it "
-            "tells when a word is spoken"
-        )
-    seconds = {name: round(value, 4) for name, value in made.timer.seconds.items()}
+    seconds = {name: round(value, 4) for name, value in writer.timer.seconds.items()}
     return Transcript(
-        tuple(replace(segment, id=number) for number, segment in enumerate(made.segments)),
+        tuple(segments),
         report.duration,
-        "english" if task == "translate" else _name_of(made.language or language),
+        "english" if task == "translate" else _name_of(writer.language or language),
         decoder,
         task,
         (report.to_dict(),),
         engine.name,
         seconds,
-        tuple(dict.fromkeys([*notes, *report.cuts, *report.warnings, *made.warnings])),
+        tuple(dict.fromkeys([*notes, *report.cuts, *report.warnings, *writer.warnings])),
     )
+
+
+def checked_look_ahead(seconds: float) -> float:
+    """The seconds, or ConfigError where they are too few or too many."""
+    if not SHORTEST_LOOK_AHEAD <= seconds <= STRETCH:
+        raise ConfigError(f"look_ahead is {seconds:g} s", remedy=f"give {SHORTEST_LOOK_AHEAD:g} to {STRETCH:g} seconds")
+    return float(seconds)
 
 
 def _check(engine: VideoSalmonn, decoder: str, task: str, options: dict[str, Any]) -> None:
@@ -221,9 +292,9 @@ class _Sound:
         self.report = MediaReport("", 0.0, Seen("off"), Heard("absent"))
         self.length: float | None = None
 
-    def stretches(self, timer: Timer) -> Iterator[tuple[float, NDArray[np.float32]]]:
+    def stretches(self, timer: Timer, longest: float) -> Iterator[tuple[float, NDArray[np.float32]]]:
         """(seconds from the first one's beginning, samples ``(n,)`` at 16 kHz) of every stretch."""
-        return cut_quietly(self._timed(timer))
+        return cut_quietly(self._timed(timer), longest)
 
     def _timed(self, timer: Timer) -> Iterator[NDArray[np.float32]]:
         parts = self._parts()
@@ -250,6 +321,50 @@ class _Sound:
             self.report = stream.report
 
 
+class QuietCuts:
+    """Sound that comes in parts, cut into stretches that end where it is quiet.
+
+    Where a stretch ends is decided as soon as more than ``longest`` seconds of it are there, by these alone.
+
+    Args:
+        longest: seconds of a stretch.
+    """
+
+    def __init__(self, longest: float = STRETCH) -> None:
+        self._longest = longest
+        self._most = round(longest * RATE)
+        self._parts: list[NDArray[np.float32]] = []
+        self._count = 0
+        self._place = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the open stretch."""
+        return sum(part.nbytes for part in self._parts)
+
+    def push(self, part: NDArray[np.float32]) -> list[tuple[float, NDArray[np.float32]]]:
+        """Take ``(n,)`` samples at 16 kHz; returns stretches that they complete, as for :func:`cut_quietly`."""
+        self._parts.append(part)
+        self._count += len(part)
+        found = []
+        while self._count > self._most:
+            held = np.concatenate(self._parts)
+            loudness = border_loudness(held[: self._most], RATE, STEP).numpy()
+            borders = range(max(math.ceil(QUIET_FROM * self._longest / STEP), 1), int(self._longest / STEP) + 1)
+            border = min(borders, key=lambda n: (loudness[n], -n))
+            count = min(round(border * STEP * RATE), self._most)
+            found.append((self._place / RATE, held[:count]))
+            self._parts, self._count = [held[count:].copy()], len(held) - count
+            self._place += count
+        return found
+
+    def finish(self) -> list[tuple[float, NDArray[np.float32]]]:
+        """The last stretch, if there is one."""
+        held, self._parts = np.concatenate(self._parts) if self._count else np.zeros(0, np.float32), []
+        place, self._place, self._count = self._place, self._place + len(held), 0
+        return [(place / RATE, held)] if len(held) else []
+
+
 def cut_quietly(
     parts: Iterable[NDArray[np.float32]], longest: float = STRETCH
 ) -> Iterator[tuple[float, NDArray[np.float32]]]:
@@ -258,19 +373,10 @@ def cut_quietly(
     Yields:
         (seconds from the beginning, samples ``(n,)`` at 16 kHz).
     """
-    held = np.zeros(0, np.float32)
-    place, most = 0, round(longest * RATE)
+    cuts = QuietCuts(longest)
     for part in parts:
-        held = np.concatenate([held, part])
-        while len(held) > most:
-            loudness = border_loudness(held[:most], RATE, STEP).numpy()
-            borders = range(max(math.ceil(QUIET_FROM * longest / STEP), 1), int(longest / STEP) + 1)
-            border = min(borders, key=lambda n: (loudness[n], -n))
-            count = min(round(border * STEP * RATE), most)
-            yield place / RATE, held[:count]
-            place, held = place + count, held[count:]
-    if len(held):
-        yield place / RATE, held
+        yield from cuts.push(part)
+    yield from cuts.finish()
 
 
 # ------------------------------------------------------------------------------------------------------- decoders
@@ -343,10 +449,12 @@ def _answer(
         texts.append(answer.text if spoken else "")
         made.warnings += [note for note in answer.report["warnings"] if note not in engine.notices]
     if head is None:
+        engine.preparer.connected.forget(encoded)
         return [(text, None) for text in texts]
     per_frame = engine.model.connector.config.tokens_for(1)
     with engine.lock, made.timer.stage("align"), torch.inference_mode():
         outputs = engine.preparer.connected.get(encoded)
+        engine.preparer.connected.forget(encoded)  # nobody asks about a piece again
         logs = [without_names(head.log_posteriors(one[None])[0], per_frame) for one in outputs]
     return list(zip(texts, logs))
 

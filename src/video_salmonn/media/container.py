@@ -9,7 +9,7 @@ Decisions:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -95,7 +95,7 @@ class Container:
         self.format = self._av.format.name
         self.video: Track | None = None
         self.audio: Track | None = None
-        self.zero = self._find_zero()
+        self.zero = find_zero(self._av.streams)
         self.streams = [_describe(stream, self.zero) for stream in self._av.streams]
         self.duration = self._find_duration()
 
@@ -283,18 +283,6 @@ class Container:
                 remedy="Scale it down first, or raise Limits.max_pixels.",
             )
 
-    def _find_zero(self) -> float:
-        starts: dict[str, list[float]] = {"video": [], "audio": []}
-        for stream in self._av.streams:
-            kind = _kind(stream)
-            if kind in starts and stream.start_time is not None and stream.time_base is not None:
-                starts[kind].append(float(stream.start_time * stream.time_base))
-        picture = min(starts["video"], default=0.0)
-        sound = min(starts["audio"], default=picture)
-        if -_RUN_IN <= sound - picture < 0:
-            return picture
-        return min(sound, picture) if starts["video"] else sound
-
     def _find_duration(self) -> float | None:
         ends = [s["end"] for s in self.streams if s["kind"] in ("video", "audio") and s["end"] is not None]
         if ends:
@@ -304,6 +292,20 @@ class Container:
         # Matroska writes the time of the end, others the time from start to end.
         start = 0 if self.format.startswith("matroska") else self._av.start_time or 0
         return max(0.0, (start + self._av.duration) / av.time_base - self.zero)
+
+
+def find_zero(streams: Iterable[Any]) -> float:
+    """The clock of a container's streams at time 0 of the clip axis, in seconds."""
+    starts: dict[str, list[float]] = {"video": [], "audio": []}
+    for stream in streams:
+        kind = _kind(stream)
+        if kind in starts and stream.start_time is not None and stream.time_base is not None:
+            starts[kind].append(float(stream.start_time * stream.time_base))
+    picture = min(starts["video"], default=0.0)
+    sound = min(starts["audio"], default=picture)
+    if -_RUN_IN <= sound - picture < 0:
+        return picture
+    return min(sound, picture) if starts["video"] else sound
 
 
 def _kind(stream: Any) -> str:

@@ -115,3 +115,18 @@ def test_a_stretch_is_kept_beside_the_whole(model):
     assert len(first) + len(second) == len(whole) and len(model.calls) == 3
     again = [kept.get([item])[0], kept.get([item], span=(0, 4))[0], kept.get([item], span=(4, 8))[0]]
     assert all(a is b for a, b in zip(again, (whole, first, second))) and len(model.calls) == 3
+
+
+@torch.inference_mode()
+def test_tokens_that_nobody_asks_for_again_are_not_kept(model):
+    connected = ConnectedTokens(model)
+    one, other = sound(model, 1), sound(model, 2)
+    connected.get([one, other])
+    connected.forget([one])
+    connected.forget([one])
+    assert len(connected.kept) == 1 and connected.kept.nbytes > 0
+    connected.get([other])
+    connected.get([one])
+    assert model.calls == [2, 1]
+    connected.forget([one, other])
+    assert connected.kept.nbytes == 0

@@ -1,0 +1,188 @@
+"""``video-salmonn live SOURCE``: a transcript, or answers to a standing question, while a stream lasts."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterable, Iterator
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from video_salmonn.cli import options as shared
+from video_salmonn.cli.checks import check_media, check_question
+from video_salmonn.cli.output import emit_json_line, reports_errors, stderr, stdout, styled
+from video_salmonn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from video_salmonn.inference.live import LiveEvent, LiveSession
+    from video_salmonn.media.live import Portion
+
+DECODERS = ("model", "whisper")
+FASTEST = 1000.0
+
+
+@reports_errors
+@shared.with_memory
+def command(
+    source: str = typer.Argument(
+        ..., help="A file, played in real time; - or a named pipe; camera, /dev/videoN or camera:NAME."
+    ),
+    question: str = typer.Option(
+        None, "--question", help="Answered about every stretch as it is closed; without it, a transcript."
+    ),
+    model: str = shared.MODEL,
+    transcript: bool = typer.Option(False, "--transcript", help="With --question: also write down what is said."),
+    look_ahead: float = typer.Option(
+        10.0, "--look-ahead", help="Seconds of sound that a text of the transcript may depend on, 2 to 300."
+    ),
+    every: float = typer.Option(
+        None, "--every", help="Seconds from one answer to the next, in whole windows; by default one window (5 s)."
+    ),
+    context: float = typer.Option(
+        None, "--context", help="Seconds that an answer is about, in whole windows; by default what is new."
+    ),
+    decoder: str = typer.Option(
+        "model", "--decoder", help="Of the transcript. model: the whole system. whisper: the speech encoder's decoder."
+    ),
+    language: str = typer.Option(None, "--language", help="Of the speech, for --decoder whisper."),
+    speed: float = typer.Option(1.0, "--speed", help="Play a file this many times as fast."),
+    microphone: str = typer.Option(
+        None, "--microphone", help="Heard with a camera: ffmpeg's name of the device (default with ALSA)."
+    ),
+    start: float = shared.START,
+    end: float = shared.END,
+    no_audio: bool = shared.NO_AUDIO,
+    no_video: bool = shared.NO_VIDEO,
+    max_new_tokens: int = shared.NEW_TOKENS,
+    device: str = shared.DEVICE,
+    dtype: str = shared.DTYPE,
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON value a line."),
+    *,
+    memory: dict[str, Any],
+) -> None:
+    """Follow a stream: write down what is said, or answer a question about every stretch of it. Ctrl-C ends it."""
+    if question is not None:
+        check_question(question)
+    if decoder not in DECODERS:
+        raise ConfigError(f"decoder is {decoder!r}", remedy=f"use one of: {', '.join(DECODERS)}")
+    if not 0 < speed <= FASTEST:
+        raise ConfigError(f"speed is {speed:g}", remedy=f"give a number above 0, at most {FASTEST:g}")
+    if question is None and no_audio:
+        raise ConfigError("a transcript is wanted of a stream that is not listened to", remedy="give a --question")
+    writes = transcript or question is None
+    from video_salmonn.media.live import check_source, open_live, source_kind
+
+    check_source(source, start=start, end=end, speed=speed, microphone=microphone)
+    looks = not no_video and question is not None
+    kind = source_kind(source)
+    if kind == "file":
+        stretch = {"start": start, "end": end}
+        check_media(source, None, {**stretch, "no_audio": no_audio, "no_video": not looks})
+    engine = shared.load_engine(model, device, dtype, **memory)
+    from video_salmonn.inference.live import LiveSession
+
+    options = engine.processor.media_options(start=start, end=end, use_video=looks, use_audio=not no_audio)
+    listens = options.use_audio and (kind != "camera" or microphone is not None)
+    session = LiveSession(
+        engine,
+        question=question,
+        transcript=writes and listens,
+        sight=options.use_video,
+        sound=listens,
+        look_ahead=look_ahead,
+        every=every,
+        context=context,
+        decoder=decoder,
+        language=language,
+        max_new_tokens=max_new_tokens,
+        speed=speed,
+    )
+    stream = open_live(source, options, speed=speed, microphone=microphone)
+    show = _Lines(as_json)
+    if as_json:
+        emit_json_line({"type": "start", "source": source, "model": engine.name, "waits": session.waits})
+    with _until_told():
+        follow(session, stream, show)
+    show.end(session)
+
+
+def follow(session: LiveSession, stream: Iterable[Portion], show: Any) -> None:
+    """Push a stream into a session until it ends or is interrupted, showing what becomes known.
+
+    Args:
+        session: takes what comes.
+        stream: portions.
+        show: called with every event.
+    """
+    portions = iter(stream)
+    try:
+        for portion in portions:
+            for event in session.push(
+                sound=portion.sound, start=portion.start, pictures=portion.pictures, arrived=portion.arrived
+            ):
+                show(event)
+    except KeyboardInterrupt:
+        stderr.print("interrupted: finishing what has come", style="dim")
+    finally:
+        close = getattr(portions, "close", None)
+        if close is not None:
+            close()
+    for event in session.finish():
+        show(event)
+
+
+@contextlib.contextmanager
+def _until_told() -> Iterator[None]:
+    """A block in which SIGTERM interrupts as Ctrl-C does."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Lines:
+    """Events as lines, and how late they were."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._late: list[float] = []
+        self._count = 0
+
+    def __call__(self, event: LiveEvent) -> None:
+        self._count += 1
+        late = [one for one in (event.latencies or (event.latency,)) if one is not None]
+        self._late = [*self._late, *late][-10_000:]
+        if self._as_json:
+            emit_json_line(event.to_dict())
+            return
+        from video_salmonn.inference.pieces import clock
+
+        times = styled(f"{clock(event.start)}-{clock(event.end)}  ", "dim")
+        stdout.print(times.append(event.text, "none"), soft_wrap=True)
+
+    def end(self, session: LiveSession) -> None:
+        """Say what there was."""
+        late = sorted(self._late)
+        told = None
+        if late:
+            told = {"median": round(median(late), 3), "most": round(late[-1], 3), "measured": len(late)}
+        if self._as_json:
+            emit_json_line({"type": "end", "events": self._count, "latency": told, "warnings": list(session.warnings)})
+            return
+        if not self._count:
+            stderr.print("note: nothing was said" if session.question is None else "note: nothing came", style="yellow")
+        if told:
+            stderr.print(f"latency: median {told['median']:.1f} s, at most {told['most']:.1f} s", style="dim")
+        for warning in session.warnings:
+            stderr.print(f"note: {warning}", style="yellow", soft_wrap=True)
