@@ -13,7 +13,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f'ask {_CLIP} "What words are spoken?"',
         'ask examples/shirt.jpg "Does the sound fit the picture?" --sound examples/helicopter.flac',
         f'ask {_CLIP} "What is said?" --start 1 --end 2.5 --json',
-        'ask examples/helicopter.flac "When is a helicopter heard?" --times --piece-seconds 2',
+        'ask examples/helicopter.flac "What do you hear?" --times --piece-seconds 3',
     ),
     "batch": (
         'batch examples/grid --question "What words are spoken?" --out runs/answers.jsonl',

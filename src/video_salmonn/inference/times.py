@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from video_salmonn.errors import ConfigError
 from video_salmonn.inference.options import number
-from video_salmonn.inference.pieces import Piece, clock, is_yes_or_no, says_yes, timeline
+from video_salmonn.inference.pieces import Piece, is_yes_or_no, says_yes, timeline
 from video_salmonn.types import Answer, PieceReport
 
 if TYPE_CHECKING:
@@ -87,11 +87,18 @@ def moments(pieces: Sequence[Piece]) -> str:
     for yes, same in groupby(pieces, key=lambda piece: says_yes(piece.answer)):
         group = list(same)
         if yes:
-            found.append(f"from {clock(group[0].start)} to {clock(group[-1].end)}")
+            found.append(f"from {_exact(group[0].start)} to {_exact(group[-1].end)}")
     if not found:
         return "At no time."
     text = " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def _exact(seconds: float) -> str:
+    """``m:ss``, with tenths where there are any: pieces begin and end at half seconds."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    return f"{minutes}:{rest // 10:02d}" + (f".{rest % 10}" if rest % 10 else "")
 
 
 def _whole(answer: Answer, start: float) -> PieceReport:

@@ -44,6 +44,12 @@ def test_times_are_the_pieces_answered_by_yes(answers, text):
     assert moments(pieces(*answers)) == text
 
 
+def test_borders_between_seconds_are_shown():
+    assert (
+        moments([Piece(0.0, 3.5, "No."), Piece(3.5, 64.0, "Yes."), Piece(64.0, 65.0, "No.")]) == "From 0:03.5 to 1:04."
+    )
+
+
 class Listener:
     """An engine that hears a dog in the second of three pieces."""
 
