@@ -3,13 +3,13 @@
 import pytest
 import torch
 from torch import nn
-from transformers import InstructBlipQFormerConfig, InstructBlipVisionConfig, WhisperConfig
+from transformers import InstructBlipVisionConfig, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as HFWhisperEncoder
 
 from video_salmonn.encoders.beats import Beats, BeatsConfig
 from video_salmonn.encoders.chunking import cut, segment_samples
 from video_salmonn.encoders.eva import EvaViT
-from video_salmonn.encoders.instructblip import InstructBlipQFormer
+from video_salmonn.encoders.instructblip import InstructBlipQFormer, InstructionQFormerConfig
 from video_salmonn.encoders.whisper import WhisperEncoder
 from video_salmonn.errors import ConfigError
 from video_salmonn.features.fbank import beats_fbank, frame_mask
@@ -20,7 +20,7 @@ WHISPER = WhisperConfig(
 VISION = InstructBlipVisionConfig(
     hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=28, patch_size=14
 )
-QFORMER = InstructBlipQFormerConfig(
+QFORMER = InstructionQFormerConfig(
     vocab_size=50,
     hidden_size=32,
     num_hidden_layers=4,
@@ -153,7 +153,7 @@ def test_every_kind_of_instruction_mask_is_the_same(kind):
 @torch.no_grad()
 def test_queries_of_the_instruction_qformer_see_later_queries():
     """The trap of ``is_decoder``: self-attention would be causal, query 0 blind to query 3."""
-    qformer = shaken(InstructBlipQFormer(QFORMER, num_query_tokens=4))
+    qformer = shaken(InstructBlipQFormer(InstructionQFormerConfig(**{**QFORMER.to_dict(), "num_query_tokens": 4})))
     patches = torch.randn(1, 5, 32)
     before = qformer(patches).values
     qformer.query_tokens[0, 3] += torch.randn(32)  # not a constant, which the norm would take away
