@@ -224,4 +224,4 @@ def test_the_command_trains_and_only_validates(tmp_path: Path, data: Path) -> No
 def test_contradictions_are_refused(data: Path, tmp_path: Path) -> None:
     for change, key in (("strategy=fsdp2", "strategy"), ("data.repeat={sound: 2}", "data.shares"), ("loss=x", "loss")):
         with pytest.raises(ConfigError, match=key):
-            stage(data, tmp_path, change).check()
+            stage(data, tmp_path, change)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -25,9 +27,29 @@ Loaded = tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]
 _WIDENED = ("connector.", "tower.speech.", "tower.instruction_qformer.")
 
 
-def build_tiny(seed: int = 0, config: VideoSalmonnConfig | None = None) -> Loaded:
-    """A random model of the ``tiny`` preset, the same for the same seed, with a byte tokenizer."""
-    config, tokenizer = config or tiny(), byte_tokenizer()
+def with_connector(config: VideoSalmonnConfig, connector: Mapping[str, Any]) -> VideoSalmonnConfig:
+    """A configuration with changes to the connector; the encoders of branches that it then lacks go, too."""
+    if not connector:
+        return config
+    values = config.to_dict()
+    values["connector_config"] |= connector
+    for part, width in (("vision", "visual_dim"), ("speech", "speech_dim"), ("audio", "audio_dim")):
+        if values["connector_config"].get(width) is None:
+            values[f"{part}_config"] = None
+    return VideoSalmonnConfig.from_dict(values)
+
+
+def build_tiny(
+    seed: int = 0, config: VideoSalmonnConfig | None = None, connector: Mapping[str, Any] | None = None
+) -> Loaded:
+    """A random model of the ``tiny`` preset, the same for the same seed, with a byte tokenizer.
+
+    Args:
+        seed: of its weights.
+        config: in place of the preset's.
+        connector: changes to the connector's configuration.
+    """
+    config, tokenizer = with_connector(config or tiny(), connector or {}), byte_tokenizer()
     config.media_token_id = add_media_token(tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -25,7 +25,6 @@ def command(
     from video_salmonn.training.recipe import load_recipe
 
     loaded = load_recipe(recipe, list(changes))
-    loaded.check()
     if checkpoint and not resume:
         raise ConfigError("--checkpoint is for --resume", remedy="add --resume")
     out = Path(loaded.output)

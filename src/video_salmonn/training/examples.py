@@ -82,9 +82,18 @@ class ExampleMaker:
         self.seed = seed
         self.augment = augment
         self.picture_frames = picture_frames
-        self.pools = Pools.of(self.items)
-        self.notes = self.pools.check(self.items, mixing)
+
+    @cached_property
+    def pools(self) -> Pools:
+        """What mixing borrows from. Raises ConfigError where an answer would always be the same."""
+        pools = Pools.of(self.items)
+        pools.check(self.items, self.mixing)
+        return pools
+
+    @property
+    def notes(self) -> list[str]:
         """What mixing cannot do with these items."""
+        return self.pools.check(self.items, self.mixing)
 
     @cached_property
     def digest(self) -> str:

@@ -49,7 +49,7 @@ def as_often(items: Sequence[Item], recipe: Recipe) -> list[Item]:
         raise ConfigError("recipe: no item of data.train states words", remedy="set loss=answers, or add words")
     if recipe.data.shares:
         return shared(items, recipe.data.shares, recipe.seed)
-    return repeated(items, recipe.data.repeat, recipe.seed)
+    return repeated(items, recipe.data.repeat, recipe.seed) if recipe.data.repeat else list(items)
 
 
 def repeated(items: Sequence[Item], repeat: Mapping[str, float], seed: int) -> list[Item]:

@@ -5,13 +5,14 @@ An objective says what runs in a pass, what of an example counts, and what is lo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from video_salmonn.data.manifest import Item
 from video_salmonn.errors import ConfigError
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration, VideoSalmonnOutput
@@ -22,7 +23,7 @@ from video_salmonn.training.answering import generate_answers
 from video_salmonn.training.batching import Batch, Prepared, outputs_of, prepare
 from video_salmonn.training.examples import Example
 from video_salmonn.training.recipe import Recipe
-from video_salmonn.training.words import WordLoss
+from video_salmonn.training.words import WordLoss, stated
 
 
 class Objective(Protocol):
@@ -156,7 +157,7 @@ def build_objective(
     recipe: Recipe,
     model: VideoSalmonnForConditionalGeneration,
     processor: VideoSalmonnProcessor,
-    texts: Mapping[str, Iterable[str]],
+    items: Iterable[Item],
     device: torch.device,
 ) -> Objective:
     """The objective of a recipe; the model learns which words its connector says.
@@ -164,7 +165,7 @@ def build_objective(
     Args:
         recipe: what to do.
         model, processor: trained.
-        texts: the words that training items state, by part.
+        items: whose words the connector may say.
         device: where training runs.
 
     Raises:
@@ -172,7 +173,7 @@ def build_objective(
     """
     words: WordLoss | None = None
     if recipe.word_weight or recipe.loss == "words":
-        words = WordLoss(model, processor, texts, device)
+        words = WordLoss(model, processor, stated(items), device)
         columns = words.head.tokens_of_column
         model.set_words(columns, openings_of(processor.tokenizer, columns))
     if model.config.word_inputs and model.words is None:

@@ -30,15 +30,10 @@ def without_cudnn_attention(device: torch.device | str) -> Iterator[None]:
 
 
 def settle(recipe: Recipe) -> Recipe:
-    """The recipe, checked, with ``auto`` precisions decided for this machine: ``bf16`` where that is fast, else ``no``.
-
-    Raises:
-        ConfigError: it contradicts itself.
-    """
-    recipe.check()
-    fast = multiplies_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
-    precision = ("bf16" if fast else "no") if recipe.precision == "auto" else recipe.precision
-    frozen = recipe.frozen_precision
+    """The recipe with ``auto`` precisions decided for this machine: ``bf16`` where that is fast, else ``no``."""
+    precision, frozen = recipe.precision, recipe.frozen_precision
+    if precision == "auto":
+        precision = "bf16" if multiplies_bfloat16("cuda" if torch.cuda.is_available() else "cpu") else "no"
     if frozen == "auto":
         frozen = "bf16" if precision != "no" else "no"
     return replace(recipe, precision=precision, frozen_precision=frozen)

@@ -210,13 +210,13 @@ class Recipe:
 
 
 def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe:
-    """A recipe from YAML and ``key=value`` overrides.
+    """A recipe from YAML and ``key=value`` overrides, checked.
 
     A recipe may name another one, relative to itself, under ``base``: it then holds only what differs. Other paths in a
     recipe are relative to the working directory.
 
     Raises:
-        ConfigError: unreadable, an unknown key, or a value of the wrong type; names the key.
+        ConfigError: unreadable, an unknown key, a value of the wrong type, or a contradiction; names the key.
     """
     base = OmegaConf.structured(Recipe)
     parts = [base]
@@ -245,6 +245,7 @@ def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe
     for name in ("precision", "frozen_precision"):
         if getattr(recipe, name) == "False":  # what YAML reads a bare no as
             setattr(recipe, name, "no")
+    recipe.check()
     return recipe
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,6 @@ from video_salmonn.files import fingerprint
 from video_salmonn.inference.media_store import MediaStore
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
-from video_salmonn.training import resuming
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.items import as_often, read_items, word_items
 from video_salmonn.training.packing import INDEX, PackedFeatures, pack
@@ -25,7 +25,6 @@ from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.sources import FeatureSource, LiveFeatures, StoredFeatures
 from video_salmonn.training.starting import build_model, has_new_branches, open_branches
 from video_salmonn.training.trainer import Trainer
-from video_salmonn.training.words import stated
 
 
 def build_source(
@@ -46,13 +45,6 @@ def build_source(
             )
         store.hold(device)
         return StoredFeatures(store, int(model.config.media_config.picture_frames))
-    return _live(recipe, model, processor)
-
-
-def _live(
-    recipe: Recipe, model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor
-) -> LiveFeatures:
-    """The model's own encoders, behind the recipe's cache."""
     cache = Cache(folder=Path(recipe.data.cache) if recipe.data.cache else None)
     return LiveFeatures(MediaStore(model, processor, cache, fingerprint(model.tower)))
 
@@ -64,22 +56,21 @@ def pack_recipe(
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, int]:
     """Encode all media of a recipe's manifests into a folder that ``data.features`` may name (:func:`packing.pack`)."""
-    if not recipe.data.train:
-        raise ConfigError("recipe: data.train is empty: give at least one manifest", remedy="--set data.train=[…]")
     paths = [*recipe.data.train, *([recipe.data.validation] if recipe.data.validation else [])]
     model, processor = build_model(recipe)
-    return pack(read_items(paths), _live(recipe, model, processor), model, folder, dtype=dtype, progress=progress)
+    live = build_source(replace(recipe, data=replace(recipe.data, features=None)), model, processor)
+    return pack(read_items(paths), live, model, folder, dtype=dtype, progress=progress)
 
 
 def build_trainer(recipe: Recipe) -> Trainer:
-    """Everything a recipe asks for, checked and loaded."""
+    """Everything that a checked recipe (:func:`~video_salmonn.training.recipe.load_recipe`) asks for, loaded."""
     recipe = settle(recipe)
     accelerator = build_accelerator(recipe)
     items = read_items(recipe.data.train)
     held_out = read_items([recipe.data.validation]) if recipe.data.validation else []
-    texts = stated(items) if recipe.loss == "words" else None
+    worded = items if recipe.loss == "words" else None
     model, processor = build_model(recipe)
-    if recipe.loss == "words":
+    if worded is not None:
         branches = model.connector.config
         senses = {"sight": branches.visual_dim is not None, "events": branches.audio_dim is not None}
         items, held_out = word_items(items, **senses), word_items(held_out, **senses)
@@ -93,17 +84,17 @@ def build_trainer(recipe: Recipe) -> Trainer:
         picture_frames=recipe.data.picture_frames,
     )
     validation = ExampleMaker(held_out, source, recipe.mixing, recipe.seed) if held_out else None
-    begins = resuming.chosen(Path(recipe.output)) is None
-    if recipe.open_branches and begins and has_new_branches(recipe):
+    if recipe.open_branches and has_new_branches(recipe):
         open_branches(model.connector, maker)
     prepare_model(model, recipe, accelerator.device)
-    return Trainer(recipe, model, processor, maker, validation, accelerator, texts)
+    return Trainer(recipe, model, processor, maker, validation, accelerator, worded)
 
 
 def trainer_of(
     recipe: Recipe, model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor, maker: ExampleMaker
 ) -> Trainer:
     """A trainer of a model and examples that were made by hand; arguments as for :class:`Trainer`, unprepared."""
+    recipe.check()
     recipe = settle(recipe)
     accelerator = build_accelerator(recipe)
     prepare_model(model, recipe, accelerator.device)

@@ -6,20 +6,18 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from video_salmonn.checkpoints.assemble import build_tiny, load_model
+from video_salmonn.checkpoints.assemble import build_tiny, load_model, with_connector
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 from video_salmonn.connector.growing import grow
 from video_salmonn.connector.starts import open_branch, spread_positions
 from video_salmonn.errors import CheckpointError, MediaError
 from video_salmonn.model import adapters
-from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
-from video_salmonn.model.presets import tiny
 from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.training import resuming
 from video_salmonn.training.checkpointing import place_trained, read_trained
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.recipe import Recipe
@@ -36,7 +34,7 @@ def build_model(recipe: Recipe) -> tuple[VideoSalmonnForConditionalGeneration, V
         CheckpointError: ``init`` does not fit it.
     """
     if recipe.model == "tiny":
-        model, processor = build_tiny(recipe.seed, _changed(tiny(), recipe.connector))
+        model, processor = build_tiny(recipe.seed, connector=recipe.connector)
     else:
         model, processor = load_model(recipe.model)
         if recipe.connector:
@@ -44,17 +42,23 @@ def build_model(recipe: Recipe) -> tuple[VideoSalmonnForConditionalGeneration, V
     model = model.float()
     if recipe.word_inputs is not None:
         model.config.word_inputs = recipe.word_inputs
+    if recipe.fresh:
+        _renew(model, recipe)
+    if recipe.loss == "words" and has_new_connector(recipe):
+        spread_positions(model.connector)
+    if recipe.init:
+        start_from(model, Path(recipe.init))
+    return model, processor
+
+
+def _renew(model: VideoSalmonnForConditionalGeneration, recipe: Recipe) -> None:
+    """Start the parts anew that a recipe calls fresh."""
     with _seeded(recipe.seed):
         if "connector" in recipe.fresh:
             model.connector.reset_parameters()
         if "lora" in recipe.fresh:
             layers = [layer for _, layer in adapters.lora_layers(model.language_model)]
             adapters.reset([(layer, name) for layer in layers for name in layer.lora_A])
-    if recipe.loss == "words" and has_new_connector(recipe):
-        spread_positions(model.connector)
-    if recipe.init:
-        start_from(model, Path(recipe.init))
-    return model, processor
 
 
 def has_new_connector(recipe: Recipe) -> bool:
@@ -66,7 +70,7 @@ def _rebuilt(
     model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor, recipe: Recipe
 ) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:
     """The model with another, new connector; everything else stays as it was loaded."""
-    config = _changed(model.config, recipe.connector)
+    config = with_connector(model.config, recipe.connector)
     gone = [
         "connector.",
         *(f"tower.{part}." for part in ("vision", "speech", "audio") if not getattr(config, f"{part}_config")),
@@ -83,18 +87,6 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def _changed(config: VideoSalmonnConfig, connector: dict[str, Any]) -> VideoSalmonnConfig:
-    """A configuration with changes to the connector; the encoders of branches that it then lacks go, too."""
-    if not connector:
-        return config
-    values = config.to_dict()
-    values["connector_config"] |= connector
-    for part, width in (("vision", "visual_dim"), ("speech", "speech_dim"), ("audio", "audio_dim")):
-        if values["connector_config"].get(width) is None:
-            values[f"{part}_config"] = None
-    return VideoSalmonnConfig.from_dict(values)
 
 
 def start_from(model: VideoSalmonnForConditionalGeneration, place: Path) -> None:
@@ -129,7 +121,9 @@ def knows_speech_alone(state: dict[str, torch.Tensor]) -> bool:
 
 
 def has_new_branches(recipe: Recipe) -> bool:
-    """Whether the connector's branches of pictures and sound events have learned nothing yet."""
+    """Whether the connector's branches of pictures and sound events have learned nothing yet, and no run goes on."""
+    if resuming.chosen(Path(recipe.output)) is not None:
+        return False
     return knows_speech_alone(read_trained(Path(recipe.init))) if recipe.init else has_new_connector(recipe)
 
 

@@ -15,7 +15,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from video_salmonn.connector import acting_levels
+from video_salmonn.data.manifest import Item
 from video_salmonn.errors import TrainingError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -41,7 +42,6 @@ from video_salmonn.training.processes import dropout_seed, stop_signals
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.rehearsal import rehearse
 from video_salmonn.training.validation import validate
-from video_salmonn.training.words import stated
 
 Report = Callable[[dict[str, Any]], None]
 MOST_EMPTY = 20  # steps without any usable item, one after another, that end a run
@@ -70,7 +70,7 @@ class Trainer:
         maker: of training examples.
         validation: of validation examples, or None.
         accelerator: of the recipe's precision.
-        texts: the words that the connector may say, by part; by default those of the maker's items.
+        worded: items whose words the connector may say; by default the maker's.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class Trainer:
         maker: ExampleMaker,
         validation: ExampleMaker | None,
         accelerator: Accelerator,
-        texts: Mapping[str, Iterable[str]] | None = None,
+        worded: Sequence[Item] | None = None,
     ) -> None:
         self.recipe, self.accelerator = recipe, accelerator
         self.plain, self.processor, self.maker, self.validation = model, processor, maker, validation
         self.sharded = recipe.strategy == "fsdp2" and accelerator.num_processes > 1
-        texts = stated(maker.items) if texts is None else texts
-        self.objective = build_objective(recipe, model, processor, texts, accelerator.device)
+        worded = maker.items if worded is None else worded
+        self.objective = build_objective(recipe, model, processor, worded, accelerator.device)
         # Ranks of unlike modalities would have gradients for unlike parameters, and their exchanges would not meet.
         # A pass of text alone may have no gradient at all.
         model.touch_connector = self.sharded or not all(item.media for item in maker.items)
