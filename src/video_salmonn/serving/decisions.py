@@ -23,6 +23,7 @@ from video_salmonn.serving.protocol import (
     PredicateQuestion,
 )
 from video_salmonn.serving.service import Service
+from video_salmonn.wording import counted
 
 
 @dataclass
@@ -49,10 +50,9 @@ def check_decisions(request: DecisionsRequest, service: Service) -> Decision:
     service.check_model(request.model)
     settings = service.settings
     if len(request.questions) > settings.max_questions:
+        asked = counted(len(request.questions), "question")
         raise RequestProblem(
-            400,
-            f"{len(request.questions)} questions, more than the {settings.max_questions} that this server takes",
-            param="questions",
+            400, f"{asked}, more than the {settings.max_questions} that this server takes", param="questions"
         )
     questions = []
     characters = 0

@@ -118,7 +118,7 @@ class Guard:
 
         try:
             if sum(len(name) + len(value) for name, value in headers) + len(scope["raw_path"]) > HEAD_BYTES:
-                problem = RequestProblem(431, f"the request's head is larger than {HEAD_BYTES} bytes")
+                problem = RequestProblem(431, f"the request's head is larger than {HEAD_BYTES >> 10} KiB")
                 await self._refuse(problem, scope, receive, told)
             elif owner is None and path not in OPEN:
                 self._metrics.rejections.labels("key").inc()

@@ -163,3 +163,20 @@ def test_system_and_developer_messages_are_read(server, tiny):
     assert server.chat(None, messages=messages).json()["choices"][0]["message"]["content"] == wanted
     messages[0]["role"] = "developer"
     assert server.chat(None, messages=messages).json()["choices"][0]["message"]["content"] == wanted
+
+
+def test_a_stream_that_cannot_begin_has_the_status_of_its_error(server):
+    broken = {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}}
+    response = server.chat([broken, text()], stream=True)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (422, 422, "messages[0].content[0]")
+
+
+def test_a_stream_that_breaks_off_says_why(start):
+    server = start(request_seconds=1.0, max_new_tokens=2000)
+    words, _ = server.endless()
+    response = server.chat(words, stream=True, max_tokens=1500)
+    found = events(response)
+    assert response.status_code == 200 and found[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert found[-1]["error"]["code"] == 408 and "longer than this server allows" in found[-1]["error"]["message"]
+    server.idle()
