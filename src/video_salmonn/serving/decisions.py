@@ -50,9 +50,9 @@ def check_decisions(request: DecisionsRequest, service: Service) -> Decision:
     service.check_model(request.model)
     settings = service.settings
     if len(request.questions) > settings.max_questions:
-        asked = counted(len(request.questions), "question")
+        count = counted(len(request.questions), "question")
         raise RequestProblem(
-            400, f"{asked}, more than the {settings.max_questions} that this server takes", param="questions"
+            400, f"{count}, more than the {settings.max_questions} that this server takes", param="questions"
         )
     questions = []
     characters = 0
