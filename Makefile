@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 KEPT := $(VENV)/constraints.txt
 PINNED := PIP_CONSTRAINT=$(KEPT) PIP_BUILD_CONSTRAINT=$(KEPT) $(PIP)
 
-.PHONY: help setup parts demo test test-slow test-oldest test-latest test-lmms test-serving constraints lint bench save-mini fuzz docs build clean
+.PHONY: help setup parts demo test test-slow test-oldest test-latest test-lmms test-serving test-web constraints lint bench save-mini fuzz docs build clean
 help:
 	@echo "make demo   set up and answer a question about a real clip"
 	@echo "make test   set up and run the tests (coverage printed)"
@@ -24,6 +24,7 @@ help:
 	@echo "make test-latest  the tests on the newest release of every package, in a venv of their own"
 	@echo "make test-lmms  the lmms-eval plugin with lmms-eval itself, in a venv of their own"
 	@echo "make test-serving  the server with LangChain and schemathesis, in a venv of their own"
+	@echo "make test-web   the web page with Gradio and a headless browser, in a venv of its own"
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make constraints  renew the versions that make demo and make test install (all but torch)"
 	@echo "make bench  benchmarks, each printing a table and one line of JSON"
@@ -115,6 +116,16 @@ test-serving:
 	$(SERVING_VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[serve]" pytest pytest-cov httpx openai langchain-openai schemathesis
 	$(SERVING_VENV)/bin/python -m pytest -q tests/integration/test_serving_clients.py
 
+# Gradio's requirements exclude the versions of two packages in $(CONSTRAINTS), of which these tests take older ones. The
+# tests in a browser skip, and say so, where Chromium and its driver are not installed.
+WEB_VENV ?= .venv-web
+test-web:
+	@test -x $(WEB_VENV)/bin/python || $(PYTHON) -m venv $(WEB_VENV)
+	@grep -vE '^(torch|triton|nvidia-|cuda-|pillow|tomlkit)' $(CONSTRAINTS) > $(WEB_VENV)/constraints.txt
+	$(WEB_VENV)/bin/python -m pip install -q --disable-pip-version-check "$(TORCH)"
+	PIP_CONSTRAINT=$(WEB_VENV)/constraints.txt $(WEB_VENV)/bin/python -m pip install -q -e ".[web]" httpx pytest
+	$(WEB_VENV)/bin/python -m pytest -q tests/unit/serving/web tests/integration/test_web_browser.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -152,4 +163,4 @@ build: setup
 	$(BIN)/python -m pytest -q tests/packaging --run-packaging
 
 clean:
-	rm -rf $(VENV) $(OLDEST_VENV) $(LATEST_VENV) $(TOOLS_VENV) $(LMMS_VENV) $(SERVING_VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST_VENV) $(LATEST_VENV) $(TOOLS_VENV) $(LMMS_VENV) $(SERVING_VENV) $(WEB_VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache

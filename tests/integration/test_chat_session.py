@@ -119,3 +119,15 @@ def test_chat_with_json_prints_one_value_where_the_file_cannot_be_used(tmp_path)
     for arguments in (["nowhere.mp4"], [str(tmp_path)], [FLOWER, "--start", "9", "--end", "3"], []):
         result = chat(*arguments, "--json", lines="What?\n")
         assert result.exit_code == 2 and set(json.loads(result.stdout)) == {"error"}
+
+
+def test_a_streamed_answer_joins_the_conversation_when_it_is_complete(engine):
+    expected, session = engine.chat(FLOWER, **SHORT), engine.chat(FLOWER, **SHORT)
+    for question in ("What is this?", "And then?"):
+        pieces = list(session.stream(question))
+        assert "".join(pieces) == expected.ask(question).text
+    assert session.messages == expected.messages and len(session.messages) == 4
+    stopped = session.stream("And last?", max_new_tokens=40)
+    next(stopped)
+    stopped.close()
+    assert session.messages == expected.messages

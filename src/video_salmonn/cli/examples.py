@@ -84,6 +84,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"transcribe {_CLIP} --start 1 --end 2.5 --format json",
     ),
     "serve": ("serve --model embedded", "serve --model tiny --port 0 --json"),
+    "web": ("web", "web --model tiny --port 0"),
     "verify": ("verify tests/fixtures/golden", "verify tests/fixtures/golden --tolerance 1e-5 --json"),
 }
 """Full name of a command (empty for the whole) -> arguments of its examples."""

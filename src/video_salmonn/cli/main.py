@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "serve": "Serve a model over HTTP with OpenAI's routes: chat about media, models, health, metrics.",
     "probe": "What is in a media file, and what of it would be seen and heard.",
     "transcribe": "Write down what is said in a file of any length, with times: text, SRT, WebVTT or JSON.",
+    "web": "Open a web page to ask about clips: drop or record one, ask, read the transcript.",
     "verify": "Run this package's modules on golden files and compare.",
 }
 """name -> help line. Command ``a-b`` lives in ``cli/a_b.py`` as a Typer app or a function named ``command``."""

@@ -49,7 +49,8 @@ def inspect_media(
 
     Args:
         engine: the model.
-        source, sound, options: as for :meth:`VideoSalmonn.ask`, without ``zero_levels`` and ``long="segments"``.
+        source, sound, options: as for :meth:`VideoSalmonn.ask`, without ``zero_levels`` and ``long="segments"``. An
+            item that was encoded before has to bring its clip.
         question: ask it, also with sound, picture and all media taken away.
 
     Raises:
@@ -75,7 +76,7 @@ def inspect_media(
     decoding = {name: value for name, value in options.items() if name in DECODING}
     answering = {name: value for name, value in options.items() if name not in DECODING}
     with engine.lock:  # its own passes through the model, one after another
-        encoded = engine.encode([(source, sound)], timer, **decoding)[0]
+        encoded = engine.encode([source if sound is None else (source, sound)], timer, **decoding)[0]
         comparison = None
         if question is not None:
             comparison = compare(engine, encoded, question, answering, timer)

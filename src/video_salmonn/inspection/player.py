@@ -46,13 +46,16 @@ class Player:
     reason: str = ""
 
 
-def player_of(timeline: Timeline, source: Any, sound: Any = None, page: Path | None = None) -> Player:
+def player_of(
+    timeline: Timeline, source: Any, sound: Any = None, page: Path | None = None, address: str | None = None
+) -> Player:
     """How a page plays a clip.
 
     Args:
         timeline: of the clip.
         source, sound: as they were given to :func:`~video_salmonn.inspection.inspecting.inspect_media`.
         page: where the page will lie; None where that is not known: then only small files are played.
+        address: of the source file, for a page that a server sends: then nothing is put into the page.
     """
     own = [stream for stream in timeline.report.streams if not stream.get("source")]  # not those of a separate sound
     kinds = {stream.get("kind") for stream in own}
@@ -61,19 +64,20 @@ def player_of(timeline: Timeline, source: Any, sound: Any = None, page: Path | N
     for given in (source, sound):
         if given is None or (given is source and not moving and "audio" not in kinds):  # a still picture
             continue
-        found = _track(given, page, "video" if given is source and moving else "audio")
+        kind = "video" if given is source and moving else "audio"
+        found = _track(given, page, kind, address if given is source else None)
         if isinstance(found, str):
             return Player(None, reason=found)
         tracks.append(found)
     if not tracks:
         return Player(None, reason="A picture is not played; the frames below show it.")
-    linked = [track for track in tracks if not track.address.startswith("data:")]
+    linked = [track for track in tracks if not track.address.startswith("data:") and track.address != address]
     reason = "The page plays the file from where it lies: keep page and file at their places." if linked else ""
     muted = sound is None and timeline.report.heard.status == "off"
     return Player(tracks[0], moving, tracks[1] if len(tracks) > 1 else None, muted, reason)
 
 
-def _track(source: Any, page: Path | None, kind: str) -> Track | str:
+def _track(source: Any, page: Path | None, kind: str, address: str | None = None) -> Track | str:
     """A file to play, or the reason why not."""
     if isinstance(source, bytes):
         head, size, path = source[:_HEAD], len(source), None
@@ -89,6 +93,8 @@ def _track(source: Any, page: Path | None, kind: str) -> Track | str:
     mime = _mime(head, kind)
     if mime is None:
         return "Browsers do not play files of this kind; the page shows what the model saw and heard."
+    if address is not None:
+        return Track(address, mime)
     if size <= EMBEDDED:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
         return Track(f"data:{mime};base64,{base64.b64encode(data).decode()}", mime)

@@ -17,6 +17,7 @@ from importlib.resources import files
 import numpy as np
 from PIL import Image
 
+from video_salmonn.inference.transcript import Transcript
 from video_salmonn.inspection import timeline_text as words
 from video_salmonn.inspection.cosine_scene import cosine_scene
 from video_salmonn.inspection.layout import NARROW, WIDE, Layout
@@ -26,9 +27,9 @@ from video_salmonn.inspection.timeline import Timeline
 from video_salmonn.inspection.timeline_scene import timeline_scene
 from video_salmonn.version import __version__
 
-_POLICY = (
-    "default-src 'none'; img-src data:; media-src data: 'self' file:; style-src 'unsafe-inline'; script-src '{script}'"
-)
+_POLICY = "default-src 'none'; img-src data:; media-src data: {media}; style-src 'unsafe-inline'"
+_BESIDE = "'self' file:"
+"""Where the media of a page lie that is a file."""
 _JPEG_QUALITY = 82
 
 
@@ -41,14 +42,12 @@ def to_html(timeline: Timeline, player: Player | None = None) -> str:
     """
     player = player or Player(None)
     drawings = _Drawings(timeline, player.main is not None)
-    title = _text(f"{timeline.name}: what the model saw and heard")
-    axis = "".join(drawings.svg(timeline_scene(timeline, layout), layout, axis=True) for layout in (WIDE, NARROW))
     cosines = "".join(drawings.svg(cosine_scene(timeline, layout), layout) for layout in (WIDE, NARROW))
     parts = [
         f"<header><h1>{_text(timeline.name)}</h1><p class=lead>{_text(words.headline(timeline))}</p></header>",
         _answer(timeline),
         *(f'<p class="note alert">{_text(sentence)}</p>' for sentence in words.caveats(timeline)),
-        _section("On one time axis", _watch(timeline, player), f"<figure>{axis}</figure>", _notes(timeline.notes)),
+        _section("On one time axis", _watch(timeline, player), drawings.axis(), _notes(timeline.notes)),
         _conditions(timeline),
         _section(
             "How alike are the connector’s query outputs?",
@@ -65,16 +64,49 @@ def to_html(timeline: Timeline, player: Player | None = None) -> str:
         _section("Sizes", _pairs(timeline.sizes)),
         f"<footer>video-salmonn {_text(__version__)} · {_text(timeline.report.source)}</footer>",
     ]
-    script = _asset("page.js") if player.main is not None else ""
-    digest = f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
-    policy = _POLICY.format(script=digest) if script else _POLICY.partition("; script-src")[0]
+    return _document(timeline, parts, drawings)
+
+
+def clip_page(
+    timeline: Timeline, player: Player, transcript: Transcript | None = None, *, media: str = "", script: str = ""
+) -> str:
+    """A page about a clip for somebody who asks about it: player, time axis, transcript, what was seen and heard.
+
+    Args:
+        timeline: of the clip.
+        player: what to play.
+        transcript: of its speech; every word, or stretch where words have no times, sends the player there.
+        media: where media may come from besides the page itself, as a source of a Content-Security-Policy.
+        script: JavaScript that the page runs besides its own.
+    """
+    drawings = _Drawings(timeline, player.main is not None)
+    parts = [
+        _section("What was seen and heard", *(f"<p>{_text(sentence)}</p>" for sentence in words.told(timeline))),
+        *(f'<p class="note alert">{_text(sentence)}</p>' for sentence in words.caveats(timeline)),
+        _section("On one time axis", _watch(timeline, player), drawings.axis(), _notes(timeline.notes)),
+        "" if transcript is None else _transcript(transcript, player.main is not None),
+    ]
+    return _document(timeline, parts, drawings, media, script, kind="clip")
+
+
+def _document(
+    timeline: Timeline, parts: Iterable[str], drawings: _Drawings, media: str = _BESIDE, more: str = "", kind: str = ""
+) -> str:
+    """A whole page of its parts, which runs nothing but the scripts given here."""
+    title = _text(f"{timeline.name}: what the model saw and heard")
+    scripts = [script for script in (_asset("page.js") if drawings.plays else "", more) if script]
+    policy = _POLICY.format(media=media.replace('"', "%22"))
+    if scripts:
+        digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+        policy += "; script-src " + " ".join(f"'sha256-{digest}'" for digest in digests)
     head = (
         f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
         f"<style>{_style()}</style>"
     )
-    body = "".join(parts) + drawings.store() + (f"<script>{script}</script>" if script else "")
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
+    body = "".join(parts) + drawings.store() + "".join(f"<script>{script}</script>" for script in scripts)
+    mark = f' class="{kind}"' if kind else ""
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body{mark}>{body}</body></html>\n'
 
 
 def _asset(name: str) -> str:
@@ -189,11 +221,7 @@ def _watch(timeline: Timeline, player: Player) -> str:
 def _spoken(timeline: Timeline) -> str:
     """The words that were heard, each with its time."""
     assert timeline.words is not None
-    found = "".join(
-        f'<button type="button" data-from="{word.start:.3f}" data-to="{word.end:.3f}" '
-        f'title="{word.start:.2f}–{word.end:.2f} s">{_text(word.text)}</button>'
-        for word in timeline.words.words
-    )
+    found = "".join(_spoken_word(word.text, word.start, word.end, True) for word in timeline.words.words)
     title, note = (
         "Words that the connector spells",
         (
@@ -204,6 +232,30 @@ def _spoken(timeline: Timeline) -> str:
     if timeline.words.answered:
         title, note = "Words of the answer", "Each at the media tokens that say it best (CTC, forced alignment)."
     return f'<h3>{title}</h3><p class="words">{found or "none"}</p><p class="note">{note}</p>'
+
+
+def _transcript(transcript: Transcript, plays: bool) -> str:
+    """What is said, line by line, each word or line with its time."""
+    lines = []
+    for segment in transcript.segments:
+        said = "".join(_spoken_word(word.text, word.start, word.end, plays) for word in segment.words)
+        said = said or _spoken_word(segment.text, segment.start, segment.end, plays)
+        lines.append(f'<p class="words"><span class="number">{_clock(segment.start)}</span> {said}</p>')
+    notes = [f"Written by the decoder “{transcript.decoder}”.", *transcript.warnings]
+    return _section("Transcript", "".join(lines) or "<p>No speech was found.</p>", _notes(notes))
+
+
+def _spoken_word(text: str, start: float, end: float, plays: bool) -> str:
+    if not plays:
+        return f"{_text(text)} "
+    return (
+        f'<button type="button" data-from="{start:.3f}" data-to="{end:.3f}" title="{start:.2f}–{end:.2f} s">'
+        f"{_text(text)}</button>"
+    )
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
 
 
 # ---------------------------------------------------------------------------------------------------------- drawing
@@ -230,6 +282,11 @@ class _Drawings:
             f'<svg class="{kind}" viewBox="0 0 {scene.width:g} {scene.height:g}" role="img" '
             f'aria-label="{_text(label)}"{place}>{body}</svg>'
         )
+
+    def axis(self) -> str:
+        """Everything on one time axis, for wide and for narrow screens."""
+        scenes = ((timeline_scene(self.timeline, layout), layout) for layout in (WIDE, NARROW))
+        return f"<figure>{''.join(self.svg(scene, layout, axis=True) for scene, layout in scenes)}</figure>"
 
     def store(self) -> str:
         """What the drawings refer to."""

@@ -74,6 +74,30 @@ def fates(timeline: Timeline) -> list[tuple[str, str]]:
     return rows
 
 
+def told(timeline: Timeline) -> list[str]:
+    """What was seen and heard, in sentences."""
+    report = timeline.report
+    seen, heard = report.seen, report.heard
+    still = timeline.sight is not None and timeline.sight.still_frames
+    looked = {
+        "used": "The picture was looked at."
+        if still
+        else f"{counted(seen.frames, 'frame', 'were')} looked at, {_span(seen)} of the clip.",
+        "absent": "There is no picture.",
+        "off": "The picture was not looked at.",
+        "failed": f"The picture could not be read{_detail(seen.detail)}.",
+    }
+    listened = {
+        "used": f"The sound was listened to, {_span(heard)} of the clip.",
+        "silent": "There is a sound track, but it is silent.",
+        "absent": "There is no sound.",
+        "off": "The sound was not listened to.",
+        "failed": f"The sound could not be read{_detail(heard.detail)}.",
+    }
+    sentences = [looked.get(seen.status, _fate("seen", seen)), listened.get(heard.status, _fate("heard", heard))]
+    return [*sentences, *(f"{cut[:1].upper()}{cut[1:]}." for cut in report.cuts)]
+
+
 def warnings(timeline: Timeline) -> list[str]:
     """What a reader must not overlook."""
     return [*timeline.report.warnings, *timeline.warnings]

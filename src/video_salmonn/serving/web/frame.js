@@ -1,0 +1,5 @@
+"use strict";
+(() => {
+  const tell = () => parent.postMessage({ clipHeight: document.body.offsetHeight }, "*");
+  new ResizeObserver(tell).observe(document.body);
+})();
