@@ -1,5 +1,6 @@
 "use strict";
 (() => {
-  const tell = () => parent.postMessage({ clipHeight: document.body.offsetHeight }, "*");
+  document.documentElement.style.overflow = "hidden"; // the page around gives the frame the height that it asks for
+  const tell = () => parent.postMessage({ clipHeight: Math.ceil(document.body.getBoundingClientRect().height) }, "*");
   new ResizeObserver(tell).observe(document.body);
 })();

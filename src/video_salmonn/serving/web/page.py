@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -93,7 +93,7 @@ class Handlers:
             if answer is None and said["content"]:
                 said["content"] += " … (stopped)"
         said["content"] = answer.text or "(empty)"
-        yield "", [*talk.shown], status(account(answer))
+        yield "", [*talk.shown], status(account(answer, self.desk.engine.notices))
 
     def again(self, token: str) -> tuple[Shown, str]:
         """Forget the conversation, not the clip; (chat, status)."""
@@ -138,16 +138,18 @@ def status(text: str, *, failed: bool = False) -> str:
     return f'<p class="vs-status{" vs-failed" if failed else ""}" role="status">{escape(text)}</p>'
 
 
-def account(answer: Answer) -> str:
-    """What an answer rests on, in a line."""
-    report = answer.report
-    seconds = report["seconds"]
-    parts = [
-        f"Answered in {seconds['prefill'] + seconds['generate']:.1f} s from "
-        f"{counted(report['media_tokens'], 'media token')}"
-    ]
-    parts += [warning[:1].upper() + warning[1:] for warning in report["warnings"]]
-    return "; ".join(parts[:1]) + "." + "".join(f" {part.rstrip('.')}." for part in parts[1:])
+def account(answer: Answer, known: Sequence[str] = ()) -> str:
+    """What an answer rests on, in sentences.
+
+    Args:
+        answer: with its report.
+        known: warnings that the page shows anyway.
+    """
+    report, seconds = answer.report, answer.report["seconds"]
+    took = seconds["prefill"] + seconds["generate"]
+    sentences = [f"Answered in {took:.1f} s from {counted(report['media_tokens'], 'media token')}"]
+    sentences += [f"{note[:1].upper()}{note[1:].rstrip('.')}" for note in report["warnings"] if note not in known]
+    return " ".join(f"{sentence}." for sentence in sentences)
 
 
 def frame(talk: Talk) -> str:
@@ -250,6 +252,7 @@ def build(handlers: Handlers, model: str, notes: str = "") -> Any:
             example.input(handlers.picked, [example, token], opened, **hidden)
         answering = question.submit(handlers.asked, [question, token], [question, chat, said], **hidden)
         stop.click(None, cancels=[answering])
+        chat.clear(handlers.again, token, [chat, said], **hidden)
         again.click(handlers.again, token, [chat, said], cancels=[answering], **hidden)
         for button in suggested:
             button.click(lambda text: text, button, question, **hidden)
