@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from video_salmonn.inference.items import is_pair
@@ -49,7 +49,7 @@ class ChatSession:
             self.messages = [*messages, {"role": "assistant", "content": answer.text}]
         return answer
 
-    def stream(self, question: str, **options: Any) -> Iterator[str]:
+    def stream(self, question: str, **options: Any) -> Generator[str, None, Answer]:
         """Ask the next question; yields the answer's text piece by piece, and returns the whole :class:`Answer`.
 
         Question and answer join the conversation when the answer is complete; of an answer that is closed before its
@@ -58,7 +58,7 @@ class ChatSession:
         asked = {"role": "user", "content": question}
         with self._lock:
             messages = [*self.messages, asked]
-        answer: Answer = yield from self.engine.stream(self.media, messages, **{**self.options, **options})
+        answer = yield from self.engine.stream(self.media, messages, **{**self.options, **options})
         with self._lock:  # not held meanwhile: who takes the last piece need not be who took the first
             self.messages = [*self.messages, asked, {"role": "assistant", "content": answer.text}]
         return answer

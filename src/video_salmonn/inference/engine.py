@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -198,7 +198,9 @@ class VideoSalmonn:
         """A conversation about media that are encoded once; ``session.ask(text)`` continues it."""
         return ChatSession(self, as_media(media, sound), options)
 
-    def stream(self, media: Any, question: Conversation, *, sound: Any = None, **options: Any) -> Iterator[str]:
+    def stream(
+        self, media: Any, question: Conversation, *, sound: Any = None, **options: Any
+    ) -> Generator[str, None, Answer]:
         """Like :meth:`ask`, but yields the answer's text piece by piece as it is generated.
 
         The generator's return value (``StopIteration.value``) is the whole :class:`Answer`. Closing the generator ends

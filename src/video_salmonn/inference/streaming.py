@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -115,7 +115,7 @@ def trimmed(pieces: Iterable[str]) -> Iterator[str]:
 
 def stream(
     tokenizer: PreTrainedTokenizerBase, answer: Callable[[TextIteratorStreamer, StoppingCriteria], Answer]
-) -> Iterator[str]:
+) -> Generator[str, None, Answer]:
     """Yield the text of an answer as it is made; the generator's return value is the whole answer.
 
     Args:
@@ -144,4 +144,5 @@ def stream(
         thread.join()
     if "error" in outcome:
         raise outcome["error"]
-    return outcome["answer"]
+    made: Answer = outcome["answer"]
+    return made

@@ -93,8 +93,7 @@ def create_app(desk: Desk, uploads: Path, *, examples: Mapping[str, Path], needs
         pwa=False,
         mcp_server=False,
         theme=page.theme(),
-        css=page.asset("page.css"),
-        head=f"<script>{page.asset('host.js')}</script>",
+        head=f"<style>{page.asset('page.css')}</style><script>{page.asset('host.js')}</script>",
     )
     return Door(mounted, desk.settings, uploads, needs_key)
 

@@ -48,7 +48,7 @@ class Handlers:
 
     def picked(self, name: str | None, token: str) -> Iterator[tuple[str, str, str, Shown]]:
         """Open an example; as :meth:`opened`."""
-        if name in self.examples:
+        if name is not None and name in self.examples:
             yield from self._opened(self.examples[name], token)
 
     def _opened(self, path: Path, token: str) -> Iterator[tuple[str, str, str, Shown]]:

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ class Desk:
             limits = replace(limits, max_seconds=most, on_long="cut")
         return self.engine.processor.media_options(limits=limits, threads=1)
 
-    def ask(self, talk: Talk, question: str) -> Iterator[str]:
+    def ask(self, talk: Talk, question: str) -> Generator[str, None, Answer]:
         """The answer to the next question, piece by piece; the generator's return value is the whole answer.
 
         Raises:
@@ -156,7 +156,7 @@ class Desk:
                     piece = next(pieces)
                 except StopIteration as end:
                     answer: Answer = end.value
-                    return answer  # type: ignore[return-value]  # of the generator
+                    return answer
                 yield piece
                 if time.monotonic() > until:
                     raise ConfigError("the answer took longer than this server allows", remedy="ask for less")
