@@ -18,6 +18,7 @@ from video_salmonn.serving.chat import check_chat, complete, stream
 from video_salmonn.serving.decisions import check_decisions, decided
 from video_salmonn.serving.files import PURPOSES
 from video_salmonn.serving.guard import Guard
+from video_salmonn.serving.live import add_live
 from video_salmonn.serving.problems import RequestProblem
 from video_salmonn.serving.protocol import ChatRequest, DecisionsRequest, TranscriptForm
 from video_salmonn.serving.service import Service
@@ -56,6 +57,7 @@ def create_app(service: Service) -> FastAPI:
     _add_state(app, service)
     _add_chat(app, service)
     _add_files(app, service)
+    add_live(app, service)
     return app
 
 

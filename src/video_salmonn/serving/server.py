@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from video_salmonn.errors import ConfigError
 from video_salmonn.serving.app import create_app
 from video_salmonn.serving.guard import HEAD_BYTES
+from video_salmonn.serving.live import MESSAGE_BYTES
 from video_salmonn.serving.service import Service
 from video_salmonn.serving.settings import ServerSettings
 
@@ -59,7 +60,8 @@ def timed_heads(seconds: float) -> type[asyncio.Protocol]:
             self.timer = self.loop.call_later(seconds, self._close_if_silent)
 
         def _close_if_silent(self) -> None:
-            if self.cycle is None and not self.transport.is_closing():
+            live = self.transport.get_protocol() is not self  # the connection became a WebSocket
+            if self.cycle is None and not live and not self.transport.is_closing():
                 self.transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -82,7 +84,9 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             create_app(service),
             http=timed_heads(settings.header_seconds),
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=MESSAGE_BYTES,
+            ws_per_message_deflate=False,  # a small message could inflate to any size
             lifespan="on",
             log_config=None,
             access_log=False,  # it writes whole paths; the guard logs the route

@@ -32,6 +32,8 @@ class ServerSettings:
         max_frames: images that make one video, and frames taken of one.
         max_pixels: width x height of one picture.
         max_new_tokens: longest answer.
+        max_sessions: live sessions (WebSockets) at once.
+        max_sessions_per_key: those of one key.
         max_questions: questions of one ``/v1/decisions`` request.
         request_seconds: longest time from the end of a request's body to the end of its answer.
         decode_seconds: longest time for decoding one item, after which its process is killed.
@@ -65,6 +67,8 @@ class ServerSettings:
     max_frames: int = 1200
     max_pixels: int = 36_000_000
     max_new_tokens: int = 512
+    max_sessions: int = 16
+    max_sessions_per_key: int = 4
     max_questions: int = 200
     request_seconds: float = 300.0
     decode_seconds: float = 60.0
