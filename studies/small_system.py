@@ -77,9 +77,9 @@ class JoinedSounds(StoredFeatures):
         for part in joined:
             key, frames = self.keys.key(part["file"], root), part.get("frames")
             if key not in self._kept:
-                steps = self._get(item, f"{key}.speech").float()
+                steps = self.store[f"{key}.speech"].float()
                 pooled = steps.unflatten(0, (-1, STEPS // SLOTS)).flatten(1)
-                rows = self._get(item, f"{key}.audio").float().repeat_interleave(SLOTS, dim=0)
+                rows = self.store[f"{key}.audio"].float().repeat_interleave(SLOTS, dim=0)
                 self._kept[key] = (pooled, rows)
             pooled, rows = self._kept[key]
             end = None if frames is None else frames * SLOTS

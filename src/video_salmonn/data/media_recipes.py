@@ -53,6 +53,13 @@ def _by_content(value: Any, root: Path) -> Any:
     return value
 
 
+def slides_of(recipe: dict[str, Any]) -> list[tuple[str, int]]:
+    """(file, frames of 0.5 s that it is shown for) of each slide of a picture recipe, in the order of their times."""
+    slides = sorted(recipe["slides"], key=lambda slide: slide["at"])
+    ends = [*(slide["at"] for slide in slides[1:]), recipe["length"]]
+    return [(slide["file"], round(end * 2) - round(slide["at"] * 2)) for slide, end in zip(slides, ends)]
+
+
 def recipe_key(recipe: Recipe, root: Path) -> str:
     """What identifies the rendered result: the recipe with every file replaced by its content's digest.
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -183,8 +184,14 @@ class MediaStore:
         self._guard = threading.Lock()
         self._encoding: AbstractContextManager[Any] = threading.RLock()
         self._lock = lock
-        sizes = model.config.connector_config.to_dict()
-        self._model_key = digest(fingerprint, model.config.encoder_settings(), sizes, str(model.dtype))
+        self._fingerprint = fingerprint
+
+    @cached_property
+    def _model_key(self) -> str:
+        """What of the model its features depend on."""
+        config = self.model.config
+        sizes = config.connector_config.to_dict()
+        return digest(self._fingerprint, config.encoder_settings(), sizes, str(self.model.dtype))
 
     def get(self, source: Any, sound: Any = None, *, timer: Timer | None = None, **options: Any) -> EncodedMedia:
         """Features and report of one item.

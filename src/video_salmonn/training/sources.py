@@ -9,6 +9,7 @@ import torch
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.media_keys import MediaKeys
+from video_salmonn.data.media_recipes import slides_of
 from video_salmonn.errors import MediaError
 from video_salmonn.inference.media_store import MediaStore
 from video_salmonn.model.inputs import MediaFeatures
@@ -45,63 +46,55 @@ class StoredFeatures:
         self.picture_frames = picture_frames
         self.steps_per_frame = steps_per_frame
 
-    def _get(self, item: Item, name: str) -> torch.Tensor:
-        if name not in self.store:
-            raise MediaError(item.id, f"no features {name} in the store", remedy="encode the data set first")
-        return self.store[name]
-
     def sight(self, item: Item) -> MediaFeatures:
-        """Visual tokens; slides are put together from their pictures."""
-        root = item.root
-        recipe: Any = item.media.get("video", item.media.get("image"))
+        """Visual tokens; a strip is put together from its pictures."""
+        recipe = _sight(item)
         if isinstance(recipe, dict):
-            frames = round(recipe["length"] * 2)
-            slides = sorted(recipe["slides"], key=lambda slide: slide["at"])
-            rows = []
-            for index, slide in enumerate(slides):
-                end = slides[index + 1]["at"] if index + 1 < len(slides) else recipe["length"]
-                key = self.keys.key(slide["file"], root)
-                shown = round(end * 2) - round(slide["at"] * 2)
-                rows.append(self._get(item, f"{key}.visual")[:1].expand(shown, -1, -1))
-            return MediaFeatures(visual=torch.cat(rows)[:frames])
-        visual = self._get(item, f"{self.keys.key(recipe, root)}.visual")
-        return MediaFeatures(visual=visual, still_frames=self.picture_frames if "image" in item.media else 0)
+            pictures = [self._get(item, file, "visual")[:1].expand(shown, -1, -1) for file, shown in slides_of(recipe)]
+            return MediaFeatures(visual=torch.cat(pictures)[: round(recipe["length"] * 2)])
+        still = self.picture_frames if "image" in item.media else 0
+        return MediaFeatures(visual=self._get(item, recipe, "visual"), still_frames=still)
 
-    def names(self, item: Item) -> list[str]:
-        """Names of the tensors that an item is made of."""
-        root, found = item.root, []
-        if item.media.get("audio") is not None:
-            key = self.keys.key(item.media["audio"], root)
-            found += [f"{key}.speech", f"{key}.audio"]
-        recipe: Any = item.media.get("video", item.media.get("image"))
-        files = [slide["file"] for slide in recipe["slides"]] if isinstance(recipe, dict) else [recipe]
-        return found + [f"{self.keys.key(file, root)}.visual" for file in files if file is not None]
+    def sound(self, item: Item) -> MediaFeatures:
+        """Speech and sound-event features, the latter repeated over their frame's steps."""
+        speech, audio = (self._get(item, item.media["audio"], stream) for stream in ("speech", "audio"))
+        steps = audio.repeat_interleave(self.steps_per_frame, dim=0)
+        return MediaFeatures(speech=speech, audio=steps, sound_frames=audio.shape[0])
 
     def frames(self, item: Item) -> int:
-        """Frames of the item's sound, or else of its pictures; read from the store's headers."""
-        recipe: Any = item.media.get("video")
-        if item.media.get("audio") is not None:
-            return self._rows(item, item.media["audio"], "audio")
-        if isinstance(recipe, dict):
+        """Frames of the item's sound, or else of its pictures; read from the store's headers, 0 where it has none."""
+        recipe: Any = item.media.get("audio") or item.media.get("video")
+        if recipe is None:
+            return self.picture_frames if "image" in item.media else 0
+        if isinstance(recipe, dict) and "slides" in recipe:
             return round(recipe["length"] * 2)
-        if recipe is not None:
-            return self._rows(item, recipe, "visual")
-        return self.picture_frames if "image" in item.media else 0
-
-    def _rows(self, item: Item, recipe: Any, stream: str) -> int:
-        """Rows of a stream of stored features, 0 where there are none."""
         try:
-            name = f"{self.keys.key(recipe, item.root)}.{stream}"
+            name = self._name(item, recipe, "audio" if item.media.get("audio") else "visual")
         except MediaError:  # neither listed by the store nor a file: whoever reads the features says so
             return 0
         return self.store.shape(name)[0] if name in self.store else 0
 
-    def sound(self, item: Item) -> MediaFeatures:
-        """Speech and sound-event features, the latter repeated over their frame's steps."""
-        key = self.keys.key(item.media["audio"], item.root)
-        speech, audio = self._get(item, f"{key}.speech"), self._get(item, f"{key}.audio")
-        steps = audio.repeat_interleave(self.steps_per_frame, dim=0)
-        return MediaFeatures(speech=speech, audio=steps, sound_frames=audio.shape[0])
+    def names(self, item: Item) -> list[str]:
+        """Names of the tensors that an item is made of."""
+        sound, recipe = item.media.get("audio"), _sight(item)
+        found = [] if sound is None else [self._name(item, sound, stream) for stream in ("speech", "audio")]
+        files = [file for file, _ in slides_of(recipe)] if isinstance(recipe, dict) else [recipe]
+        return found + [self._name(item, file, "visual") for file in files if file is not None]
+
+    def _name(self, item: Item, recipe: Any, stream: str) -> str:
+        """A tensor's name. Raises MediaError where the store does not list the media and they are not there either."""
+        return f"{self.keys.key(recipe, item.root)}.{stream}"
+
+    def _get(self, item: Item, recipe: Any, stream: str) -> torch.Tensor:
+        name = self._name(item, recipe, stream)
+        if name not in self.store:
+            raise MediaError(item.id, f"no features {name} in the store", remedy="encode the data set first")
+        return self.store[name]
+
+
+def _sight(item: Item) -> Any:
+    """The path or recipe of an item's pictures, or None."""
+    return item.media.get("video", item.media.get("image"))
 
 
 class LiveFeatures:
