@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import InstructBlipVisionConfig
 
+from video_salmonn.checkpoints.golden_files import golden_files
 from video_salmonn.checkpoints.released import names
 from video_salmonn.connector import MultiResolutionCausalQFormer, diversity_loss
 from video_salmonn.connector.diversity import mean_cosine
@@ -232,9 +233,8 @@ def verify(folder: Path, *, mask_direction: str | None = None, tolerance: float 
     Raises:
         CheckpointError: the folder has none.
     """
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    if not files:
-        raise CheckpointError(
-            f"{folder}: no golden files (*.safetensors) here", remedy="give the folder that holds them"
-        )
-    return [c for file in files for c in verify_file(file, mask_direction=mask_direction, tolerance=tolerance)]
+    return [
+        c
+        for file in golden_files(folder)
+        for c in verify_file(file, mask_direction=mask_direction, tolerance=tolerance)
+    ]

@@ -108,10 +108,11 @@ def load_engine(
     """
     from video_salmonn.cli.checks import check_model, check_placement
     from video_salmonn.cli.progress import working
+    from video_salmonn.cli.startup import without_collection
 
     check_model(model, dtype, profile)
     check_placement(device, {**options, "device_map": device_map})
-    with working(f"loading the model {model}"):
+    with working(f"loading the model {model}"), without_collection():
         from transformers.utils import logging
 
         logging.set_verbosity_error()

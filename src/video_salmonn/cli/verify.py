@@ -43,6 +43,9 @@ def command(
     if released is not None:
         _ask_released(folder, released, device, as_json)
         return
+    from video_salmonn.checkpoints.golden_files import golden_files
+
+    golden_files(folder)  # before PyTorch is imported
     from video_salmonn.checkpoints.golden import verify
 
     direction = mask_direction.value if mask_direction else None

@@ -14,8 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from video_salmonn.errors import ConfigError, EvaluationError, MissingPartError
 from video_salmonn.evaluation.conditions import FULL, WHISPER, inapplicable
 from video_salmonn.evaluation.engine import Engine, HasDecoder
@@ -87,6 +85,8 @@ def evaluate(
     Raises:
         ConfigError, EvaluationError: see :mod:`video_salmonn.evaluation.runner`.
     """
+    import torch  # here: reports are read and written without it
+
     options, shards = options or Options(), shards or Shards()
     if not tasks:
         raise ConfigError("no task to run")

@@ -27,9 +27,13 @@ def read_items(path: Path) -> list[dict[str, Any]]:
         ManifestError: the file cannot be read, or an item lacks something; names file and item.
     """
     try:
-        items = json_value(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ManifestError(f"{path}: not readable as JSON ({error})", remedy=REMEDY) from error
+        text = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})", remedy="check the path") from error
+    try:
+        items = json_value(text)
+    except ValueError as error:
+        raise ManifestError(f"{path}: {error}", remedy=REMEDY) from error
     if not isinstance(items, list):
         raise ManifestError(f"{path}: a list of items is needed", remedy=REMEDY)
     for number, item in enumerate(items, start=1):

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from video_salmonn.checkpoints.shipped import shipped_model
-from video_salmonn.cli import setup
+from video_salmonn.cli import setup_work as setup
 from video_salmonn.cli.main import app
 from video_salmonn.embedded.assemble import written_model
 from video_salmonn.embedded.pretrained import PARTS
