@@ -155,6 +155,16 @@ def test_conditions_take_away_what_they_say(engine, spoken):
     assert all(c.log_probability < 0 for c in conditions.values())
 
 
+def test_media_without_a_sense_have_tokens_of_their_own(engine, monkeypatch):
+    """The connector's tokens are kept by an item's key: one with the sound taken away must not get the whole item's."""
+    asked, batch = [], engine.batch
+    monkeypatch.setattr(engine, "batch", lambda items: asked.extend(items) or batch(items))
+    inspect_media(engine, str(BUNNY), question=QUESTION, max_new_tokens=2, end=1)
+    whole, deaf, blind, zeroed = (item.media[0] for item in asked if item.media)
+    assert len({whole.key, deaf.key, blind.key}) == 3 and zeroed.key == whole.key
+    assert deaf.features.speech is None and blind.features.visual is None
+
+
 def test_log_probability_is_that_of_the_answer_and_its_end(engine, spoken):
     """Under each condition, one forward pass over prompt, answer and end token gives the same figure."""
     model, processor = engine.model, engine.processor

@@ -129,8 +129,9 @@ def compare(
     features, levels = encoded.features, range(len(engine.model.connector.config.levels))
     ways: dict[str, tuple[list[EncodedMedia], dict[str, Any]]] = {"full": ([encoded], {})}
     if features.visual is not None and (features.speech is not None or features.audio is not None):
-        ways["no_sound"] = ([replace(encoded, features=features.without(sound=True))], {})
-        ways["no_picture"] = ([replace(encoded, features=features.without(sight=True))], {})
+        # media of their own: tokens are kept by an item's key, and these are not the item's tokens
+        ways["no_sound"] = ([EncodedMedia(features.without(sound=True), encoded.report)], {})
+        ways["no_picture"] = ([EncodedMedia(features.without(sight=True), encoded.report)], {})
     ways["zeroed"] = ([encoded], {"zero_levels": tuple(levels)})
     ways["no_media"] = ([], {})
     items = {name: Item(question, media, {**options, **more}) for name, (media, more) in ways.items()}
