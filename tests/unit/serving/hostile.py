@@ -78,13 +78,15 @@ def add_raw(what: str, status: int, says: str, data: bytes) -> None:
     """Bytes on the wire."""
 
     def send(server: Any) -> tuple[int, str]:
-        with socket.create_connection(server.sock.getsockname(), timeout=10) as wire:
+        with socket.create_connection(server.sock.getsockname(), timeout=30) as wire:
             wire.sendall(data.replace(b"KEY", f"authorization: Bearer {KEY}".encode()))
             answer = b""
             try:
                 while piece := wire.recv(65536):
                     answer += piece
-                    if b"\r\n\r\n" in answer and b"100 Continue" not in answer:
+                    head, _, body = answer.rpartition(b"\r\n\r\n")
+                    length = re.search(rb"content-length: (\d+)", head)
+                    if length and len(body) >= int(length[1]):
                         break
             except (TimeoutError, ConnectionError):
                 pass

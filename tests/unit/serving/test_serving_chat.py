@@ -173,8 +173,9 @@ def test_a_stream_that_cannot_begin_has_the_status_of_its_error(server):
 
 
 def test_a_stream_that_breaks_off_says_why(start):
-    server = start(request_seconds=1.0, max_new_tokens=2000)
+    server = start(max_new_tokens=2000)
     words, _ = server.endless()
+    server.service.settings.__dict__["request_seconds"] = 0.5
     response = server.chat(words, stream=True, max_tokens=1500)
     found = events(response)
     assert response.status_code == 200 and found[0]["choices"][0]["delta"]["role"] == "assistant"

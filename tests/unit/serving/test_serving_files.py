@@ -43,7 +43,7 @@ def test_a_file_is_nobody_elses(server):
 
 
 def test_files_are_bounded_and_forgotten(start):
-    server = start(max_files=2, max_files_bytes=1 << 20, file_seconds=0.5)
+    server = start(max_files=2, max_files_bytes=1 << 20)
     assert upload(server, b"").status_code == 400
     assert upload(server, purpose="hats").json()["error"]["param"] == "purpose"
     assert upload(server, b"x" * ((1 << 20) + 1)).status_code == 413
