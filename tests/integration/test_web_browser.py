@@ -22,11 +22,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missi
 
 
 @pytest.fixture(scope="module")
-def served():
-    """The command itself, in a process of its own; its address and where its temporary files lie."""
+def folder(tmp_path_factory):
+    """Where the server puts its files."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def served(folder):
+    """The address of the command itself, in a process of its own."""
     command = [sys.executable, "-m", "video_salmonn", "web", "--model", "tiny", "--port", "0", "--json"]
     command += ["--max-new-tokens", "24", "--max-file-mib", "2"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ})
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(folder)}
+    )
     assert process.stdout is not None
     lines = []
     while not lines or not lines[-1].startswith("}"):
@@ -36,6 +44,7 @@ def served():
     yield json.loads("".join(lines))["url"]
     process.terminate()
     assert process.wait(30) in (0, -15)
+    assert list(folder.iterdir()) == []
 
 
 def drop(browser, path, told="Ready"):
@@ -129,6 +138,15 @@ def test_bad_and_large_files_are_told(served, tmp_path):
         bad.write_text("not a video")
         assert "notes.mp4" in drop(browser, bad, "notes.mp4:")
         assert browser.run("return document.querySelector('#vs-said .vs-failed') !== null")
+
+
+def test_a_clip_is_deleted_when_its_page_is_closed(served, folder):
+    with Browser(1400) as browser:
+        browser.open(served)
+        drop(browser, CLIP)
+        assert "media" in [path.name for path in folder.rglob("*") if path.is_file()]
+        browser.open("about:blank")
+        browser.wait(lambda: not [path for path in folder.rglob("*") if path.is_file()], 60, "the deletion")
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(served):

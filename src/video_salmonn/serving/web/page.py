@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -33,25 +33,31 @@ class Handlers:
     Args:
         desk: holds visitors' clips.
         examples: name on the page -> file.
+        visitors: an open page's session -> the token of its clip.
     """
 
     desk: Desk
     examples: Mapping[str, Path]
+    visitors: dict[str, str] = field(default_factory=dict)
 
-    def opened(self, path: str | None, token: str) -> Iterator[tuple[str, str, str, Shown]]:
+    def opened(
+        self, path: str | None, token: str, request: gr.Request | None = None
+    ) -> Iterator[tuple[str, str, str, Shown]]:
         """Open an upload or a recording; yields (token, status, clip, chat)."""
         if not path:
             return
         source = Path(path)
-        yield from self._opened(source, token)
+        yield from self._opened(source, token, request)
         source.unlink(missing_ok=True)  # the desk has a link of its own
 
-    def picked(self, name: str | None, token: str) -> Iterator[tuple[str, str, str, Shown]]:
+    def picked(
+        self, name: str | None, token: str, request: gr.Request | None = None
+    ) -> Iterator[tuple[str, str, str, Shown]]:
         """Open an example; as :meth:`opened`."""
         if name is not None and name in self.examples:
-            yield from self._opened(self.examples[name], token)
+            yield from self._opened(self.examples[name], token, request)
 
-    def _opened(self, path: Path, token: str) -> Iterator[tuple[str, str, str, Shown]]:
+    def _opened(self, path: Path, token: str, request: gr.Request | None) -> Iterator[tuple[str, str, str, Shown]]:
         self.forget(token)
         yield "", status("Looking and listening …"), "", []
         try:
@@ -59,6 +65,8 @@ class Handlers:
         except VideoSalmonnError as error:
             yield "", status(told(error), failed=True), "", []
             return
+        if request is not None and request.session_hash:
+            self.visitors[request.session_hash] = talk.token
         yield talk.token, status(f"Ready: {talk.timeline.name}. Ask about it."), frame(talk), []
 
     def asked(self, question: str, token: str) -> Iterator[tuple[str, Shown, str]]:
@@ -121,6 +129,11 @@ class Handlers:
             frame(talk),
             status(f"The transcript has {lines}; a click on a word plays it." if made.segments else lines),
         )
+
+    def left(self, request: gr.Request | None = None) -> None:
+        """A page was closed: delete its clip."""
+        if request is not None and request.session_hash:
+            self.forget(self.visitors.pop(request.session_hash, ""))
 
     def forget(self, token: str) -> None:
         """Delete a visitor's clip."""
@@ -257,6 +270,7 @@ def build(handlers: Handlers, model: str, notes: str = "") -> Any:
         for button in suggested:
             button.click(lambda text: text, button, question, **hidden)
         write.click(handlers.transcribed, [decoder, token], [clip, said], **hidden)
+        page.unload(handlers.left)
     page.queue(max_size=settings.max_requests, default_concurrency_limit=settings.max_batch, api_open=False)
     return page
 
