@@ -149,7 +149,7 @@ class VideoSalmonnFeatureExtractor(FeatureExtractionMixin):
         if sampling_rate not in (None, self.sampling_rate) or return_tensors != "pt":
             raise ConfigError(
                 f"sampling_rate is {sampling_rate} and return_tensors {return_tensors!r}",
-                remedy=f"give sound of {self.sampling_rate} samples a second; pt",
+                remedy=f"give sound sampled at {self.sampling_rate} Hz, and pt",
             )
         sounds = raw_speech if isinstance(raw_speech, (list, tuple)) and not _numbers(raw_speech) else [raw_speech]
         cuts = [None if sound is None else self.cut(np.asarray(sound, np.float32)) for sound in sounds]
