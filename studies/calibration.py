@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn import VideoSalmonn
+from video_salmonn.checkpoints.shipped import shipped_weights
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking import presence
 from video_salmonn.embedded.data.asking.common import YES
@@ -183,7 +184,8 @@ def main() -> None:
                 print(f"  {group}: {own['items']} items, error {own['error']}, accuracy {own['accuracy']}")
                 found[kind]["groups"][group] = {k: own[k] for k in ("items", "error", "accuracy")}
     if given.write is not None:
-        write_calibration(given.write, Calibration(temperatures, biases, found))
+        weights = shipped_weights() if given.model == "embedded" else ""
+        write_calibration(given.write, Calibration(temperatures, biases, found, weights))
     print(json.dumps({kind: {"temperature": temperatures[kind], "error": found[kind]["error"]} for kind in KINDS}))
 
 

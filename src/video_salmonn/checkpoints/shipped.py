@@ -32,14 +32,18 @@ SETTINGS = ("prompt", "system", "lora", "generation")
 """What of the preset is this package's own; the sizes of language model and Whisper come with the parts."""
 
 
+def shipped_weights(assets: Path = ASSETS) -> str:
+    """Fingerprint of the trained files that ship, 12 hexadecimal digits: what figures and calibrations belong to."""
+    trained = [assets / name for name in (CONNECTOR_FILE, LORA_FILE, WORDS_FILE)]
+    return digest([digest_file(path) if path.is_file() else None for path in trained])[:12]
+
+
 def shipped_key(assets: Path = ASSETS) -> str:
     """What tells this version's embedded model from another's, 12 hexadecimal digits."""
     config = embedded()
-    trained = [assets / name for name in (CONNECTOR_FILE, LORA_FILE, WORDS_FILE)]
-    weights = [digest_file(path) if path.is_file() else None for path in trained]
     settings = {name: getattr(config, name) for name in SETTINGS}
     parts = (config.encoder_settings(), config.connector_config.to_dict())
-    return digest(FORM, CHAT_TEMPLATE, settings, parts, weights)[:12]
+    return digest(FORM, CHAT_TEMPLATE, settings, parts, shipped_weights(assets))[:12]
 
 
 def shipped_place(home: Path | None = None, assets: Path = ASSETS) -> Path:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from video_salmonn.checkpoints.shipped import ASSETS
+from video_salmonn.checkpoints.shipped import ASSETS, shipped_weights
 from video_salmonn.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -33,11 +33,14 @@ class Calibration:
         temperatures: type of question -> temperature; 1 where there is none.
         biases: type of question -> what is added to the first answer's scaled log-probability; 0 where there is none.
         measured: type of question -> figures on held-out items (``items``, ``error`` …); empty where nothing was.
+        weights: :func:`~video_salmonn.checkpoints.shipped.shipped_weights` of the embedded model they were fitted on;
+            with other weights they do not hold. Empty for a directory, which brings both.
     """
 
     temperatures: dict[str, float] = field(default_factory=dict)
     biases: dict[str, float] = field(default_factory=dict)
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)
+    weights: str = ""
 
     def temperature(self, kind: str) -> float:
         """Of a type of question."""
@@ -66,7 +69,8 @@ def calibration_of(engine: VideoSalmonn) -> Calibration:
     path = folder / FILE
     if engine.name == "tiny" or not path.is_file():
         return Calibration()
-    return read_calibration(path)
+    found = read_calibration(path)
+    return Calibration() if folder == ASSETS and found.weights != shipped_weights() else found
 
 
 def read_calibration(path: Path) -> Calibration:
@@ -86,7 +90,7 @@ def read_calibration(path: Path) -> Calibration:
             raise ValueError("a bias is not a number")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: not readable ({error})", remedy="write it again, or delete it") from error
-    return Calibration(temperatures, biases, measured)
+    return Calibration(temperatures, biases, measured, str(found.get("weights", "")))
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
