@@ -4,11 +4,13 @@ import json
 import math
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny
+from video_salmonn.checkpoints.shipped import ASSETS, shipped_weights
 from video_salmonn.errors import CheckpointError, ConfigError, ContextError, MediaError
 from video_salmonn.inference import calibration
 from video_salmonn.inference.calibration import (
@@ -185,3 +187,17 @@ def test_a_models_own_temperature_is_used_and_told(model, tmp_path, monkeypatch)
         path.write_text(bad)
         with pytest.raises(CheckpointError, match=r"decisions\.json"):
             model.decide(CLIP, [COLOURS])
+
+
+def test_what_was_fitted_on_other_weights_does_not_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "ASSETS", tmp_path)
+    write_calibration(tmp_path / calibration.FILE, Calibration({"predicate": 3.0}, weights=shipped_weights()))
+    embedded = SimpleNamespace(name="embedded")
+    assert calibration.calibration_of(embedded).temperature("predicate") == 3.0
+    write_calibration(tmp_path / calibration.FILE, Calibration({"predicate": 3.0}, weights="0123456789ab"))
+    assert calibration.calibration_of(embedded) == Calibration()
+
+
+def test_the_calibration_that_ships_is_that_of_the_weights_that_ship():
+    path = ASSETS / calibration.FILE
+    assert not path.is_file() or read_calibration(path).weights == shipped_weights()
