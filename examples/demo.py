@@ -1,13 +1,15 @@
-"""What `make demo` runs: several questions about one real clip, answered by the embedded model.
+"""What `make demo` runs: questions about real clips, a sound, a photograph and a silent film, answered by the small model.
 
-python examples/demo.py [CLIP] [QUESTION …]
+python examples/demo.py [FILE QUESTION …]
 
-The answers are streamed; what the model saw and heard when is drawn into demo-timeline.png.
+No training used these media, these people or these wordings. The answers are streamed; what the model saw and heard when
+is drawn into demo-timeline.png.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers.utils import logging
@@ -16,39 +18,55 @@ from video_salmonn import VideoSalmonn
 from video_salmonn.inspection.inspecting import inspect_media
 from video_salmonn.inspection.timeline_picture import to_png
 
-CLIP = Path(__file__).parent / "grid" / "swbo8n.mp4"
-QUESTIONS = (
-    "What words are spoken?",
-    "What colour does the speaker say?",
-    "What is in the picture?",
-    "What do you hear and what do you see?",
+HERE = Path(__file__).parent
+SCENES: tuple[tuple[Path, tuple[str, ...]], ...] = (
+    (
+        HERE / "clips" / "brbk7n.mp4",
+        (
+            "Please write out what you hear the person say.",
+            "Whose voice is that, a man's or a woman's?",
+            "Tell me what you can see.",
+            "What did she have for breakfast?",
+        ),
+    ),
+    (HERE / "clips" / "swiz3n.mp4", ("What is being said here?", "Do you notice a trumpet in the sound?")),
+    (HERE / "helicopter.flac", ("Tell me what the sound is.", "Is there any picture to look at?")),
+    (HERE / "shirt.jpg", ("What does the image show?", "Would that be a bicycle?")),
+    (HERE / "clips" / "flower.mp4", ("Tell me what the sound is.",)),
 )
 TIMELINE = Path("demo-timeline.png")
 
 
-def main(clip: Path, questions: tuple[str, ...]) -> None:
-    """Ask every question; the clip is decoded and encoded for the first one only."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    model = VideoSalmonn.load("embedded")
-    print(f"{clip.name}  (model loaded in {model.load_seconds:.1f} s)\n")
+def ask_all(model: VideoSalmonn, media: Path, questions: Sequence[str]) -> None:
+    """Ask every question about one file, which is decoded and encoded for the first one only."""
+    print(f"── {media.name}")
     for question in questions:
         print(f"Q: {question}\nA: ", end="", flush=True)
-        pieces = model.stream(clip, question, max_new_tokens=40)
+        pieces = model.stream(media, question, max_new_tokens=40)
         try:
             while True:
                 print(next(pieces), end="", flush=True)
         except StopIteration as done:
             report = done.value.report
-        seconds, media = report["seconds"], report["media"][0]
-        source = "encoded before" if media["reused"] else "decoded and encoded now"
-        print(f"\n   [{report['media_tokens']} media tokens, {source}; {seconds['total']:.1f} s]\n")
+        seen, heard = (report["media"][0][sense]["status"] for sense in ("seen", "heard"))
+        source = "encoded before" if report["media"][0]["reused"] else f"seen: {seen}, heard: {heard}"
+        print(f"\n   [{report['media_tokens']} media tokens, {source}; {report['seconds']['total']:.1f} s]\n")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """All scenes, or the given file and questions."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    model = VideoSalmonn.load("embedded")
+    print(f"model loaded in {model.load_seconds:.1f} s\n")
+    scenes = ((Path(arguments[0]), tuple(arguments[1:]) or SCENES[0][1]),) if arguments else SCENES
+    for media, questions in scenes:
+        ask_all(model, media, questions)
     for notice in model.notices:
         print(f"note: {notice}")
-    print(f"seen: {media['seen']['status']}, {media['seen']['frames']} frames; heard: {media['heard']['status']}")
-    TIMELINE.write_bytes(to_png(inspect_media(model, clip)))
-    print(f"frames, sound, windows and media tokens on one time axis: {TIMELINE}")
+    TIMELINE.write_bytes(to_png(inspect_media(model, scenes[0][0])))
+    print(f"frames, sound, windows and media tokens of {scenes[0][0].name} on one time axis: {TIMELINE}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else CLIP, tuple(sys.argv[2:]) or QUESTIONS)
+    main(sys.argv[1:])
