@@ -1,9 +1,9 @@
-"""What `make demo` runs: questions about real clips, a sound, a photograph and a silent film, answered by the small model.
+"""What `make demo` runs: questions about real clips, a sound, a photograph and a silent film, put to the small model.
 
 python examples/demo.py [FILE QUESTION …]
 
-No training used these media, these people or these wordings. The answers are streamed; what the model saw and heard when
-is drawn into demo-timeline.png.
+No training used these media, these people or these wordings. The answers are streamed; what the model saw and heard,
+and when, is drawn into demo-timeline.png.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ def test_an_answer_keeps_its_warnings_and_the_report_counts_them(model, tmp_path
     monkeypatch.setattr(model.engine, "notices", ["the model is random"])
     this = load(tasks("ego4d_qa")[0], MINI, MediaIndex(MINI), limit=None, allow_missing=False)
     whole = model.ask_many(requests(this.task, this.items, "full"))[0].report["prompt_tokens"]
-    monkeypatch.setattr(model.engine.model.config.text_config, "max_position_embeddings", whole)  # no room for the answer
+    text = model.engine.model.config.text_config
+    monkeypatch.setattr(text, "max_position_embeddings", whole)  # no room for the answer
     evaluate(model, [this.task], MINI, tmp_path, Options(resamples=5))
     line = read_predictions(tmp_path / "predictions/ego4d_qa.jsonl")[0]
     assert line.warnings == [w for w in line.warnings if w.startswith("long media")] != [], (
