@@ -59,7 +59,8 @@ def test_a_run_validates_with_swapped_media_and_says_so(tmp_path: Path) -> None:
 def test_swapped_media_are_those_of_an_item_with_another_answer(tmp_path: Path) -> None:
     rows = entries(16)  # four clips, four questions each
     manifest = write(tmp_path / "m.jsonl", rows)
-    maker = build_trainer(recipe(tmp_path, tmp_path / "cache", f"data.train=[{manifest}]")).maker
+    trainer = build_trainer(recipe(tmp_path, tmp_path / "cache", f"data.train=[{manifest}]"))
+    maker, objective = trainer.maker, trainer.objective
     plain = [maker.plain(number) for number in range(16)]
 
     def heard(example: Example) -> torch.Tensor:
@@ -67,8 +68,10 @@ def test_swapped_media_are_those_of_an_item_with_another_answer(tmp_path: Path) 
         return example.features.audio
 
     for number, row in enumerate(rows):
-        other = swapped(maker, plain[number], number, range(16))
-        assert other is not None and other.conversation == row["conversation"]
+        found = swapped(maker, objective, objective.prepare(plain[number]), number, range(16))
+        assert found is not None
+        other = found.example
+        assert other.conversation == row["conversation"]
         same = [rows[n] for n in range(16) if heard(plain[n]).equal(heard(other)) and rows[n]["task"] == row["task"]]
         assert len(same) == 1 and same[0]["conversation"][1] != row["conversation"][1]
 

@@ -17,6 +17,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._gauges: dict[str, Gauge] = {}
         self.first_token = self._histogram("time_to_first_token_seconds", "From request to first token.")
         self.token_gap = self._histogram("inter_token_latency_seconds", "Between tokens of one answer.")
         self.latency = self._histogram("e2e_request_latency_seconds", "From request to end of answer.")
@@ -48,8 +49,10 @@ class Metrics:
         return Counter(f"{PREFIX}{name}", text, labels, registry=self.registry)
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A value that is read when it is asked for."""
-        Gauge(f"{PREFIX}{name}", text, registry=self.registry).set_function(value)
+        """A value that is read when asked for. Named again (two apps of one service), the later function counts."""
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(f"{PREFIX}{name}", text, registry=self.registry)
+        self._gauges[name].set_function(value)
 
     def text(self) -> bytes:
         """All of them, in Prometheus' text format."""

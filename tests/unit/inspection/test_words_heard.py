@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from video_salmonn.inference.alignment import LATER
 from video_salmonn.inspection.words_heard import WordsHeard, words_heard
 from video_salmonn.model.words import WordOutputs
 
@@ -49,8 +50,8 @@ def test_words_of_an_answer_stand_where_the_outputs_say_them():
     outputs, words = outputs_of([0, 1, 0, 0, 4, 0])
     found = words_heard(outputs, words, Speller(), per_frame=3, seconds=0.5, transcript="set a")
     assert found.answered and found.text == "set a"
-    assert [word.start for word in found.words] == [0.5, 2.0]
-    assert found.to_dict()[1]["text"] == "a" and found.words[0].end <= 2.0
+    assert [word.start for word in found.words] == pytest.approx([0.5 + LATER, 2.0 + LATER])
+    assert found.to_dict()[1]["text"] == "a" and found.words[0].end <= 2.0 + LATER
 
 
 def test_no_outputs_spell_nothing():

@@ -287,8 +287,9 @@ add_raw("a key in the address only", 401, "no valid API key",
         f"GET /v1/models?api_key={KEY} HTTP/1.1\r\nhost: x\r\n\r\n".encode())  # fmt: skip
 add_raw("a key of 10,000 characters", 401, "no valid API key",
         b"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + b"k" * 10_000 + b"\r\n\r\n")  # fmt: skip
-add_raw("a WebSocket that nobody offered", 404, "no such route",
-        b"GET /ws HTTP/1.1\r\nhost: x\r\nKEY\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")  # fmt: skip
+add_raw("a WebSocket that nobody offered", 403, "Forbidden",
+        b"GET /ws HTTP/1.1\r\nhost: x\r\nKEY\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")  # fmt: skip
 add("a route that is none, with `..`", 404, "no such route", lambda s: s.client.get("/v1/..%2f..%2fetc/passwd"))
 
 

@@ -53,11 +53,13 @@ def test_answers_are_the_engines_over_several_turns_and_the_clip_is_encoded_once
     desk, talk = shared
     expected = tiny.chat(CLIP, max_new_tokens=5)
     talk.session.reset()
+    questions = ("What is said?", "And what is seen?")
+    texts = [expected.ask(question).text for question in questions]  # the engine's own chat encodes its own file
     count = tiny.media.encoded
-    for question in ("What is said?", "And what is seen?"):
+    for question, text in zip(questions, texts, strict=True):
         pieces, answer = answered(desk.ask(talk, question))
-        assert answer.text == expected.ask(question).text and "".join(pieces) == answer.text
-    assert tiny.media.encoded - count == 1  # that of the engine's own chat
+        assert answer.text == text and "".join(pieces) == answer.text
+    assert tiny.media.encoded == count, "the clip was encoded when it was opened"
     assert [one["role"] for one in talk.session.messages] == ["user", "assistant"] * 2
 
 
