@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -128,3 +129,8 @@ def load_engine(
             device_map=parse_device_map(device_map),
             **options,
         )
+
+
+def keys_of(given: list[str] | None, variable: str) -> list[str]:
+    """The keys of a command's option and of an environment variable (``a,b``)."""
+    return [*(given or []), *(key.strip() for key in os.environ.get(variable, "").split(",") if key.strip())]

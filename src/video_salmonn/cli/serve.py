@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import Any
 
@@ -56,7 +55,7 @@ def command(
         raise MissingPartError(
             f"the server's packages are not installed ({error.name})", remedy='pip install "video-salmonn[serve]"'
         ) from error
-    keys = [*(api_key or []), *(key.strip() for key in os.environ.get(KEYS, "").split(",") if key.strip())]
+    keys = shared.keys_of(api_key, KEYS)
     made = not keys
     settings = ServerSettings(
         keys=tuple(dict.fromkeys(keys)) or (new_key(),),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def command(
         ) from error
     if examples is not None and not examples.is_dir():
         raise ConfigError(f"--examples {examples} is not a folder", remedy="give a folder of media files")
-    keys = [*(key or []), *(one.strip() for one in os.environ.get(KEYS, "").split(",") if one.strip())]
+    keys = shared.keys_of(key, KEYS)
     settings = ServerSettings(
         keys=tuple(dict.fromkeys(keys)) or (new_key(),),
         host=host,

@@ -164,7 +164,7 @@ class Guard:
                 elif error.status != 499:
                     await respond(send, error)
                 return
-            await self._app(scope, _with_body(body, receive), send)
+            await self._app(scope, replayed(body, receive), send)
             self._seconds += 0.1 * (time.monotonic() - start - self._seconds)
         finally:
             self.inside -= 1
@@ -268,7 +268,8 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return given if _ID.fullmatch(given) else f"req-{uuid4().hex}"
 
 
-def _with_body(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A body that was read, once more; then what else the client says."""
     given = False
 
     async def receive_again() -> MutableMapping[str, Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from video_salmonn.serving.guard import replayed
 from video_salmonn.serving.settings import ServerSettings
 
 Scope = MutableMapping[str, Any]
@@ -106,7 +107,7 @@ class Door:
             if not self._names_only_uploads(body):
                 await _answer(send, 403, "only uploaded files can be used")
                 return
-            receive = _replayed(body, receive)
+            receive = replayed(body, receive)
 
         async def told(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -233,20 +234,6 @@ async def _body(receive: Receive, most: int) -> bytes | None:
             return None
         if not message.get("more_body"):
             return held
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A body that was read, once more; then what else the client says."""
-    given = False
-
-    async def again() -> MutableMapping[str, Any]:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
 
 
 async def _answer(send: Send, status: int, text: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
