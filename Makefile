@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 KEPT := $(VENV)/constraints.txt
 PINNED := PIP_CONSTRAINT=$(KEPT) PIP_BUILD_CONSTRAINT=$(KEPT) $(PIP)
 
-.PHONY: help setup parts demo test test-slow test-oldest test-latest test-lmms test-serving test-web constraints lint bench save-mini fuzz docs build clean
+.PHONY: help setup parts demo test test-slow test-oldest test-latest test-lmms test-serving test-web constraints lint bench save-mini ablations fuzz docs build clean
 help:
 	@echo "make demo   set up and answer a question about a real clip"
 	@echo "make test   set up and run the tests (coverage printed)"
@@ -29,6 +29,7 @@ help:
 	@echo "make constraints  renew the versions that make demo and make test install (all but torch)"
 	@echo "make bench  benchmarks, each printing a table and one line of JSON"
 	@echo "make save-mini MEDIA=DIR  SAVE-mini of the embedded model with all baselines, written to docs/save-mini.md"
+	@echo "make ablations  variants of the small model, trained alike from nothing; goes on where it stopped"
 	@echo "make fuzz   ten minutes of fuzzing the media path"
 	@echo "make docs   build the documentation site into site/"
 	@echo "make build  sdist and wheel, checked by installing the wheel elsewhere"
@@ -149,6 +150,12 @@ save-mini: parts setup
 	  --batch-size 40 --max-new-tokens 48 --choices likelihood --baselines all,fine_only,coarse_only $(SAVE_MINI_OPTIONS)
 	$(BIN)/video-salmonn eval report $(RESULTS) --docs $(PAGE) \
 	  --repeat "make save-mini MEDIA=FOLDER$(if $(SAVE_MINI_OPTIONS), SAVE_MINI_OPTIONS='$(SAVE_MINI_OPTIONS)')"
+
+# Each variant and seed is one line of results/ablations.jsonl; what has a line is not run again (docs/ablations.md).
+SEEDS ?= 0,1,2
+ABLATION_OPTIONS ?=
+ablations: parts setup
+	$(BIN)/python -m studies.ablations --seeds $(SEEDS) $(ABLATION_OPTIONS)
 
 FUZZ_SECONDS ?= 600
 fuzz: setup

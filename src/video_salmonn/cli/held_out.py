@@ -26,7 +26,7 @@ def held_out(
     weights: Path = typer.Option(None, "--weights", help="Folder with connector and adapter in place of the model's."),
     split: str = typer.Option("test", "--split", help="test, or dev while training."),
     groups: str = typer.Option("all", "--groups", help="Comma-separated names of groups (rows of the table), or all."),
-    limit: int = typer.Option(None, "--limit", min=1, help="At most so many items a row, evenly spread."),
+    limit: int = typer.Option(None, "--limit", min=1, help="At most so many items a row, drawn by their ids."),
     compared: int = typer.Option(None, "--compared", min=1, help="At most so many items a row for other conditions."),
     only_full: bool = typer.Option(False, "--only-full", help="No conditions that take something away."),
     whisper: bool = typer.Option(False, "--whisper", help="Also run Whisper's own decoder on the speech rows."),

@@ -32,8 +32,14 @@ def build_source(
     model: VideoSalmonnForConditionalGeneration,
     processor: VideoSalmonnProcessor,
     device: torch.device | str = "cpu",
+    store: FeatureStore | None = None,
 ) -> FeatureSource:
-    """Where features come from: a store, held by ``device`` if it can, or the model's own encoders behind a cache."""
+    """Where features come from: a store, held by ``device`` if it can, or the model's own encoders behind a cache.
+
+    A ``store`` that is open already is used as it is, in place of the recipe's.
+    """
+    if store is not None:
+        return StoredFeatures(store, int(model.config.media_config.picture_frames))
     if recipe.data.features and (Path(recipe.data.features) / INDEX).is_file():
         return PackedFeatures(recipe.data.features, model)
     if recipe.data.features:
@@ -62,8 +68,13 @@ def pack_recipe(
     return pack(read_items(paths), live, model, folder, dtype=dtype, progress=progress)
 
 
-def build_trainer(recipe: Recipe) -> Trainer:
-    """Everything that a checked recipe (:func:`~video_salmonn.training.recipe.load_recipe`) asks for, loaded."""
+def build_trainer(recipe: Recipe, store: FeatureStore | None = None) -> Trainer:
+    """Everything that a checked recipe (:func:`~video_salmonn.training.recipe.load_recipe`) asks for, loaded.
+
+    Args:
+        recipe: what to do.
+        store: the recipe's feature store, where several runs of one process share it; by default it is opened anew.
+    """
     recipe = settle(recipe)
     accelerator = build_accelerator(recipe)
     items = read_items(recipe.data.train)
@@ -74,7 +85,7 @@ def build_trainer(recipe: Recipe) -> Trainer:
         branches = model.connector.config
         senses = {"sight": branches.visual_dim is not None, "events": branches.audio_dim is not None}
         items, held_out = word_items(items, **senses), word_items(held_out, **senses)
-    source = build_source(recipe, model, processor, accelerator.device)
+    source = build_source(recipe, model, processor, accelerator.device, store)
     maker = ExampleMaker(
         as_often(items, recipe),
         source,

@@ -27,7 +27,7 @@ from video_salmonn.embedded.held_out.groups import (
     refuses,
     says_missing,
 )
-from video_salmonn.embedded.held_out.measure import HeldOut, measure, probe, read_answers
+from video_salmonn.embedded.held_out.measure import HeldOut, drawn, measure, probe, read_answers
 from video_salmonn.embedded.held_out.page import figure, page
 from video_salmonn.embedded.held_out.probe import linear_probe
 from video_salmonn.errors import ConfigError
@@ -35,6 +35,11 @@ from video_salmonn.files import write_tensors
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.training.checkpointing import CONNECTOR_FILE
 from video_salmonn.training.examples import Example
+
+TURNS = {
+    key: [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
+    for key, answer in (("y", "Yes."), ("n", "No."))
+}
 
 
 def item(answer):
@@ -263,8 +268,23 @@ def test_shuffled_media_do_not_depend_on_the_limit(tmp_path):
     for limit in (None, 1):
         data = HeldOut(tmp_path / "test.jsonl", tmp_path / "features", 10, limit)
         measure(model, processor, data, tmp_path / str(limit), groups=choose("sounds"))
-        seen.append(read_answers(tmp_path / str(limit) / "answers.jsonl")["shuffled", "sound/esc10:0"])
-    assert seen[0] == seen[1]
+        seen.append(read_answers(tmp_path / str(limit) / "answers.jsonl"))
+    fewer = {key: answer for key, answer in seen[1].items() if key[0] == "shuffled"}
+    assert len(fewer) == 1 and fewer.items() <= seen[0].items()
+
+
+def test_of_questions_that_take_turns_some_of_each_are_drawn():
+    """As ``match/0/y``, ``match/0/n``, … stand in a manifest: every second one would be Yes alone."""
+    (group,) = choose("match")
+    items = [Item(f"match/{i}/{a}", {}, TURNS[a], "match") for i in range(40) for a in "yn"]
+    for limit in (2, 7, 40):
+        some = drawn(group, items, limit)
+        yes = sum(item.answer == "Yes." for item in some)
+        assert len(some) == limit and limit // 2 <= yes <= limit - limit // 2, limit
+        assert some == [item for item in items if item in some], "in the manifest's order"
+    few = [*items[:2], *(item for item in items[2:] if item.answer == "No.")]
+    assert len(drawn(group, few, 10)) == 10, "one Yes and nine No"
+    assert drawn(group, items, None) == drawn(group, items, 80) == items
 
 
 def test_the_command_measures_refuses_other_weights_and_names_groups_that_do_not_exist(tmp_path):

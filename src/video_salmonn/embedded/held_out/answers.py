@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -70,6 +70,7 @@ def answer_all(
     condition: str = "full",
     new_tokens: int = 80,
     batch: int = 16,
+    zero_levels: Collection[int] = (),
 ) -> list[str]:
     """Answers in the order of the examples, which already are under the condition.
 
@@ -80,9 +81,10 @@ def answer_all(
         condition: decides about ``zeroed``, ``fine_only`` and ``coarse_only``, which happen inside the model.
         new_tokens: at most so many.
         batch: questions at once; they are put together by length.
+        zero_levels: further levels of the connector to set to zero.
     """
     config = model.connector.config
-    levels = {"fine_only": (1,), "coarse_only": (0,)}.get(condition, ())
+    levels = {*zero_levels, *{"fine_only": (1,), "coarse_only": (0,)}.get(condition, ())}
     frames = [0 if example.features is None else frames_of(example.features, config) for example in examples]
     order = sorted(range(len(examples)), key=frames.__getitem__)
     answers = [""] * len(examples)

@@ -24,8 +24,9 @@ from video_salmonn.embedded.held_out.probe import linear_probe
 from video_salmonn.errors import ConfigError, EvaluationError, MediaError
 from video_salmonn.evaluation.predictions import mend
 from video_salmonn.evaluation.settings import agree_on_settings
-from video_salmonn.files import digest_file, fingerprint, json_value, numbered_lines
+from video_salmonn.files import digest, digest_file, fingerprint, json_value, numbered_lines
 from video_salmonn.metrics.scored import Scored
+from video_salmonn.metrics.yesno import read_yes_no
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training.examples import Example, ExampleMaker
@@ -42,23 +43,27 @@ class HeldOut:
 
     Args:
         manifest: ``test.jsonl`` (or ``dev.jsonl``) of ``data build-embedded``.
-        features: feature store with what the manifest needs.
+        features: feature store with what the manifest needs, or its folder.
         picture_frames: of the model.
-        limit: at most so many items a group, evenly spread; None for all.
+        limit: at most so many items a group, drawn (:func:`drawn`); None for all.
 
     Raises:
         ConfigError: no item has features.
     """
 
-    def __init__(self, manifest: Path, features: Path, picture_frames: int, limit: int | None = None) -> None:
+    def __init__(
+        self, manifest: Path, features: Path | FeatureStore, picture_frames: int, limit: int | None = None
+    ) -> None:
         self.manifest = manifest
-        self.store = FeatureStore(features)
+        self.store = features if isinstance(features, FeatureStore) else FeatureStore(features)
         self.source = StoredFeatures(self.store, picture_frames)
         self.maker = ExampleMaker(read_items([str(manifest)]), self.source, MixingConfig(enabled=False), 0)
         self.places = {item.id: place for place, item in enumerate(self.maker.items) if self._is_there(item)}
         self.missing = len(self.maker.items) - len(self.places)
         if not self.places:
-            raise ConfigError(f"{features}: no item of {manifest} has features", remedy="data encode-embedded --split")
+            raise ConfigError(
+                f"{self.store.folder}: no item of {manifest} has features", remedy="data encode-embedded --split"
+            )
         self.limit = limit
 
     def _is_there(self, item: Item) -> bool:
@@ -75,7 +80,7 @@ class HeldOut:
     def items(self, group: Group, *, limited: bool = True) -> list[Item]:
         """The group's items that have features, in the manifest's order; all of them if not ``limited``."""
         found = [item for item in self.maker.items if group.takes(item) and item.id in self.places]
-        return spread(found, self.limit if limited else None)
+        return drawn(group, found, self.limit if limited else None)
 
     def identity(self) -> dict[str, str]:
         """Digests of the questions and of the features they are asked about."""
@@ -100,11 +105,22 @@ class HeldOut:
         return made
 
 
-def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
-    """At most ``limit`` of the items, evenly spread over their order; all for None."""
+def drawn(group: Group, items: Sequence[Item], limit: int | None) -> list[Item]:
+    """At most ``limit`` of a group's items, in their order; all for None.
+
+    They are drawn by their ids, not taken at even distances: Yes and No, or hearing and seeing, take turns in the
+    manifests, and an even distance would take one of them alone. Of yes/no questions as many with each answer are
+    drawn, as far as there are.
+    """
     if limit is None or len(items) <= limit:
         return list(items)
-    return [items[int(place * len(items) / limit)] for place in range(limit)]
+    order = sorted(items, key=lambda item: digest(item.id))
+    if group.metric == "balanced accuracy":
+        halves = [[item for item in order if bool(read_yes_no(item.answer)) == wanted] for wanted in (True, False)]
+        fewer, more = sorted(halves, key=len)
+        order = fewer[: limit // 2] + more[: limit - min(len(fewer), limit // 2)]
+    kept = {item.id for item in order[:limit]}
+    return [item for item in items if item.id in kept]
 
 
 def measure(
@@ -128,7 +144,7 @@ def measure(
         out: folder; ``answers.jsonl`` there is gone on with, if it holds answers of this model to these questions.
         groups: rows of the table.
         only_full: leave out every condition but ``full``.
-        compared: conditions but ``full`` are asked on at most so many items of a row, evenly spread; None for all.
+        compared: conditions but ``full`` are asked on at most so many items of a row, drawn; None for all.
         batch: questions at once.
         report: gets a line after each group and condition.
 
@@ -151,7 +167,7 @@ def measure(
             continue
         conditions = ("full",) if only_full else ("full", "no_media", *group.conditions)
         figures: dict[str, Any] = {}
-        part = spread(items, compared)
+        part = drawn(group, items, compared)
         for condition in conditions:
             wanted = items if condition == "full" else part
             missing = [item for item in wanted if (condition, item.id) not in known]

@@ -75,7 +75,7 @@ def page(results: Mapping[str, Any], facts: Mapping[str, str]) -> str:
             "",
             "## With something taken away",
             "",
-            "`full` here is of the same items as the others of its row, evenly spread over those of the first table.",
+            "`full` here is of the same items as the others of its row, drawn from those of the first table.",
             "",
             _row("what", "items", "full", *shown),
             _row(*["---"] * (len(shown) + 3)),

@@ -1,0 +1,122 @@
+"""Train and measure the variants that have no line in the results yet: ``python -m studies.ablations --help``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; nothing heavy is imported for it."""
+    from studies.ablations.variants import VARIANTS
+
+    made = argparse.ArgumentParser(
+        prog="python -m studies.ablations", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    made.add_argument("--manifests", type=Path, default=Path("runs/embedded-data"), help="of data build-embedded")
+    made.add_argument("--features", type=Path, default=Path("runs/features"), help="of data encode-embedded")
+    made.add_argument("--out", type=Path, default=Path("runs/ablations"), help="folder of the runs")
+    made.add_argument("--results", type=Path, default=Path("results/ablations.jsonl"), help="gets a line a variant")
+    made.add_argument("--only", choices=list(VARIANTS), action="append", help="repeatable; all by default")
+    made.add_argument("--seeds", default="0,1,2", help="outermost: all variants with the first, then with the next")
+    made.add_argument("--word-steps", type=int, default=600, help="steps of the stage of words")
+    made.add_argument("--steps", type=int, default=120, help="steps of the stage of reading")
+    made.add_argument("--batch", type=int, default=16, help="items a step of reading")
+    made.add_argument("--word-batch", type=int, default=16, help="items a step of words")
+    made.add_argument("--micro-batch", type=int, default=64, help="items a forward pass, at most")
+    made.add_argument("--rate", type=float, default=1e-3, help="peak learning rate of the stage of words")
+    made.add_argument("--limit", type=int, default=30, help="held-out items a row (of ten rows), at most")
+    made.add_argument("--model", choices=["embedded", "tiny"], default="embedded", help="tiny: random, to try it out")
+    made.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="cuda if there is one")
+    made.add_argument("--parallel", type=int, default=1, help="variants at once, a process each")
+    made.add_argument("--commit", default="", help="of the code, where Git is not at hand")
+    made.add_argument("--keep", action="store_true", help="keep trained weights")
+    made.add_argument("--list", action="store_true", help="say what is left to run, and run nothing")
+    made.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command. Returns 0 when every variant has its line, 1 when some failed or are left, 2 for bad input."""
+    words = sys.argv[1:] if words is None else words
+    arguments = parser().parse_args(words)
+    if arguments.device == "cpu":  # before torch looks: the trainer takes a card where there is one
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    import torch
+    from studies.ablations import data, running
+    from studies.ablations.training import Budget, StoppedError
+    from studies.ablations.variants import VARIANTS
+
+    from video_salmonn.errors import VideoSalmonnError
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    there = torch.cuda.is_available()
+    if arguments.device == "cuda" and not there:
+        say("--device cuda: torch sees no card")
+        return 2
+    plan = running.Plan(
+        variants=tuple(name for name in VARIANTS if name in (arguments.only or VARIANTS)),
+        seeds=tuple(int(seed) for seed in arguments.seeds.split(",")),
+        budget=Budget(
+            arguments.word_steps,
+            arguments.steps,
+            arguments.batch,
+            arguments.word_batch,
+            arguments.micro_batch,
+            arguments.rate,
+            arguments.limit,
+            arguments.model,
+        ),
+        features=arguments.features,
+        out=arguments.out,
+        results=arguments.results,
+        device="cuda" if there else "cpu",
+        parallel=arguments.parallel,
+        commit=arguments.commit or running.commit_of(ROOT),
+        keep=arguments.keep,
+    )
+    if not there:
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    try:
+        if arguments.worker:
+            return int(running.run_all(plan, data.read(plan.out), say) > 0)
+        found = data.prepare(arguments.manifests, arguments.features, plan.out)
+        left = running.pending(plan, found)
+        say(f"data {found.fingerprint}: {found.items}, {found.missing} without features; to run: {len(left)}")
+        if arguments.list:
+            for name, seed in left:
+                say(f"{name}, seed {seed}")
+            return 0
+        running.clear_failures(plan, found)
+        if plan.parallel == 1:
+            running.run_all(plan, found, say)
+        else:
+            command = [sys.executable, "-m", "studies.ablations", *words, "--worker", "--commit", plan.commit]
+            running.watch(plan, found, [command] * plan.parallel, _environment(), say)
+    except StoppedError:
+        say("stopped: the same command goes on with this variant")
+        return 1
+    except VideoSalmonnError as error:
+        say(f"{error}{f' ({error.remedy})' if error.remedy else ''}")
+        return 2
+    left = running.pending(plan, found)
+    for note in running.failures(plan, found):
+        say(f"failed: {note}")
+    say(f"left to run: {len(left)}" if left else f"all in {plan.results}")
+    return int(bool(left))
+
+
+def _environment() -> dict[str, str]:
+    """Of a worker: the package and this folder can be imported, and processes that share cores take one thread each."""
+    paths = os.pathsep.join(filter(None, [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": paths}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
