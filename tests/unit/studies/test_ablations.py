@@ -97,6 +97,7 @@ def test_a_variant_becomes_a_line_and_is_not_run_again(material: Path, tmp_path:
     assert "to run: 2" in capsys.readouterr().out, "another budget is another comparison"
 
 
+@pytest.mark.slow
 def test_every_variant_trains_and_is_measured(material: Path, found: data.Data, tmp_path: Path):
     plan = running.Plan(tuple(VARIANTS), (0,), BUDGET, material / "features", tmp_path, tmp_path / "r.jsonl", "cpu")
     said: list[str] = []
