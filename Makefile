@@ -155,7 +155,7 @@ save-mini: parts setup
 SEEDS ?= 0,1,2
 ABLATION_OPTIONS ?=
 ablations: parts setup
-	$(BIN)/python -m studies.ablations --seeds $(SEEDS) $(ABLATION_OPTIONS)
+	$(BIN)/python -m studies.ablations --seeds $(SEEDS) $(ABLATION_OPTIONS); code=$$?; $(BIN)/python -m studies.ablations.page && exit $$code
 
 FUZZ_SECONDS ?= 600
 fuzz: setup

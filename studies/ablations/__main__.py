@@ -23,8 +23,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--results", type=Path, default=Path("results/ablations.jsonl"), help="gets a line a variant")
     made.add_argument("--only", choices=list(VARIANTS), action="append", help="repeatable; all by default")
     made.add_argument("--seeds", default="0,1,2", help="outermost: all variants with the first, then with the next")
-    made.add_argument("--word-steps", type=int, default=600, help="steps of the stage of words")
-    made.add_argument("--steps", type=int, default=120, help="steps of the stage of reading")
+    made.add_argument("--word-steps", type=int, default=400, help="steps of the stage of words")
+    made.add_argument("--steps", type=int, default=100, help="steps of the stage of reading")
     made.add_argument("--batch", type=int, default=16, help="items a step of reading")
     made.add_argument("--word-batch", type=int, default=16, help="items a step of words")
     made.add_argument("--micro-batch", type=int, default=64, help="items a forward pass, at most")
@@ -50,8 +50,11 @@ def main(words: list[str] | None = None) -> int:
     from studies.ablations import data, running
     from studies.ablations.training import Budget, StoppedError
     from studies.ablations.variants import VARIANTS
+    from transformers.utils import logging
 
     from video_salmonn.errors import VideoSalmonnError
+
+    logging.set_verbosity_error()  # of a new connector it says that its weights were missing
 
     def say(text: str) -> None:
         print(text, flush=True)

@@ -1,0 +1,328 @@
+"""``docs/ablations.md`` and its pictures, from the results file alone: ``python -m studies.ablations.page``.
+
+Every number of ours is computed from the lines of one comparison; what has no line is said to be not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from studies.ablations.compare import Cost, cost, spread
+from studies.ablations.paper import CLAIMS, OURS_FOR, PAPER_COLUMNS, PAPER_FULL, PAPER_ROWS, Claim
+from studies.ablations.pictures import forest
+from studies.ablations.results import Line, read_results, same_comparison
+from studies.ablations.variants import VARIANTS
+
+from video_salmonn.embedded.held_out.groups import GROUPS
+from video_salmonn.files import write_text
+from video_salmonn.wording import counted
+
+NOTHING = "not measured"
+SHOWN = (
+    "speech", "speech-with-picture", "sounds", "pictures", "events", "match", "both-speech", "both-sound",
+    "yesno-sense", "picture-with-speech",
+)  # fmt: skip
+TITLES = {group.name: group.title for group in GROUPS}
+METRICS = {group.name: group.metric for group in GROUPS}
+ROOT = Path(__file__).parents[2]
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _text(*sentences: str) -> list[str]:
+    """A paragraph, wrapped."""
+    return [*textwrap.wrap(" ".join(sentences), 130, break_long_words=False, break_on_hyphens=False), ""]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [_row(*head), "|" + "---|" * len(head), *(_row(*row) for row in rows), ""]
+
+
+def shown(found: Cost | None) -> str:
+    """``+3.1 (0.4 to 5.9)``."""
+    if found is None:
+        return NOTHING
+    interval = "" if found.low is None else f" ({found.low:+.1f} to {found.high:+.1f})"
+    return f"{found.value:+.1f}{interval}"
+
+
+def would_decide(found: Cost | None) -> str:
+    """What is missing for a verdict."""
+    if found is None:
+        return "a line of each, with the same seed"
+    if found.verdict != "not decided":
+        return "decided" if len(found.seeds) > 1 else "a second seed: one says nothing of how seeds differ"
+    needed = found.questions_needed
+    if needed is None:
+        return f"nothing cheap: the measured difference has the other sign; {counted(len(found.seeds), 'seed')} so far"
+    return (
+        f"about {needed} questions in place of {found.items}, if the difference is real and seeds agree "
+        f"({counted(len(found.seeds), 'seed')} so far)"
+    )
+
+
+def of(lines: Sequence[Line], name: str) -> list[Line]:
+    """The lines of a variant, by seed."""
+    return sorted((line for line in lines if line["variant"] == name), key=lambda line: line["seed"])
+
+
+def decided(lines: Sequence[Line], claim: Claim, rows: Sequence[str] | None = None) -> Cost | None:
+    """What a claim's change costs."""
+    return cost(of(lines, "full"), of(lines, claim.variant), rows or claim.rows, zeroed=claim.zeroed or None)
+
+
+def verdict(found: Cost | None) -> str:
+    """``holds``, ``does not hold``, ``not decided`` or ``not measured``."""
+    return NOTHING if found is None else found.verdict
+
+
+def picture(lines: Sequence[Line], claim: Claim) -> str:
+    """The picture of a claim."""
+    costs = [(TITLES[name], decided(lines, claim, (name,))) for name in claim.rows]
+    return forest(claim.text, [(_short(name), found) for name, found in costs])
+
+
+def _short(title: str, most: int = 34) -> str:
+    return title if len(title) <= most else title[: most - 1].rstrip(" ,:") + "…"
+
+
+def page(every: Sequence[Line]) -> str:
+    """The whole page."""
+    lines = same_comparison(every)
+    others = len(every) - len(lines)
+    return "\n".join(
+        [
+            "# The paper's ablations at this scale",
+            "",
+            *_text(
+                "This page says which of the paper's claims hold for the small model, by how much, and what would",
+                "decide the rest. It is made from `results/ablations.jsonl` by `python -m",
+                "studies.ablations.page`; every number of ours comes from that file.",
+            ),
+            *_method(lines, others),
+            *_claims(lines),
+            *_paper(lines),
+            *_all(lines),
+            *_zeroed(lines),
+            *_cosines(lines),
+            *_pictures(),
+        ]
+    )
+
+
+def _method(lines: Sequence[Line], others: int) -> list[str]:
+    out = [
+        "## How it was measured",
+        "",
+        *_text(
+            "Each variant has a new connector and a new adapter, and goes through the two stages of the small",
+            "model (`recipes/embedded-words.yaml`, then `recipes/embedded.yaml`), shortened alike, with the same",
+            "data, steps and seeds. It is then asked about held-out media. The full system is the recipe with the",
+            "diversity loss of the paper (λ = 0.1, released form). Without mixing, no training item puts a",
+            "picture beside a sound that was not recorded with it, and matching questions, which need such pairs,",
+            "are not trained either.",
+        ),
+        "```console",
+        "$ make ablations                          # what has a line is not run again",
+        "$ make ablations SEEDS=0 ABLATION_OPTIONS='--only full --only no-mixing'",
+        "```",
+        "",
+        *_text(
+            "The second line trains two variants with one seed. Both read `runs/embedded-data` and",
+            "`runs/features`, which the first lines of `recipes/embedded-words.yaml` make; on a card see [GPU",
+            "runs](gpu-runs.md).",
+        ),
+    ]
+    if not lines:
+        return [*out, "Nothing has been measured yet: the results file has no line.", ""]
+    settings, data = lines[0]["settings"], lines[0]["data"]
+    devices = sorted({line["device"] for line in lines})
+    commits = sorted({line["commit"] for line in lines})
+    took = [sum(line["seconds"].values()) for line in lines]
+    most = max(len(row["marks"]) for line in lines for row in line["rows"].values())
+    out += _table(
+        ("what", "figure"),
+        [
+            ("lines", f"{len(lines)}, of {counted(len({line['variant'] for line in lines}), 'variant')}"),
+            ("stage of words", f"{settings['word_steps']} steps of {counted(settings['word_batch'], 'item')}"),
+            ("stage of reading", f"{settings['steps']} steps of {counted(settings['batch'], 'item')}"),
+            ("training items", str(data["items"]["all"])),
+            ("questions", f"at most {most} a row, {len(SHOWN)} rows"),
+            ("precision", "bfloat16" if settings["precision"] == "bf16" else "float32"),
+            ("device", "; ".join(devices)),
+            ("seconds of one variant", f"{min(took):.0f} to {max(took):.0f}"),
+            ("data", f"`{data['fingerprint']}`"),
+            ("commit", ", ".join(f"`{commit}`" for commit in commits)),
+        ],
+    )
+    if others:
+        out += [f"{counted(others, 'line')} of other budgets or data, or measured again since, left out here.", ""]
+    return out
+
+
+def _claims(lines: Sequence[Line]) -> list[str]:
+    rows = []
+    for claim in CLAIMS:
+        found = decided(lines, claim)
+        change = f"`{claim.variant}`" if claim.variant else f"`full`, {claim.zeroed} zeroed"
+        rows.append((claim.text, change, claim.paper, shown(found), verdict(found), would_decide(found)))
+    return [
+        "## Claims",
+        "",
+        *_text(
+            "The cost of a change in percentage points: the mean over the rows of questions that test the claim",
+            "(its picture below names them), full system against variant, positive where the full system is",
+            "better. In brackets 95 % intervals of a paired bootstrap over seeds and questions. A claim holds",
+            "where the whole interval is above zero and does not hold where it is below; all else is not decided.",
+            f"With {len(CLAIMS)} claims, one of those that are decided may be so by chance.",
+        ),
+        *_table(("claim", "change", "paper", "here", "verdict", "what would decide it"), rows),
+    ]
+
+
+def _paper(lines: Sequence[Line]) -> list[str]:
+    full = of(lines, "full")
+    rows = []
+    for name, (title, figures) in PAPER_ROWS.items():
+        cells = [f"{whole - part:+.1f}" for whole, part in zip(PAPER_FULL, figures)]
+        ours = [shown(cost(full, of(lines, name), OURS_FOR[column])) for column in PAPER_COLUMNS]
+        rows.append((title, *(cell for pair in zip(cells, ours) for cell in pair)))
+    head = [cell for column in PAPER_COLUMNS for cell in (f"{column}, paper", f"{_named(OURS_FOR[column])}, here")]
+    return [
+        "## Table 4 of the paper beside ours",
+        "",
+        *_text(
+            "What each change costs in percentage points. The questions differ, so compare directions and not",
+            "sizes. What the authors put in place of the multi-resolution causal (MRC) Q-Former and of",
+            "synchronisation is not published: here it is one window of 5 s without block attention, and sight",
+            "and sound one after the other.",
+        ),
+        *_table(("change", *head), rows),
+    ]
+
+
+def _named(rows: Sequence[str]) -> str:
+    return " and ".join(f"`{name}`" for name in rows)
+
+
+def _all(lines: Sequence[Line]) -> list[str]:
+    full = of(lines, "full")
+    figures, costs = [], []
+    for name, variant in VARIANTS.items():
+        own = of(lines, name)
+        cells = []
+        for row in SHOWN:
+            found = spread(own, row)
+            if found is None:
+                cells.append(NOTHING if not own else "·")
+                continue
+            mean, least, most, seeds = found
+            cells.append(f"{100 * mean:.1f}" + (f" ({100 * least:.1f} to {100 * most:.1f})" if seeds > 1 else ""))
+        figures.append((f"`{name}`", variant.title, str(len(own)), *cells))
+        if name != "full":
+            costs.append((f"`{name}`", *(shown(cost(full, own, (row,))) for row in SHOWN)))
+    head = [f"`{row}`" for row in SHOWN]
+    return [
+        "## All variants",
+        "",
+        "Percent, mean over seeds, and the least and the largest of them.",
+        "",
+        *(f"- `{row}`: {TITLES[row]} ({_metric(row)})" for row in SHOWN),
+        "",
+        *_table(("variant", "what is changed", "seeds", *head), figures),
+        "What each change costs, in percentage points, paired with the full system:",
+        "",
+        *_table(("variant", *head), costs),
+    ]
+
+
+def _metric(row: str) -> str:
+    return "word error rate, less is better" if METRICS[row] == "wer" else METRICS[row]
+
+
+def _zeroed(lines: Sequence[Line]) -> list[str]:
+    full = of(lines, "full")
+    levels = sorted({level for line in full for level in line["zeroed"]}) or ["0.5 s", "5 s"]
+    names = [name for name in SHOWN if any(name in line["zeroed"].get(levels[0], {}) for line in full)]
+    rows = [
+        (f"{level} zeroed", *(shown(cost(full, full, (name,), zeroed=level)) for name in names)) for level in levels
+    ]
+    return [
+        "## One level zeroed (Table 5 of the paper)",
+        "",
+        *_text(
+            "The full system, trained with both levels and asked with one of them zero: what that costs. The",
+            "paper: with 0.5 s alone WER 2.6 %, Video QA 14.4 %; with 5 s alone WER over 100 %, Video QA 41.9 %;",
+            "with both 2.6 % and 49.6 %.",
+        ),
+        *(_table(("", *(f"`{name}`" for name in names)), rows) if names else [f"{NOTHING.capitalize()}.", ""]),
+    ]
+
+
+def _cosines(lines: Sequence[Line]) -> list[str]:
+    rows = []
+    for name in VARIANTS:
+        own = of(lines, name)
+        for level in sorted({level for line in own for level in line["cosines"]}):
+            values = [line["cosines"][level] for line in own if level in line["cosines"]]
+            cells = []
+            for kind in ("mean", "absolute"):
+                numbers = [value[kind] for value in values]
+                text = f"{sum(numbers) / len(numbers):.2f}"
+                cells.append(text + (f" ({min(numbers):.2f} to {max(numbers):.2f})" if len(numbers) > 1 else ""))
+            rows.append((f"`{name}`", level, *cells))
+    return [
+        "## How alike the queries of a window are",
+        "",
+        *_text(
+            "Cosine between the outputs of different queries of one window, mean over pairs, windows and items;",
+            "mean over seeds, least and largest. The diversity loss acts on all levels but the finest, or on the",
+            "only one.",
+        ),
+        *(_table(("variant", "level", "cosine", "absolute"), rows) if rows else [f"{NOTHING.capitalize()}.", ""]),
+    ]
+
+
+def _pictures() -> list[str]:
+    out = ["## Pictures", "", "Dots: cost of the change in each row, in percentage points. Bars: 95 % intervals.", ""]
+    for claim in CLAIMS:
+        out += [f"![{claim.text}: cost by row](images/ablations/{claim.name}.svg)", ""]
+    return out
+
+
+def write(results: Path, docs: Path) -> None:
+    """Write the page and the pictures.
+
+    Args:
+        results: the results file; it may be missing.
+        docs: the folder of the documentation.
+    """
+    every = read_results(results)
+    lines = same_comparison(every)
+    write_text(docs / "ablations.md", page(every).rstrip("\n") + "\n")
+    folder = docs / "images" / "ablations"
+    folder.mkdir(parents=True, exist_ok=True)
+    for claim in CLAIMS:
+        write_text(folder / f"{claim.name}.svg", picture(lines, claim))
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.ablations.page",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--results", type=Path, default=ROOT / "results/ablations.jsonl")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
+    arguments = parser.parse_args()
+    write(arguments.results, arguments.docs)
+
+
+if __name__ == "__main__":
+    main()
