@@ -106,8 +106,8 @@ test-lmms:
 	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check "$(TORCH)"
 	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[eval]" pytest pytest-cov hypothesis
 	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps "lmms-eval==0.7.3" loguru tenacity
-	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check "filelock<4" pytz sacrebleu evaluate datasets
-	$(LMMS_VENV)/bin/python -m pytest -q tests/unit/evaluation/test_lmms_eval.py
+	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check "filelock<4" pytz sacrebleu evaluate datasets opencv-python-headless
+	$(LMMS_VENV)/bin/python -m pytest -q tests/unit/evaluation/test_lmms_eval.py tests/unit/evaluation/test_lmms_benchmarks.py
 
 # Clients and checkers that nothing else needs: LangChain, and schemathesis on the served OpenAPI description.
 SERVING_VENV ?= .venv-serving

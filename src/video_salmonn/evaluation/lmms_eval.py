@@ -43,6 +43,7 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         profile: ``released`` for weights trained by the released code.
         long: what to do with media beyond the context: ``coarse``, ``segments`` or ``error``.
         num_beams: width of the beam search for every task; None for the task's, and failing that the model's own.
+        sound: False to show every video without its sound, whatever the task; lmms-eval's tasks play it.
         batch_size: accepted for lmms-eval's sake; items are asked one by one.
 
     Raises:
@@ -59,6 +60,7 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         profile: str | None = None,
         long: str = "coarse",
         num_beams: int | str | None = None,
+        sound: bool | str = True,
         batch_size: int | str = 1,
         **unknown: Any,
     ) -> None:
@@ -67,7 +69,7 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         if extra := sorted(name for name, value in unknown.items() if value is not None):
             raise ConfigError(
                 f"--model_args: {', '.join(extra)} is no argument of {MODEL_ID}",
-                remedy="there are pretrained, device, dtype, profile, long, num_beams and batch_size",
+                remedy="there are pretrained, device, dtype, profile, long, num_beams, sound and batch_size",
             )
         import torch
 
@@ -84,6 +86,9 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         self.long = long
         beams = int(num_beams) if isinstance(num_beams, str) and num_beams.isdigit() else num_beams
         self.num_beams = None if beams is None else whole(beams, "num_beams")
+        if str(sound).lower() not in ("true", "false"):
+            raise ConfigError(f"--model_args: sound={sound} is neither true nor false", remedy="sound=false")
+        self.sound = str(sound).lower() == "true"
         self.batch_size = 1
 
     def generate_until(self, requests: list[Any]) -> list[str]:
@@ -106,6 +111,8 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         options = generation_options(generation) | wanted | {"long": self.long}
         if self.num_beams is not None:
             options["num_beams"] = self.num_beams
+        if not self.sound:
+            options["no_audio"] = True
         try:
             answer = self.engine.ask(media, conversation, **options)
         except (MediaError, ContextError) as error:

@@ -13,7 +13,7 @@ from typing import Any
 MODEL_ID = "video_salmonn"
 INSTALL = (
     'pip install --no-deps "lmms-eval==0.7.3" loguru tenacity',
-    'pip install "filelock<4" pytz sacrebleu evaluate datasets',
+    'pip install "filelock<4" pytz sacrebleu evaluate datasets opencv-python-headless',
 )
 """How to install lmms-eval beside this package: the release that `make test-lmms` runs, and what it needs of its own.
 

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import WhisperConfig
 
 from video_salmonn.checkpoints.assemble import model_card
+from video_salmonn.checkpoints.shipped import shipped_weights
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.evaluation.engine import Engine, Request
 from video_salmonn.evaluation.item import Media
@@ -64,11 +65,16 @@ class OwnModel:
         self.known_whisper = known_whisper
 
     def describe(self) -> dict[str, Any]:
-        """Name, numerics and decoding, and a fingerprint of the weights (another training run is another model)."""
+        """Name, numerics and decoding, and a fingerprint of the weights (another training run is another model).
+
+        Of the small default model also that of its files (``shipped``), by which its pages are known to be stale
+        without loading it.
+        """
         model = self.engine.model
         return {
             "name": self.engine.name,
             "weights": fingerprint(self.engine.model)[:16],
+            **({"shipped": shipped_weights()} if self.engine.name == "embedded" else {}),
             "configuration": model.config.digest()[:16],
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device.type),

@@ -59,7 +59,8 @@ def _sections(results: dict[str, Any], command: str) -> list[Section]:
     ]
     model = results.get("model", {})
     if model.get("weights"):
-        opening.append(f"Weights measured: {Path(str(model.get('name'))).name}, fingerprint {model['weights']}.")
+        files = f", of the shipped files {model['shipped']}" if model.get("shipped") else ""
+        opening.append(f"Weights measured: {Path(str(model.get('name'))).name}, fingerprint {model['weights']}{files}.")
     if results.get("benchmark") != "SAVE":
         opening.append("Not comparable with published SAVE numbers: the same tasks and schemas, other data.")
     opening += [f"{notice[:1].upper()}{notice[1:]}." for notice in results.get("model", {}).get("notices", ())]

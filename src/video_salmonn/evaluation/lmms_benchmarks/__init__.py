@@ -1,0 +1,1 @@
+"""Task files for lmms-eval of audio-visual benchmarks that it lacks."""
