@@ -18,8 +18,10 @@ import pytest
 import torch
 from training_runs import GRID, ROOT, changes, entries, recipe, run, write
 
-from video_salmonn.errors import CheckpointError, ContextError, TrainingError
+from video_salmonn.checkpoints.assemble import build_tiny
+from video_salmonn.errors import CheckpointError, ConfigError, ContextError, TrainingError
 from video_salmonn.training.examples import Example
+from video_salmonn.training.objectives import Answers
 from video_salmonn.training.stage import build_trainer
 
 
@@ -210,3 +212,12 @@ def test_validation_without_a_usable_item_says_so(tmp_path: Path, cache: Path) -
     manifest = write(tmp_path / "v.jsonl", rows)
     with pytest.raises(TrainingError, match="no validation item"):
         run(recipe(tmp_path, cache, f"data.validation={manifest}", "validate_every=2", "max_steps=2"))
+    assert next(tmp_path.rglob("checkpoints/step-2")).is_dir()  # what was trained is kept
+
+
+def test_a_template_that_does_not_end_answers_is_refused() -> None:
+    model, processor = build_tiny()
+    processor.tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    processor.config.prompt = "chat"
+    with pytest.raises(ConfigError, match="never stops"):
+        Answers(model, processor, 2048, None, 0.0)

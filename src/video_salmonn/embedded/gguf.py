@@ -143,4 +143,20 @@ def convert_llama(source: Path, target: Path, dtype: torch.dtype = torch.float32
         raise CheckpointError(f"{source}: missing {missing[:3]}, unexpected {unexpected[:3]}")
     model.tie_weights()
     model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name).save_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+    name_special_tokens(tokenizer, _open(source), source)
+    tokenizer.save_pretrained(target)
+
+
+def name_special_tokens(tokenizer: Any, reader: Any, path: Path) -> None:
+    """Give a tokenizer the special tokens that the file states.
+
+    transformers 5.17 takes the begin token for the end token, so that answers would be trained without an end, and would
+    have none.
+
+    Raises:
+        CheckpointError: the file does not state them.
+    """
+    texts = _field(reader, path, "tokenizer.ggml.tokens")
+    tokenizer.bos_token = texts[_field(reader, path, "tokenizer.ggml.bos_token_id")]
+    tokenizer.eos_token = tokenizer.pad_token = texts[_field(reader, path, "tokenizer.ggml.eos_token_id")]

@@ -114,6 +114,7 @@ PARTS: dict[str, Part] = {
                 ),
             ),
             _convert_language_model,
+            version=2,  # 1, made with transformers 5.17, took the begin token for the end token
         ),
         Part(
             "whisper-base",

@@ -67,7 +67,7 @@ class BatchPlan:
         return order[:head] + [index for batch in batches + last for index in batch]
 
 
-Made = Callable[[], Example]
+Made = Callable[[], Prepared]
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Loader:
         lengths = maker.lengths() if recipe.length_group else None
         self._batches = BatchPlan(len(maker.items), recipe.batch_size, recipe.seed, lengths, recipe.length_group)
         self._threads = ThreadPoolExecutor(recipe.data.workers, "examples") if recipe.data.workers else None
-        self._ahead: tuple[int, list[Future[Example]]] | None = None
+        self._ahead: tuple[int, list[Future[Prepared]]] | None = None
 
     def load(self, step: int, *, more: bool = True) -> Loaded:
         """This process's examples of a step; with ``more`` the next step's are begun.
@@ -116,7 +116,7 @@ class Loader:
         loaded = Loaded()
         for index, make in zip(indices, makes):
             try:
-                loaded.rows.append(self.prepare(make()))
+                loaded.rows.append(make())
             except (MediaError, ContextError) as error:
                 if self.recipe.data.on_broken == "raise":
                     raise
@@ -141,9 +141,13 @@ class Loader:
     def _plan(self, step: int) -> list[tuple[int, int]]:
         return self._batches(step)[self.rank :: self.world]
 
-    def _submit(self, step: int) -> list[Future[Example]]:
+    def _submit(self, step: int) -> list[Future[Prepared]]:
         assert self._threads is not None
-        return [self._threads.submit(self.maker.make, index, epoch) for epoch, index in self._plan(step)]
+        return [self._threads.submit(self._make, index, epoch) for epoch, index in self._plan(step)]
+
+    def _make(self, index: int, epoch: int) -> Prepared:
+        """An example, tokenised: both in the threads, since the main one has a device to keep busy."""
+        return self.prepare(self.maker.make(index, epoch))
 
     def _makes(self, step: int) -> tuple[list[int], list[Made]]:
         """Indices of a step, and what gives each example: begun before, or made on the spot."""
@@ -151,7 +155,7 @@ class Loader:
         indices = [index for _, index in plan]
         if self._ahead is not None and self._ahead[0] == step:
             return indices, [future.result for future in self._ahead[1]]
-        return indices, [partial(self.maker.make, index, epoch) for epoch, index in plan]
+        return indices, [partial(self._make, index, epoch) for epoch, index in plan]
 
 
 def first_of(reasons: dict[str, str], count: int = 3) -> str:

@@ -27,7 +27,7 @@ from accelerate.utils import gather_object
 
 from video_salmonn.connector import acting_levels
 from video_salmonn.data.manifest import Item
-from video_salmonn.errors import TrainingError
+from video_salmonn.errors import TrainingError, VideoSalmonnError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training import checkpointing, resuming, sharding
@@ -300,7 +300,11 @@ class Trainer:
                 window, began = [], time.perf_counter()
             due = recipe.validate_every and (self.step % recipe.validate_every == 0 or last)
             if due and not self.stop:  # who stops a run wants it to end soon
-                self._validate(report)
+                try:
+                    self._validate(report)
+                except VideoSalmonnError:  # what was trained is kept, whatever the validation data are
+                    self.save()
+                    raise
                 began = time.perf_counter()
             if (recipe.save_every and self.step % recipe.save_every == 0) or last:
                 self.save()

@@ -190,6 +190,21 @@ def test_gguf_gives_the_same_network(tmp_path, quantise):
     assert difference < (0.02 if quantise else 1e-5)
 
 
+def test_special_tokens_are_those_of_the_file(tmp_path):
+    """transformers 5.17 takes the begin token for the end token."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    from video_salmonn.embedded.gguf import name_special_tokens
+
+    path = tmp_path / "small.gguf"
+    write_gguf(path)
+    words = Tokenizer(models.WordLevel({f"t{i}": i for i in range(40)}, unk_token="t0"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="t1", eos_token="t1")
+    name_special_tokens(tokenizer, gguf.GGUFReader(str(path)), path)
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("t1", "t2", "t2")
+
+
 def test_gguf_fails(tmp_path):
     from video_salmonn.embedded.gguf import convert_llama, llama_config, llama_state_dict
 
