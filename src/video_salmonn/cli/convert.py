@@ -40,14 +40,13 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Convert the released checkpoint and the five models it builds on; refuse anything that does not fit by name."""
-    from transformers.utils import logging
-
     from video_salmonn.checkpoints.released.convert import convert
     from video_salmonn.checkpoints.released.files import ReleasedFiles
+    from video_salmonn.cli.startup import quiet_transformers
 
     if new == (delta is not None):
         raise ConfigError("convert needs --delta, or --new for a model to be trained, and not both", remedy="give one")
-    logging.set_verbosity_error()
+    quiet_transformers()
     files = ReleasedFiles(
         delta=delta,
         beats=beats,

@@ -19,12 +19,10 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
 ) -> None:
     """Write a trained model so that `video-salmonn ask --model OUT` and VideoSalmonn.load(OUT) take it."""
-    from transformers.utils import logging
-
+    from video_salmonn.cli.startup import quiet_transformers
     from video_salmonn.training.exporting import export
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_transformers()
     account = export(run, out, which=checkpoint, adapter_only=adapter_only, int8=int8)
     if as_json:
         emit_json(account)

@@ -109,15 +109,12 @@ def load_engine(
     """
     from video_salmonn.cli.checks import check_model, check_placement
     from video_salmonn.cli.progress import working
-    from video_salmonn.cli.startup import without_collection
+    from video_salmonn.cli.startup import quiet_transformers, without_collection
 
     check_model(model, dtype, profile)
     check_placement(device, {**options, "device_map": device_map})
     with working(f"loading the model {model}"), without_collection():
-        from transformers.utils import logging
-
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        quiet_transformers()
         from video_salmonn.inference.engine import VideoSalmonn
         from video_salmonn.resources.placement import parse_device_map
 

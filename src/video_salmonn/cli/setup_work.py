@@ -19,6 +19,7 @@ import typer
 
 from video_salmonn.cache import cache_home
 from video_salmonn.cli.output import emit_json, stderr, stdout
+from video_salmonn.cli.startup import quiet_transformers
 from video_salmonn.embedded.assemble import write_model, written_model
 from video_salmonn.embedded.data.voices import missing_voice_files
 from video_salmonn.embedded.parts import Part, converted, directory, locate
@@ -104,6 +105,7 @@ def set_up(check: bool, voices: bool, as_json: bool) -> None:
         MissingPartError, CheckpointError: a part cannot be installed, converted or written.
     """
     began = time.monotonic()
+    quiet_transformers()
     if voices:
         _voices(check, as_json)
         return

@@ -23,3 +23,11 @@ def without_collection() -> Iterator[None]:
         gc.freeze()
         if enabled:
             gc.enable()
+
+
+def quiet_transformers() -> None:
+    """Keep transformers' reports and progress bars out of a command's own output."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

@@ -32,10 +32,9 @@ def command(
         raise ConfigError("--validate needs data.validation", remedy="give --set data.validation=MANIFEST")
     if not (resume or dry_run or validate) and (out / "metrics.jsonl").exists():
         raise ConfigError(f"{out} already holds a run", remedy="give --resume, or another --set output=FOLDER")
-    from transformers.utils import logging
+    from video_salmonn.cli.startup import quiet_transformers
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_transformers()
     from video_salmonn.training.conclusion import conclusion, remarks, shown
     from video_salmonn.training.stage import build_trainer
 

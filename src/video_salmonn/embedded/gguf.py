@@ -151,8 +151,8 @@ def convert_llama(source: Path, target: Path, dtype: torch.dtype = torch.float32
 def name_special_tokens(tokenizer: Any, reader: Any, path: Path) -> None:
     """Give a tokenizer the special tokens that the file states.
 
-    transformers 5.17 takes the begin token for the end token, so that answers would be trained without an end, and would
-    have none.
+    transformers 5.17 takes the begin token for the end token, so that answers would be trained without an end, and
+    would have none.
 
     Raises:
         CheckpointError: the file does not state them.
