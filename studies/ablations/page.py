@@ -102,7 +102,8 @@ def page(every: Sequence[Line]) -> str:
             *_text(
                 "This page says which of the paper's claims hold for the small model, by how much, and what would",
                 "decide the rest. It is made from `results/ablations.jsonl` by `python -m",
-                "studies.ablations.page`; every number of ours comes from that file.",
+                "studies.ablations.page`; every number of ours comes from that file. The paper's come from",
+                "reading notes of it.",
             ),
             *_method(lines, others),
             *_claims(lines),

@@ -1,6 +1,7 @@
 """What the paper reports (arXiv 2406.15704), and the claims that its rows and ours speak to.
 
-Its figures are those of Tables 4 and 5, from the main system of 13B.
+Its figures are those of Tables 4 and 5, of the system of 13B; they come from reading notes of the paper, not from its
+authors' files.
 """
 
 from __future__ import annotations
