@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 KEPT := $(VENV)/constraints.txt
 PINNED := PIP_CONSTRAINT=$(KEPT) PIP_BUILD_CONSTRAINT=$(KEPT) $(PIP)
 
-.PHONY: help setup parts demo test test-slow test-oldest test-latest test-lmms test-serving test-web constraints lint bench save-mini ablations fuzz docs build clean
+.PHONY: help setup parts demo test test-slow test-oldest test-latest test-lmms test-serving test-web test-cluster constraints lint bench save-mini ablations fuzz docs build clean
 help:
 	@echo "make demo   set up and answer a question about a real clip"
 	@echo "make test   set up and run the tests (coverage printed)"
@@ -25,6 +25,7 @@ help:
 	@echo "make test-lmms  the lmms-eval plugin with lmms-eval itself, in a venv of their own"
 	@echo "make test-serving  the server with LangChain and schemathesis, in a venv of their own"
 	@echo "make test-web   the web page with Gradio and a headless browser, in a venv of its own"
+	@echo "make test-cluster  the server's replicas on Ray Serve, in a venv of its own"
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make constraints  renew the versions that make demo and make test install (all but torch)"
 	@echo "make bench  benchmarks, each printing a table and one line of JSON"
@@ -100,14 +101,15 @@ constraints:
 	printf '%s\n' "$(firstword $(subst +, ,$(TORCH)))" hatchling | $(TOOLS_VENV)/bin/uv pip compile - pyproject.toml --all-extras \
 	  --universal --python-version 3.11 --upgrade --no-annotate --custom-compile-command "make constraints" -q -o $(CONSTRAINTS)
 
-# lmms-eval as docs/evaluation.md says: its pinned requirements conflict with this package's.
+# lmms-eval as docs/evaluation.md says: its pinned requirements conflict with this package's. The last two are for its
+# model that asks OpenAI's API, which asks our server here.
 LMMS_VENV ?= .venv-lmms
 test-lmms:
 	@test -x $(LMMS_VENV)/bin/python || $(PYTHON) -m venv $(LMMS_VENV)
 	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check "$(TORCH)"
-	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[eval]" pytest pytest-cov hypothesis
+	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[eval,serve]" pytest pytest-cov hypothesis httpx
 	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps "lmms-eval==0.7.3" loguru tenacity
-	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check "filelock<4" pytz sacrebleu evaluate datasets opencv-python-headless
+	$(LMMS_VENV)/bin/python -m pip install -q --disable-pip-version-check "filelock<4" pytz sacrebleu evaluate datasets opencv-python-headless openai python-dotenv
 	$(LMMS_VENV)/bin/python -m pytest -q tests/unit/evaluation/test_lmms_eval.py tests/unit/evaluation/test_lmms_benchmarks.py
 
 # Clients and checkers that nothing else needs: LangChain, and schemathesis on the served OpenAPI description.
@@ -127,6 +129,14 @@ test-web:
 	$(WEB_VENV)/bin/python -m pip install -q --disable-pip-version-check "$(TORCH)"
 	PIP_CONSTRAINT=$(WEB_VENV)/constraints.txt $(WEB_VENV)/bin/python -m pip install -q -e ".[web]" httpx pytest
 	$(WEB_VENV)/bin/python -m pytest -q tests/unit/serving/web tests/integration/test_web_browser.py
+
+# Ray Serve brings some forty packages that nothing else needs.
+CLUSTER_VENV ?= .venv-cluster
+test-cluster:
+	@test -x $(CLUSTER_VENV)/bin/python || $(PYTHON) -m venv $(CLUSTER_VENV)
+	$(CLUSTER_VENV)/bin/python -m pip install -q --disable-pip-version-check "$(TORCH)"
+	$(CLUSTER_VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[cluster]" httpx psutil pytest pytest-cov hypothesis
+	$(CLUSTER_VENV)/bin/python -m pytest -q tests/integration/test_ray_serve.py
 
 lint: setup
 	$(BIN)/ruff check .
@@ -171,4 +181,4 @@ build: setup
 	$(BIN)/python -m pytest -q tests/packaging --run-packaging
 
 clean:
-	rm -rf $(VENV) $(OLDEST_VENV) $(LATEST_VENV) $(TOOLS_VENV) $(LMMS_VENV) $(SERVING_VENV) $(WEB_VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST_VENV) $(LATEST_VENV) $(TOOLS_VENV) $(LMMS_VENV) $(SERVING_VENV) $(WEB_VENV) $(CLUSTER_VENV) .fuzz dist site .pytest_cache .mypy_cache .ruff_cache

@@ -70,7 +70,7 @@ def test_constraints_are_versions_and_name_no_place():
 def test_make_installs_by_the_constraints_and_keeps_torch():
     installs = [line for line in MAKEFILE.splitlines() if re.search(r'-e "\.\[', line)]
     pinned = [line for line in installs if "$(PINNED)" in line]
-    own_venv = [line for line in installs if re.search(r"\$\((?:OLDEST|LATEST|LMMS|SERVING|WEB)_VENV\)", line)]
+    own_venv = [line for line in installs if re.search(r"\$\((?:OLDEST|LATEST|LMMS|SERVING|WEB|CLUSTER)_VENV\)", line)]
     assert sorted(pinned + own_venv) == sorted(installs) and len(pinned) >= 3
     assert "torch is installed and kept" in MAKEFILE and "CUDA build" in MAKEFILE
     assert re.search(r"^test-latest:", MAKEFILE, re.MULTILINE) and re.search(r"^constraints:", MAKEFILE, re.MULTILINE)

@@ -83,7 +83,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"transcribe {_CLIP} --decoder whisper --out runs/clip.srt",
         f"transcribe {_CLIP} --start 1 --end 2.5 --format json",
     ),
-    "serve": ("serve --model embedded", "serve --model tiny --port 0 --json"),
+    "serve": (
+        "serve --model embedded",
+        "serve --model tiny --port 0 --json",
+        "serve --model embedded --replicas 1:4",
+    ),
     "web": ("web", "web --model tiny --port 0"),
     "verify": ("verify tests/fixtures/golden", "verify tests/fixtures/golden --tolerance 1e-5 --json"),
 }

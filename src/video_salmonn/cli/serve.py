@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stderr
 from video_salmonn.errors import ConfigError, MissingPartError
+
+if TYPE_CHECKING:
+    from video_salmonn.serving.settings import ServerSettings
 
 KEYS = "VIDEO_SALMONN_API_KEYS"
 
@@ -38,6 +43,12 @@ def command(
     decode_processes: int = typer.Option(2, "--decode-processes", min=1, help="Processes that decode media."),
     cache_mib: int = typer.Option(256, "--cache-mib", min=0, help="Encoded media kept for each key, in MiB."),
     drain_seconds: float = typer.Option(60, "--drain-seconds", min=1, help="After SIGTERM, time for running requests."),
+    replicas: str = typer.Option(
+        None, "--replicas", help="N or MIN:MAX servers behind one port, as a Ray Serve application on this machine."
+    ),
+    sessions: bool = typer.Option(
+        False, "--sessions", help="With --replicas: requests of one x-session-id header go to the same replica."
+    ),
     device: str = shared.DEVICE,
     dtype: str = shared.DTYPE,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object (url, model, api_keys) when ready."),
@@ -47,7 +58,7 @@ def command(
     """Serve a model over HTTP with OpenAI's routes."""
     try:
         from video_salmonn.serving.server import new_key, serve
-        from video_salmonn.serving.service import Service
+        from video_salmonn.serving.service import Service, name_of
         from video_salmonn.serving.settings import ServerSettings
     except ImportError as error:
         if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic"):
@@ -74,22 +85,65 @@ def command(
         cache_bytes=cache_mib << 20,
         drain_seconds=drain_seconds,
     )
-    engine = shared.load_engine(model, device, dtype, **memory)
-    service = Service(engine, settings, served_name)
+    wanted = None if replicas is None else _replicas(replicas)
+    if wanted is None and sessions:
+        raise ConfigError("--sessions goes with --replicas", remedy="give --replicas MIN:MAX too")
+    service = None
+    if wanted is None:
+        service = Service(shared.load_engine(model, device, dtype, **memory), settings, served_name)
+    name = served_name or name_of(model)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("video_salmonn.serving").setLevel(logging.INFO)
 
     def ready(url: str) -> None:
         if as_json:
-            emit_json({"url": f"{url}/v1", "model": service.name, "api_keys": list(settings.keys) if made else []})
+            emit_json({"url": f"{url}/v1", "model": name, "api_keys": list(settings.keys) if made else []})
             return
-        stderr.print(f"serving {service.name} at {url}/v1")
+        stderr.print(f"serving {name} at {url}/v1")
         if made:
             stderr.print(f"API key (of this run; set {KEYS} for your own): {settings.keys[0]}", soft_wrap=True)
         if not settings.is_loopback:
             stderr.print("note: other machines can reach it; put TLS in front of it", style="yellow")
 
-    serve(service, ready)
+    if service is not None:
+        serve(service, ready)
+    elif wanted is not None:
+        least, most = wanted
+        _serve_replicas(model, device, dtype, served_name, memory, settings, least, most, sessions, ready)
+
+
+def _replicas(text: str) -> tuple[int, int]:
+    """(least, most) of ``N`` or ``MIN:MAX``. Raises ConfigError."""
+    least, _, most = text.partition(":")
+    most = most or least
+    if not (least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most)):
+        raise ConfigError(f"--replicas is {text!r}", remedy="give N or MIN:MAX, such as 1:4")
+    return int(least), int(most)
+
+
+def _serve_replicas(
+    model: str,
+    device: str,
+    dtype: str | None,
+    served_name: str | None,
+    memory: dict[str, Any],
+    settings: ServerSettings,
+    least: int,
+    most: int,
+    sessions: bool,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve by replicas on Ray; each loads the model for itself."""
+    from video_salmonn.cli.checks import check_model, check_placement
+    from video_salmonn.serving.ray_serve import Model, Scaling, run
+
+    check_model(model, dtype)
+    check_placement(device, memory)
+    device = shared.choose_device(device)
+    is_cuda = device.startswith("cuda")
+    cores = max(1, (os.cpu_count() or 1) // most)
+    scaling = Scaling(least, most, num_cpus=1 if is_cuda else cores, num_gpus=int(is_cuda), sessions=sessions)
+    run(Model(model, device, dtype, served_name, memory), settings, scaling, ready)
 
 
 def _host(name: str) -> str:

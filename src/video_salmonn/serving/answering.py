@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from video_salmonn.serving.chat import error_events
 from video_salmonn.serving.guard import Receive, Scope, Send, log_fault
-from video_salmonn.serving.problems import RequestProblem, problem_of
+from video_salmonn.serving.problems import RequestProblem, error_events, problem_of
 
 R = TypeVar("R")
 

@@ -13,13 +13,11 @@ from uuid import uuid4
 
 from video_salmonn.serving.media import ReadMedia
 from video_salmonn.serving.parts import Asked, read_messages
-from video_salmonn.serving.problems import RequestProblem
+from video_salmonn.serving.problems import DONE, RequestProblem
 from video_salmonn.serving.protocol import ChatRequest, MediaOptions
 from video_salmonn.serving.scheduler import Outcome
 from video_salmonn.serving.service import Service
 from video_salmonn.types import AnswerReport
-
-DONE = "data: [DONE]\n\n"
 
 
 @dataclass
@@ -157,11 +155,6 @@ async def stream(chat: Chat, service: Service, owner: str) -> AsyncIterator[str]
 async def read_media(asked: Asked, options: MediaOptions | None, service: Service, owner: str) -> list[ReadMedia]:
     """The media of a conversation, encoded. Raises RequestProblem."""
     return await service.read(asked.media, options or MediaOptions(), owner)
-
-
-def error_events(problem: RequestProblem) -> str:
-    """An error in a stream that has begun, and its end."""
-    return _event(problem.body()) + DONE
 
 
 def usage_of(report: AnswerReport, media: Sequence[ReadMedia]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ Decisions:
   by :class:`video_salmonn.media.worker.Worker`, which is killed when it takes too long or its client has left.
 * Encoded media are kept by the digest of their bytes and of the options, for each API key by itself: how fast an answer
   is tells nobody what somebody else has asked about.
+* A client's ``uuid`` is a name for what is kept, not a digest in its place: media that are sent are looked at, whatever
+  they are called.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ from video_salmonn.serving.settings import ServerSettings
 from video_salmonn.types import Clip
 
 R = TypeVar("R")
+_MOST_NAMES = 4096
+"""Of one key; the ones that were used longest ago are forgotten first."""
 
 
 @dataclass
@@ -120,6 +124,7 @@ class KeptEncodings:
         self._most = most
         self._held: dict[str, OrderedDict[str, EncodedMedia]] = defaultdict(OrderedDict)
         self._bytes: Counter[str] = Counter()
+        self._names: dict[str, OrderedDict[str, str]] = defaultdict(OrderedDict)
         self.hits = 0
         self.queries = 0
 
@@ -144,6 +149,19 @@ class KeptEncodings:
         while self._bytes[owner] > self._most:
             _, gone = held.popitem(last=False)
             self._bytes[owner] -= _nbytes(gone)
+
+    def call(self, owner: str, name: str, digest: str) -> None:
+        """Give what is kept a name; it replaces what had that name."""
+        names = self._names[owner]
+        names[name] = digest
+        names.move_to_end(name)
+        if len(names) > _MOST_NAMES:
+            names.popitem(last=False)
+
+    def named(self, owner: str, name: str) -> EncodedMedia | None:
+        """What is kept under a name, or None."""
+        digest = self._names[owner].get(name, "") if owner in self._names else ""
+        return self.get(owner, digest)
 
     @property
     def nbytes(self) -> int:
@@ -194,10 +212,14 @@ class MediaReader:
 
     async def _read(self, wanted: Wanted, options: MediaOptions, owner: str) -> ReadMedia:
         timer = Timer()
+        decoding = self._decoding(wanted, options)
+        called = None if wanted.name is None else hashlib.sha256(repr((wanted.name, decoding, options.fps)).encode())
+        name = None if called is None else called.hexdigest()
+        if not wanted.is_sent or (wanted.sound is not None and not wanted.sound.is_sent):
+            return self._told(self._named(wanted, owner, name), True, wanted, timer)
         with timer.stage("read"):
             data = [await self.data(part, owner) for part in _single(wanted)]
             sound = None if wanted.sound is None else await self.data(wanted.sound, owner)
-        decoding = self._decoding(wanted, options)
         key = await self._in_thread(_digest, [*data, b"" if sound is None else sound], repr((decoding, options.fps)))
         lock = self._busy.setdefault((owner, key), asyncio.Lock())
         try:
@@ -214,6 +236,26 @@ class MediaReader:
         finally:
             if not lock.locked():
                 self._busy.pop((owner, key), None)
+        if name is not None:
+            self.kept.call(owner, name, key)
+        return self._told(found, reused, wanted, timer)
+
+    def _named(self, wanted: Wanted, owner: str, name: str | None) -> EncodedMedia:
+        """What came earlier with the same ``uuid`` and was read in the same way."""
+        if wanted.is_sent or (wanted.sound is not None and wanted.sound.is_sent):
+            raise RequestProblem(
+                400, f"{wanted.param}: a picture and its sound are one item", remedy="send both, or neither"
+            )
+        found = None if name is None else self.kept.named(owner, name)
+        if found is None:
+            raise RequestProblem(
+                404,
+                f"{wanted.param}: no media with this uuid are kept here for this key, read with these options",
+                remedy="send them with the uuid again",
+            )
+        return found
+
+    def _told(self, found: EncodedMedia, reused: bool, wanted: Wanted, timer: Timer) -> ReadMedia:
         report = replace(found.report, source=wanted.param)
         found = replace(found, report=report)
         config = self.engine.model.connector.config

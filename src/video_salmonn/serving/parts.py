@@ -6,10 +6,12 @@ Decisions:
 * A picture and one sound in the same message are one clip (the picture is looked at while the sound is heard), as
   ``ask --sound`` makes one. ``mm_processor_kwargs.pair_sound: false`` keeps them apart.
 * Images that are the frames of one video become one item where the first of them stood.
+* A part with a ``uuid`` may come without its media, as with vLLM: it is what the same key sent with that ``uuid``.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -32,6 +34,8 @@ _URLS: dict[str, tuple[str, Kind]] = {
 _FRAME_LIST = "data:video/jpeg;base64,"
 FORMATS = ("wav", "mp3", "flac", "ogg", "opus", "m4a", "aac", "webm", "mp4", "aiff", "amr", "caf", "pcm16")
 """Names that clients give as ``input_audio.format``; the content decides."""
+_LONGEST_UUID = 256
+_DATA = ("url", "data", "file_id", "file_data")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Wanted:
         file_id: of an uploaded file, where it is one.
         base64: its bytes, where they stand in the part without a URL.
         sound: a sound that belongs to a picture.
+        uuid: the client's name for it, by which it can be meant later without being sent.
     """
 
     kind: Kind
@@ -53,6 +58,17 @@ class Wanted:
     file_id: str | None = None
     base64: str | None = None
     sound: Wanted | None = None
+    uuid: str | None = None
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the media came with the request, or are an uploaded file; else only their ``uuid`` did."""
+        return bool(self.urls or self.file_id or self.base64)
+
+    @property
+    def name(self) -> str | None:
+        """The ``uuid`` of the whole item; None where a part of it has none."""
+        return self.uuid if self.sound is None else _together([self, self.sound])
 
 
 @dataclass
@@ -125,6 +141,28 @@ def _read_parts(
 
 
 def _wanted(kind: Any, part: dict[str, Any], param: str) -> Wanted:
+    uuid = part.get("uuid")
+    if uuid is None:
+        return _sent(kind, part, param)
+    if not isinstance(uuid, str) or not 0 < len(uuid) <= _LONGEST_UUID:
+        raise RequestProblem(400, f"{param}.uuid is not text of 1 to {_LONGEST_UUID} characters", param=f"{param}.uuid")
+    what: Kind | None = {"input_audio": "audio", "file": "file", "input_file": "file"}.get(kind)  # type: ignore[assignment]
+    if kind in _URLS:
+        what = _URLS[kind][1]
+    if what is not None and _is_empty(part, kind):
+        return Wanted(what, param, uuid=uuid)
+    return replace(_sent(kind, part, param), uuid=uuid)
+
+
+def _is_empty(part: dict[str, Any], kind: str) -> bool:
+    """Whether a part has no media: ``{"type": "image_url", "image_url": null}``, or no such field, or nothing in it."""
+    inner = part if kind == "input_file" else part.get(_URLS[kind][0] if kind in _URLS else kind)
+    if inner is not part:
+        return inner is None or (isinstance(inner, dict) and not any(inner.get(name) for name in _DATA))
+    return not any(part.get(name) for name in _DATA)
+
+
+def _sent(kind: Any, part: dict[str, Any], param: str) -> Wanted:
     if kind in _URLS:
         name, what = _URLS[kind]
         url = part.get(name)
@@ -179,9 +217,14 @@ def _frames_joined(
                 f"{options.fps or 2:g} a second; mm_processor_kwargs.frames_are_video false keeps them apart"
             )
         urls = tuple(url for image in images for url in image.urls)
-        if len(urls) != len(images):
-            raise RequestProblem(400, f"{where}: frames of one video must be URLs, not uploaded files", param=where)
-        joined = Wanted("frames", images[0].param, urls=urls)
+        named = _together(images)
+        if len(urls) != len(images) and (named is None or any(image.is_sent for image in images)):
+            raise RequestProblem(
+                400,
+                f"{where}: frames of one video must all be URLs, or all a uuid; they cannot be uploaded files",
+                param=where,
+            )
+        joined = Wanted("frames", images[0].param, urls=urls, uuid=named)
         first = found.index(images[0])
         rest = [item for item in found[first + 1 :] if not (isinstance(item, Wanted) and item.kind == "image")]
         found = [*found[:first], joined, *rest]
@@ -200,6 +243,12 @@ def _sound_paired(found: list[str | Wanted], options: MediaOptions) -> list[str 
         return found
     pair = replace(seen[0], sound=heard[0])
     return [pair if item is media[0] else item for item in found if item is not media[1]]
+
+
+def _together(parts: Sequence[Wanted]) -> str | None:
+    """One name for several parts, if each has one."""
+    names = [part.uuid for part in parts]
+    return None if None in names else json.dumps(names)
 
 
 def _too_many(count: int, noun: str, most: int, param: str) -> RequestProblem:

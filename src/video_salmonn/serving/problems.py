@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from video_salmonn.errors import ConfigError, ContextError, MediaError, MissingPartError, VideoSalmonnError
@@ -25,6 +26,8 @@ TYPES = {
     503: "overloaded_error",
 }
 """HTTP status -> ``error.type``."""
+DONE = "data: [DONE]\n\n"
+"""The last of a stream's server-sent events."""
 
 
 class RequestProblem(VideoSalmonnError):
@@ -83,3 +86,8 @@ def problem_of(error: BaseException, param: str | None = None) -> RequestProblem
     if isinstance(error, MemoryError):
         return RequestProblem(503, "not enough memory for this request now", retry_after=30)
     return RequestProblem(500, "the server failed on this request; its log has the reason")
+
+
+def error_events(problem: RequestProblem) -> str:
+    """An error in a stream of server-sent events that has begun, and the end of the stream."""
+    return f"data: {json.dumps(problem.body())}\n\n{DONE}"

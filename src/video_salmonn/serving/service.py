@@ -20,6 +20,11 @@ from video_salmonn.serving.settings import ServerSettings
 R = TypeVar("R")
 
 
+def name_of(model: str) -> str:
+    """What clients call a model by default: its name, or the last folder of its path."""
+    return str(model).replace("\\", "/").rstrip("/").rpartition("/")[2] or "model"
+
+
 class Service:
     """One engine behind a server.
 
@@ -32,7 +37,7 @@ class Service:
     def __init__(self, engine: VideoSalmonn, settings: ServerSettings, name: str | None = None) -> None:
         self.engine = engine
         self.settings = settings
-        self.name = name or str(engine.name).replace("\\", "/").rstrip("/").rpartition("/")[2] or "model"
+        self.name = name or name_of(engine.name)
         self.created = int(time.time())
         self.metrics = Metrics()
         self.files = FileStore(settings)

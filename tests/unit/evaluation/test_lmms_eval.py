@@ -139,6 +139,68 @@ def test_two_rows_run_through_lmms_eval_and_the_sound_is_heard(tmp_path, monkeyp
     assert heard == ["used", "used"]
 
 
+@needs_lmms
+@pytest.mark.slow
+def test_lmms_evals_openai_model_asks_our_server(tmp_path, monkeypatch):
+    """Unchanged: a video with its sound by URL, and a picture (which it encodes by itself) with a sound."""
+    pytest.importorskip("fastapi")
+    from lmms_eval import evaluator
+    from lmms_eval.models import get_model
+    from lmms_eval.tasks import TaskManager
+    from PIL import Image
+
+    from serving_client import CLIP, EXAMPLES, KEY, Running, data_url
+    from video_salmonn import VideoSalmonn
+
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    engine, question = VideoSalmonn.load("tiny"), "What is said?"
+    picture, sound = tmp_path / "shirt.png", EXAMPLES / "helicopter.flac"
+    Image.open(EXAMPLES / "shirt.jpg").convert("RGB").save(picture)
+    wanted = [
+        engine.ask(CLIP, question, max_new_tokens=6).text,
+        engine.ask(picture, question, sound=sound, max_new_tokens=6).text,
+    ]
+    assert wanted[0] != wanted[1]
+    rows = [
+        {"video": data_url(), "image": "", "sound": "", "target": wanted[0]},
+        {"video": "", "image": str(picture), "sound": data_url(sound, "audio/flac"), "target": wanted[1]},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tasks = tmp_path / "tasks"
+    tasks.mkdir()
+    (tasks / "served.yaml").write_text(
+        "task: served_rows\ndataset_path: json\n"
+        f"dataset_kwargs:\n  data_files: {tmp_path / 'rows.jsonl'}\n"
+        "test_split: train\noutput_type: generate_until\n"
+        "doc_to_visual: !function served.visual\ndoc_to_text: !function served.text\n"
+        "doc_to_messages: !function served.messages\n"
+        "doc_to_target: target\ngeneration_kwargs:\n  max_new_tokens: 6\n  temperature: 0\n"
+        "process_results: !function served.results\n"
+        "metric_list:\n  - metric: acc\n    aggregation: mean\n    higher_is_better: true\n"
+    )
+    (tasks / "served.py").write_text(
+        "from PIL import Image\n\n\n"
+        "def visual(doc):\n    return []\n\n\ndef text(doc):\n    return 'What is said?'\n\n\n"
+        "def messages(doc):\n"
+        "    media = [{'type': 'video', 'url': doc['video']}]\n"
+        "    if doc['image']:\n"
+        "        picture = {'type': 'image', 'url': Image.open(doc['image'])}\n"
+        "        media = [picture, {'type': 'audio', 'url': doc['sound']}]\n"
+        "    return [{'role': 'user', 'content': [*media, {'type': 'text', 'text': text(doc)}]}]\n\n\n"
+        "def results(doc, got):\n    return {'acc': float(got[0] == doc['target'])}\n"
+    )
+    with Running(engine) as running:
+        address = {"base_url": f"{running.url}/v1", "api_key": KEY}
+        model = get_model("openai")(model="tiny", **address, timeout=120, max_retries=1, pass_video_url=True)
+        manager = TaskManager(include_path=str(tasks), include_defaults=False)
+        found = evaluator.simple_evaluate(
+            model=model, tasks=["served_rows"], task_manager=manager, batch_size=1, log_samples=True
+        )
+    assert [sample["filtered_resps"][0] for sample in found["samples"]["served_rows"]] == wanted
+    assert found["results"]["served_rows"]["acc,none"] == 1.0
+
+
 def test_exported_documents_score_as_the_harness_does(tmp_path):
     from video_salmonn.evaluation import lmms_tasks
     from video_salmonn.evaluation.save import task

@@ -182,3 +182,89 @@ def test_what_is_kept_has_a_limit(start):
     for _ in range(2):
         assert not server.chat([video(), text()]).json()["video_salmonn"]["media"][0]["reused"]
     assert server.service.reader.kept.nbytes == 0
+
+
+def without_media(part, name, gone=None):
+    """A part with a uuid, its media left out."""
+    return {"type": part["type"], part["type"]: gone, "uuid": name}
+
+
+def test_media_with_a_uuid_need_not_be_sent_again(server):
+    sent = {**video(), "uuid": "clip-1"}
+    first = server.chat([sent, text()]).json()
+    for gone in (None, {"url": None}, {"url": ""}):
+        again = server.chat([without_media(sent, "clip-1", gone), text()]).json()
+        assert again["choices"] == first["choices"]
+        (media,) = again["video_salmonn"]["media"]
+        assert media["reused"] and media["heard"] == first["video_salmonn"]["media"][0]["heard"]
+        assert again["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+    heard = {**sound(), "uuid": "rotor"}
+    alone = server.chat([heard, text()]).json()
+    assert server.chat([without_media(heard, "rotor"), text()]).json()["choices"] == alone["choices"]
+
+
+def test_a_uuid_that_nobody_sent_is_one_clear_error(server):
+    sent = {**video(), "uuid": "clip-2"}
+    assert server.chat([sent, text()]).status_code == 200
+
+    def refusal(*parts, key=KEY, **body):
+        answer = server.client.post(
+            "/v1/chat/completions",
+            json={"messages": [{"role": "user", "content": [*parts, text()]}], "max_tokens": 2, **body},
+            headers={"authorization": f"Bearer {key}"},
+        )
+        return answer.status_code, answer.json()["error"]
+
+    missing = without_media(sent, "clip-2")
+    status, error = refusal(without_media(sent, "clip-3"))
+    assert status == error["code"] == 404 and error["param"] == "messages[0].content[0]"
+    assert "uuid" in error["message"] and "clip-3" not in error["message"]
+    assert refusal(missing, key=OTHER)[0] == 404, "another key's media are not there"
+    assert refusal(missing, mm_processor_kwargs={"end": 1})[0] == 404, "nothing was kept that was read so"
+    for wrong in (7, "", "x" * 300):
+        status, error = refusal({**sent, "uuid": wrong})
+        assert status == 400 and error["param"].endswith(".uuid")
+    assert refusal({"type": "video_url", "video_url": None})[0] == 400, "neither media nor a uuid"
+
+
+def test_a_uuid_is_a_name_and_no_digest(server):
+    """Other media under the same uuid are looked at; afterwards it means them."""
+    first = server.chat([{**video(), "uuid": "mine"}, text()]).json()
+    other = video(next(path for path in sorted(CLIP.parent.glob("*.mp4")) if path != CLIP))
+    second = server.chat([{**other, "uuid": "mine"}, text()]).json()
+    durations = [body["video_salmonn"]["media"][0]["duration"] for body in (first, second)]
+    again = server.chat([without_media(other, "mine"), text()]).json()
+    assert again["choices"] == second["choices"]
+    assert again["video_salmonn"]["media"][0]["duration"] == durations[1]
+    assert second["video_salmonn"]["media"][0]["reused"] is False
+
+
+def test_a_picture_with_its_sound_and_frames_are_meant_as_a_whole(server):
+    _, files = pictures(3)
+    frames = [{**part, "uuid": f"frame-{number}"} for number, part in enumerate(as_images(files))]
+    told = {"frames_are_video": True}
+    heard = {**sound(), "uuid": "sound"}
+    whole = server.chat([*frames, heard, text()], mm_processor_kwargs=told).json()
+    missing = [without_media(part, part["uuid"]) for part in (*frames, heard)]
+    again = server.chat([*missing, text()], mm_processor_kwargs=told).json()
+    assert again["choices"] == whole["choices"] and again["video_salmonn"]["media"][0]["reused"]
+    for parts in ([*frames[:2], missing[2], heard], [*frames, missing[3]]):
+        refused = server.chat([*parts, text()], mm_processor_kwargs=told)
+        assert refused.status_code == 400, refused.text
+    turned = server.chat([*missing[:3][::-1], missing[3], text()], mm_processor_kwargs=told)
+    assert turned.status_code == 404, "frames in another order are another video"
+
+
+def test_names_of_media_are_bounded_and_end_with_what_they_name(tiny):
+    from video_salmonn.serving import media
+
+    item = tiny.encode([tiny.processor.load(str(CLIP))])[0]
+    size = media._nbytes(item)
+    kept = media.KeptEncodings(size)
+    kept.put("a", "first", item)
+    for number in range(media._MOST_NAMES + 10):
+        kept.call("a", str(number), "first")
+    assert kept.named("a", str(number)) is item and kept.named("a", "0") is None and kept.named("b", "20") is None
+    assert len(kept._names["a"]) == media._MOST_NAMES and "b" not in kept._names
+    kept.put("a", "second", item)
+    assert kept.named("a", str(number)) is None

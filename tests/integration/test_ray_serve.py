@@ -1,0 +1,192 @@
+"""Replicas behind one port (`make test-cluster`): they come under load, and one that is killed takes what it held."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import httpx
+import psutil
+import pytest
+
+from serving_client import text, video
+from video_salmonn.errors import ConfigError
+
+pytest.importorskip("ray.serve", reason="make test-cluster installs it", exc_type=ImportError)
+from video_salmonn.serving.ray_serve import application
+
+KEY = "key-of-the-cluster"
+CLIENTS, AFTER = 6, 4
+HEADERS = {"authorization": f"Bearer {KEY}"}
+BODY = {"messages": [{"role": "user", "content": [video(), text()]}], "max_tokens": 100, "stream": True}
+PATIENT = {  # a machine that is busy with other tests starts processes slowly
+    "RAY_worker_niceness": "0",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
+    "RAY_worker_register_timeout_seconds": "300",
+}
+
+
+@contextlib.contextmanager
+def cluster(tmp_path, *arguments):
+    """The command with two replicas at most, ready; yields (process, address)."""
+    command = [sys.executable, "-m", "video_salmonn", "serve", "--model", "tiny", "--port", "0", "--json", *arguments]
+    environment = {**os.environ, **PATIENT, "VIDEO_SALMONN_API_KEYS": KEY}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
+        try:
+            told = ""
+            while not told.endswith("}\n"):
+                line = process.stdout.readline()
+                assert line, told + (tmp_path / "log").read_text()
+                told += line
+            yield process, json.loads(told)["url"].removesuffix("/v1")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(180) == 0
+        finally:
+            for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+                with contextlib.suppress(psutil.Error):
+                    child.kill()
+            process.kill()
+            process.stdout.close()
+
+
+def replicas(process):
+    """Processes of replicas below the command's."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any(part.startswith("ray::ServeReplica:") for part in child.cmdline()):
+                found.append(child)
+    return found
+
+
+@dataclass
+class Seen:
+    """What became of one request."""
+
+    begun: float
+    replica: str | None = None
+    status: int = 0
+    error: dict | None = None
+    whole: bool = False
+    ended: float = 0.0
+
+
+@dataclass
+class Load:
+    """Clients that ask, each as soon as it was answered, until they are told to stop."""
+
+    url: str
+    seen: list[Seen] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def client(self):
+        with httpx.Client(base_url=self.url, headers=HEADERS, timeout=300) as client:
+            while not self.stop.is_set():
+                one = Seen(time.monotonic())
+                self.seen.append(one)
+                with client.stream("POST", "/v1/chat/completions", json=BODY) as response:
+                    one.status, one.replica = response.status_code, response.headers.get("x-replica")
+                    lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
+                if one.status != 200:
+                    one.error = json.loads("".join(lines))["error"]
+                    assert int(response.headers["retry-after"]) >= 1
+                else:
+                    one.whole = lines[-1] == "[DONE]"
+                    one.error = next((json.loads(line)["error"] for line in lines if line.startswith('{"error"')), None)
+                one.ended = time.monotonic()
+
+    def until(self, done, seconds=400):
+        """Wait for something that the answers show."""
+        end = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < end, self.seen[-20:]
+            time.sleep(0.1)
+
+    def names(self, since=0.0):
+        """Replicas that have answered requests begun since then."""
+        return {one.replica for one in list(self.seen) if one.replica and one.begun > since and one.ended}
+
+    def all_busy(self):
+        """Whether every replica is within an answer."""
+        return all(any(not one.ended and one.replica == name for one in list(self.seen)) for name in self.names())
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_replicas_come_under_load_and_a_killed_one_takes_only_what_it_held(tmp_path):
+    with cluster(tmp_path, "--replicas", "1:2", "--max-batch", "4") as (process, url), ThreadPoolExecutor() as pool:
+        assert len(replicas(process)) == 1
+        load = Load(url)
+        clients = [pool.submit(load.client) for _ in range(CLIENTS)]
+        try:
+            load.until(lambda: len(load.names()) == 2)  # the second one came because of the load
+            load.until(load.all_busy)
+            killed_at = time.monotonic()
+            replicas(process)[0].kill()
+            load.until(lambda: sum(one.begun > killed_at and one.whole for one in list(load.seen)) >= AFTER * CLIENTS)
+            load.until(lambda: len(load.names(killed_at)) == 2)  # and one in its place
+        finally:
+            load.stop.set()
+        for one in clients:
+            one.result(300)
+    failed = [one for one in load.seen if one.error]
+    assert failed and all(one.error["code"] == 503 and "replica" in one.error["message"] for one in failed)
+    assert all(one.whole for one in load.seen if one.status == 200), "a stream that broke ends as streams do"
+    assert all(one.begun < killed_at < one.ended for one in failed), "only what was under way at that moment"
+    assert len({one.replica for one in failed if one.replica}) <= 1, "of one replica"
+    (dead,) = {one.replica for one in load.seen if one.replica and one.begun < killed_at} - load.names(killed_at)
+    assert all(one.replica in (None, dead) for one in failed)
+    assert all(one.error for one in load.seen if one.replica == dead and one.ended > killed_at + 60)
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_a_session_stays_with_its_replica(tmp_path):
+    with (
+        cluster(tmp_path, "--replicas", "2", "--sessions") as (_, url),
+        httpx.Client(base_url=url, headers=HEADERS, timeout=300) as client,
+    ):
+        names = set()
+        for number in range(8):
+            session = {"x-session-id": f"session-{number}"}
+            stored = client.post("/v1/files", files={"file": b"words"}, headers=session)
+            assert stored.status_code == 200
+            found = client.get(f"/v1/files/{stored.json()['id']}", headers=session)
+            assert found.status_code == 200 and found.headers["x-replica"] == stored.headers["x-replica"]
+            names.add(stored.headers["x-replica"])
+        assert len(names) == 2
+        lost = client.post("/v1/chat/completions", json={**BODY, "model": "none"})
+        assert lost.status_code == 404 and lost.json()["error"]["type"] == "not_found_error"
+
+
+def test_arguments_of_rays_own_commands_are_checked_and_converted(monkeypatch):
+    monkeypatch.delenv("VIDEO_SALMONN_API_KEYS", raising=False)
+    with pytest.raises(ConfigError, match="no API keys"):
+        application({"model": "tiny"})
+    for wrong, message in (
+        ({"modle": "tiny"}, "modle"),
+        ({"max_replicas": "many"}, "max_replicas"),
+        ({"min_replicas": 3, "max_replicas": "2"}, "3 to 2"),
+        ({"host": "0.0.0.0"}, "host"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            application({"api_keys": KEY, **wrong})
+    made = application({"api_keys": KEY, "model": "tiny", "max_replicas": "3", "sessions": "true", "max_batch": "2"})
+    deployment = made._bound_deployment
+    assert deployment._deployment_config.autoscaling_config.max_replicas == 3
+    assert deployment.max_ongoing_requests == 4
+    monkeypatch.setenv("VIDEO_SALMONN_API_KEYS", f"{KEY},another-long-key")
+    fixed = application({"min_replicas": 2, "max_replicas": 2, "device": "cuda", "allow_urls": "a.example, b.example"})
+    assert fixed._bound_deployment.num_replicas == 2
+    assert fixed._bound_deployment.ray_actor_options["num_gpus"] == 1
+    _, settings = fixed._bound_deployment.init_args
+    assert settings.keys == (KEY, "another-long-key") and settings.allow_urls == ("a.example", "b.example")
