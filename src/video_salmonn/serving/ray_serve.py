@@ -192,7 +192,8 @@ def application(args: dict[str, Any]) -> Application:
     """
     given = dict(args)
     keys = str(given.pop("api_keys", None) or os.environ.get(KEYS, ""))
-    names = {name: str(given.pop(name)) for name in ("device", "dtype", "served_name") if given.get(name)}
+    optional = [name for name in ("device", "dtype", "served_name") if given.get(name)]
+    names: dict[str, Any] = {name: str(given.pop(name)) for name in optional}
     model = Model(str(given.pop("model", "embedded")), **names)
     if model.device.startswith("cuda"):
         given.setdefault("num_gpus", 1)
