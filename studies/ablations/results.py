@@ -63,17 +63,17 @@ def comparison(line: Mapping[str, Any]) -> str:
     return digest([settings, line["data"]["fingerprint"]])[:16]
 
 
-def same_comparison(lines: Sequence[Line]) -> list[Line]:
-    """The lines of the comparison that has the most; of as many, the one that was begun last. A variant and seed that
-    was measured twice counts once, as it was measured last."""
+def comparisons(lines: Sequence[Line]) -> list[list[Line]]:
+    """Lines by what can be compared: the comparison that has the most first; of as many, the one that was begun last.
+
+    A variant and seed that was measured twice counts once, as it was measured last.
+    """
     groups: dict[str, dict[tuple[str, int], Line]] = {}
     for line in lines:
         groups.setdefault(comparison(line), {})[line["variant"], line["seed"]] = line
-    if not groups:
-        return []
     places = {key: place for place, key in enumerate(groups)}
-    best = max(groups, key=lambda key: (len(groups[key]), places[key]))
-    return list(groups[best].values())
+    order = sorted(groups, key=lambda key: (len(groups[key]), places[key]), reverse=True)
+    return [list(groups[key].values()) for key in order]
 
 
 def value_of(metric: str, marks: Sequence[Sequence[int]]) -> float | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from studies.ablations.variants import Variant
 
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item
+from video_salmonn.files import write_json
 from video_salmonn.training.items import read_items, word_items
 from video_salmonn.training.recipe import Recipe, load_recipe
 from video_salmonn.training.stage import build_trainer
@@ -67,6 +71,32 @@ class Trained:
     losses: dict[str, dict[str, float]]
 
 
+class Account:
+    """What a stage took and came to, over all calls that had a part in it.
+
+    Args:
+        path: where it is kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self.seconds: float = known.get("seconds", 0.0)
+        self.losses: dict[str, float] = known.get("losses", {})
+        self.complete: bool = known.get("complete", False)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """A block whose time is added; the account is written at its end, however it ends."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
+            if self.path.parent.is_dir():
+                write_json(self.path, {"seconds": self.seconds, "losses": self.losses, "complete": self.complete})
+
+
 def words_recipe(variant: Variant, seed: int, budget: Budget, data: Data, features: Path, out: Path) -> Recipe:
     """The stage of words."""
     manifest = data.train(variant.mixing)
@@ -74,7 +104,7 @@ def words_recipe(variant: Variant, seed: int, budget: Budget, data: Data, featur
     recipe = replace(recipe, open_branches=True, max_steps=budget.word_steps, batch_size=budget.word_batch)
     recipe.micro_batch = min(budget.micro_batch, recipe.batch_size)
     recipe.optim = replace(recipe.optim, rate=budget.rate, warmup_steps=min(60, budget.word_steps))
-    recipe.data.shares = _of(recipe.data.shares, word_items(read_items([str(manifest)])))
+    recipe.data.shares = _of(recipe.data.shares, word_items(_items(manifest)))
     if variant.mixing == "none":
         recipe.mixing = replace(recipe.mixing, audio_alone=1.0)
     recipe.check()
@@ -88,7 +118,7 @@ def reading_recipe(variant: Variant, seed: int, budget: Budget, data: Data, feat
     recipe = replace(recipe, init=str(out / "words"), max_steps=budget.steps, batch_size=budget.batch)
     recipe.micro_batch = min(budget.micro_batch, recipe.batch_size)
     recipe.optim.warmup_steps = min(30, budget.steps)
-    repeat = _of(recipe.data.repeat, read_items([str(manifest)]))
+    repeat = _of(recipe.data.repeat, _items(manifest))
     if variant.mixing == "without swaps":  # as many matching questions as with them
         repeat |= {task: 2 * repeat.get(task, 1.0) for task in _of(dict.fromkeys(MATCHING, 1.0), _items(manifest))}
     recipe.data.repeat = repeat
@@ -100,7 +130,9 @@ def reading_recipe(variant: Variant, seed: int, budget: Budget, data: Data, feat
     return recipe
 
 
+@lru_cache(maxsize=3)
 def _items(manifest: Path) -> list[Item]:
+    """The items of a manifest, which does not change while variants run."""
     return read_items([str(manifest)])
 
 
@@ -133,6 +165,10 @@ def _of(wanted: Mapping[str, float], items: list[Item]) -> dict[str, float]:
     }
 
 
+STAGES = {"words": words_recipe, "reading": reading_recipe}
+"""In order."""
+
+
 def train(
     variant: Variant, seed: int, budget: Budget, data: Data, store: FeatureStore, out: Path, report: Report
 ) -> Trained:
@@ -150,24 +186,30 @@ def train(
     Raises:
         StoppedError: by a signal, between two steps.
     """
-    seconds: dict[str, float] = {}
-    losses: dict[str, dict[str, float]] = {}
+    kept = {stage: Account(out / stage / "account.json") for stage in STAGES}
     trainer: Trainer | None = None
-    for stage, make in (("words", words_recipe), ("reading", reading_recipe)):
-        began = time.perf_counter()
+    for stage, make in STAGES.items():
+        account = kept[stage]
+        if account.complete and stage == "words":
+            continue
         trainer = None  # the model of the stage before is let go of
-        trainer = build_trainer(make(variant, seed, budget, data, store.folder, out), store)
-        trainer.resume()
+        with account.timed():
+            trainer = build_trainer(make(variant, seed, budget, data, store.folder, out), store)
+            trainer.resume()
 
-        def tell(line: dict[str, Any], stage: str = stage) -> None:
-            losses[stage] = {name: value for name, value in line.items() if name.endswith("loss")}
-            report({"stage": stage, **line})
+            def tell(line: dict[str, Any], account: Account = account, stage: str = stage) -> None:
+                account.losses = {name: value for name, value in line.items() if name.endswith("loss")}
+                report({"stage": stage, **line})
 
-        trainer.run(tell)
-        if trainer.step < trainer.recipe.max_steps:
+            trainer.run(tell)
+            account.complete = trainer.step == trainer.recipe.max_steps
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+        if not account.complete:
             raise StoppedError
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds[stage] = round(time.perf_counter() - began, 1)
     assert trainer is not None
-    return Trained(trainer, seconds, losses)
+    return Trained(
+        trainer,
+        {stage: round(account.seconds, 1) for stage, account in kept.items()},
+        {stage: account.losses for stage, account in kept.items()},
+    )

@@ -136,8 +136,15 @@ def test_a_run_that_was_stopped_goes_on(material: Path, found: data.Data, tmp_pa
             running.run_all(plan, found, lambda line: None)
     assert not plan.results.exists() and not list(running.failures(plan, found))
     assert running.run_all(plan, found, lambda line: None) == 0
+    (line,) = results.read_results(plan.results)
+    assert set(line["losses"]) == {"words", "reading"} and "language_loss" in line["losses"]["reading"]
     steps = [json.loads(text)["step"] for text in next(tmp_path.glob("*/words/metrics.jsonl")).read_text().splitlines()]
     assert steps == [1, 2]
+    plan.results.unlink()  # as if the process had been killed between training and its line
+    assert running.run_all(plan, found, lambda line: None) == 0
+    (again,) = results.read_results(plan.results)
+    assert again["losses"] == line["losses"] and again["rows"] == line["rows"] and again["cosines"] == line["cosines"]
+    assert again["seconds"]["words"] == line["seconds"]["words"], "the stage of words was not run again"
 
 
 def test_a_torn_line_is_left_out_and_a_damaged_one_named(tmp_path: Path):
@@ -160,11 +167,11 @@ def test_lines_are_compared_with_lines_of_the_same_budget_and_data():
         return {"variant": variant, "seed": seed, "settings": settings, "data": {"fingerprint": "x"}, "value": value}
 
     lines = [line("full", 0, 2), line("fine-only", 0, 2), line("full", 0, 9), line("full", 0, 2, 5.0)]
-    chosen = results.same_comparison(lines)
-    assert [(entry["variant"], entry["settings"]["steps"], entry["value"]) for entry in chosen] == [
-        ("full", 2, 5.0),
-        ("fine-only", 2, 0.0),
+    found = [
+        [(e["variant"], e["settings"]["steps"], e["value"]) for e in group] for group in results.comparisons(lines)
     ]
+    assert found == [[("full", 2, 5.0), ("fine-only", 2, 0.0)], [("full", 9, 0.0)]]
+    assert results.comparisons([]) == []
 
 
 def test_marks_add_up_to_the_figure(material: Path, found: data.Data):

@@ -81,11 +81,15 @@ def test_the_page_says_what_was_not_measured_and_what_holds(tmp_path: Path):
     claims = [row for row in text.splitlines() if row.startswith("| ") and "| not measured |" in row]
     assert len(claims) >= len(CLAIMS) + len(VARIANTS) - 1
     lines = [line("full", seed, 0.8) for seed in (0, 1)] + [line("no-mixing", seed, 0.4, match=0.9) for seed in (0, 1)]
-    text = page.page([*lines, line("full", 0, 0.1) | {"data": {"fingerprint": "other", "items": {"all": 1}}}])
+    more = {"data": {"fingerprint": "other", "items": {"all": 77}}}
+    text = page.page([*lines, line("full", 0, 0.1) | more, line("no-mixing", 0, 0.6) | more])
     rows = [row.split(" | ") for row in text.splitlines()]
     mixing = next(row for row in rows if "`no-mixing`" in row and "holds" in row)
     assert mixing[3].startswith("+3") and mixing[-1].startswith("decided")
-    assert "1 line of other budgets or data" in text and "`f00d`" in text and "a card" in text
+    assert "`f00d`" in text and "a card" in text
+    apart = [row for row in rows if row[2:3] == ["77"]]
+    assert len(apart) == 3, "mixing, and two levels zeroed"
+    assert apart[0][1] == "7 × 4, then 5 × 4" and apart[0][-1] == "does not hold |"
     assert "-10.0" in text, "matching got better without"
     assert any(row[0] == "| 0.5 s zeroed" and row[1].startswith("+40.0") for row in rows)
 
