@@ -296,8 +296,9 @@ def _elsewhere(groups: Sequence[Sequence[Line]]) -> list[str]:
         "",
         *_text(
             "What does not hold, or is not decided, may be so because training was short. The same change with a",
-            "larger budget or more data tells: `ABLATION_OPTIONS='--only full --only VARIANT --word-steps N --steps N'`. Such",
-            "lines stand apart, since they cannot be compared with the others.",
+            "larger budget or more data tells:",
+            "`ABLATION_OPTIONS='--only full --only VARIANT --word-steps N --steps N'`.",
+            "Such lines stand apart, since they cannot be compared with the others.",
         ),
     ]
     rows = []
