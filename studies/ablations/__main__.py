@@ -50,11 +50,11 @@ def main(words: list[str] | None = None) -> int:
     from studies.ablations import data, running
     from studies.ablations.training import Budget, StoppedError
     from studies.ablations.variants import VARIANTS
-    from transformers.utils import logging
 
+    from video_salmonn.cli.startup import quiet_transformers
     from video_salmonn.errors import VideoSalmonnError
 
-    logging.set_verbosity_error()  # of a new connector it says that its weights were missing
+    quiet_transformers()
 
     def say(text: str) -> None:
         print(text, flush=True)
