@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import wave
 from pathlib import Path
@@ -176,10 +177,33 @@ def test_decoding_runs_ahead_and_never_further_than_told(engine, tmp_path):
             sizes.append(len(made))
             assert len(taken) <= sum(sizes) + 4
             assert all(isinstance(one, Decoded) for _, one in made)
-    assert sizes == [3, 3, 3] and sorted(taken) == [str(n) for n in range(9)]
+    assert max(sizes) <= 3 and sum(sizes) == 9 and sorted(taken) == [str(n) for n in range(9)]
     with DecodingAhead(lambda row: media_options(engine.processor, row.options), workers=1, ahead=2) as decoding:
         sizes = [len(made) for made in decoding.batches(read_rows(source, None), 100)]
     assert max(sizes) <= 2 and sum(sizes) == 9, "a batch is never larger than what may lie in memory"
+
+
+def test_batches_are_full_where_the_model_takes_time_and_nothing_waits_where_decoding_does(engine, tmp_path):
+    paths = tones(tmp_path, 9)
+    source = write(tmp_path / "in.jsonl", *({"id": str(n), "media": p, "question": "Q?"} for n, p in enumerate(paths)))
+    answering, begun = threading.Event(), []
+
+    def options_of(row):
+        if row.id != "0":  # decoding of all others takes until the first is being answered
+            assert answering.wait(60), "the first row waited for the others"
+        begun.append(row.id)
+        return media_options(engine.processor, row.options)
+
+    with DecodingAhead(options_of, workers=2, ahead=5) as decoding:
+        sizes = []
+        for made in decoding.batches(read_rows(source, None), 4):
+            sizes.append(len(made))
+            answering.set()
+            until = time.monotonic() + 60  # a model that takes its time
+            while len(begun) < 5 or len(decoding._idle) < 2:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+    assert sizes[:2] == [1, 4] and sum(sizes) == 9
 
 
 def test_a_row_that_takes_too_long_to_decode_fails_alone(engine, tmp_path):

@@ -74,6 +74,10 @@ def test_what_cannot_be_served_is_refused_before_a_model_is_loaded(monkeypatch):
     monkeypatch.setattr(VideoSalmonn, "load", lambda *a, **k: pytest.fail("loaded"))
     assert "8 ASCII characters" in refused("--api-key", "short")["message"]
     assert "not a host" in refused("--allow-url", "http://x/y")["message"]
+    for wrong in ("0", "3:2", "many", "1:", ":2", "-1"):
+        assert "--replicas" in refused(f"--replicas={wrong}")["message"]
+    assert "--sessions" in refused("--sessions")["message"]
+    assert "no model here" in refused("--replicas", "2", "--model", tempfile.gettempdir())["message"]
     assert "no model here" in refused("--model", tempfile.gettempdir())["message"]
 
 

@@ -58,9 +58,10 @@ class DecodingAhead:
         self._pool.shutdown(wait=True)
 
     def batches(self, rows: Iterable[Row], size: int) -> Iterator[list[tuple[Row, Decoded | Exception]]]:
-        """Rows in batches of ``size`` as they are ready; the last one may be smaller.
+        """Rows in batches as they are ready: ``size`` of them where so many are, else those that are there.
 
-        While a batch is being answered the next ones are decoded. A row that fails is handed over with its error.
+        While a batch is being answered the next ones are decoded, so batches are full where the model is what takes
+        time. Nothing waits for company where decoding is. A row that fails is handed over with its error.
         """
         coming, size = iter(rows), min(size, self._ahead)
         running: set[Future[Decoded]] = set()
@@ -79,7 +80,7 @@ class DecodingAhead:
                 future = self._pool.submit(self._decode, row)
                 running.add(future)
                 owner[future] = row
-            if running and len(ready) < size:
+            if running and not ready:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
             else:
                 done = {future for future in running if future.done()}
@@ -89,7 +90,7 @@ class DecodingAhead:
                 if error is not None and not isinstance(error, Exception):
                     raise error
                 ready.append((owner.pop(future), future.result() if error is None else error))
-            if len(ready) >= size or (ready and not running and not more):
+            if ready:
                 yield [ready.popleft() for _ in range(min(size, len(ready)))]
 
     def _decode(self, row: Row) -> Decoded:

@@ -114,8 +114,8 @@ def command(
 
 def _replicas(text: str) -> tuple[int, int]:
     """(least, most) of ``N`` or ``MIN:MAX``. Raises ConfigError."""
-    least, _, most = text.partition(":")
-    most = most or least
+    least, colon, most = text.partition(":")
+    most = most if colon else least
     if not (least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most)):
         raise ConfigError(f"--replicas is {text!r}", remedy="give N or MIN:MAX, such as 1:4")
     return int(least), int(most)
@@ -141,6 +141,12 @@ def _serve_replicas(
     check_placement(device, memory)
     device = shared.choose_device(device)
     is_cuda = device.startswith("cuda")
+    if is_cuda:
+        import torch
+
+        if torch.cuda.device_count() < least:  # Ray would wait for more, and gives each replica one of its own
+            raise ConfigError(f"there are fewer than {least} GPUs", remedy="give fewer --replicas, or --device cpu")
+        device = "cuda"
     cores = max(1, (os.cpu_count() or 1) // most)
     scaling = Scaling(least, most, num_cpus=1 if is_cuda else cores, num_gpus=int(is_cuda), sessions=sessions)
     run(Model(model, device, dtype, served_name, memory), settings, scaling, ready)

@@ -1,9 +1,14 @@
-"""Uploaded files: kept on disk for a time, each key's by itself, under names that this server makes."""
+"""Uploaded files: kept on disk for a time, each key's by itself, under names that this server makes.
+
+A server that ends deletes them. What one left that was killed is deleted by the next that starts on the machine.
+"""
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -11,9 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
+
 from video_salmonn.serving.problems import RequestProblem
 from video_salmonn.serving.settings import ServerSettings
 
+PREFIX = "video-salmonn-files-"
+LOCK = "held"
+"""File of a folder, locked by the process whose folder it is for as long as that lives."""
+OLD_SECONDS = 60.0
+"""A younger folder is left alone: its process may be about to lock it."""
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 
@@ -62,7 +74,10 @@ class FileStore:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._folder = Path(tempfile.mkdtemp(prefix="video-salmonn-files-"))
+        delete_left()
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._held = FileLock(self._folder / LOCK, thread_local=False)
+        self._held.acquire(timeout=0)
         self._files: dict[str, StoredFile] = {}
         self._lock = threading.Lock()
 
@@ -70,6 +85,7 @@ class FileStore:
         """Delete every file."""
         with self._lock:
             self._files.clear()
+        self._held.release()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def put(self, owner: str, source: IO[bytes], filename: str, purpose: str) -> StoredFile:
@@ -146,6 +162,22 @@ class FileStore:
                 del self._files[file.id]
         for file in gone:
             file.path.unlink(missing_ok=True)
+
+
+def delete_left() -> None:
+    """Delete the folders of this user's servers that do not live any more."""
+    if not hasattr(os, "getuid"):  # a file in use can be told by its lock only where locks end with their process
+        return
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            found = folder.lstat()
+            own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+            if not own or time.time() - found.st_mtime < OLD_SECONDS:
+                continue
+            with FileLock(folder / LOCK).acquire(timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, Timeout):
+            continue
 
 
 def _plain(name: str) -> str:

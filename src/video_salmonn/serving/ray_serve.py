@@ -21,6 +21,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
@@ -102,6 +103,7 @@ class Replica:
     def __init__(self, model: Model, settings: ServerSettings) -> None:
         from video_salmonn.inference.engine import VideoSalmonn
 
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
         logging.getLogger("video_salmonn.serving").setLevel(logging.INFO)
         engine = VideoSalmonn.load(model.name, device=model.device, dtype=model.dtype, **model.loading)
         self._service = Service(engine, settings, model.served_name)
@@ -240,11 +242,16 @@ def run(model: Model, settings: ServerSettings, scaling: Scaling, ready: Callabl
             signal.signal(number, _interrupted)
         serve.start(
             proxy_location="EveryNode",
-            http_options={"host": settings.host, "port": port, "request_timeout_s": settings.request_seconds + 60},
+            http_options={"host": settings.host, "port": port},  # replicas limit times; live sessions have none
             logging_config=quiet,
             controller_options={"runtime_env": {"env_vars": ENVIRONMENT}},
         )
-        serve.run(deployed(model, settings, scaling), name=NAME, route_prefix="/", logging_config=quiet)
+        try:
+            serve.run(deployed(model, settings, scaling), name=NAME, route_prefix="/", logging_config=quiet)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"the replicas could not be started: {error}", remedy="start one without --replicas to see the reason"
+            ) from error
         if ready is not None:
             ready(f"http://[{settings.host}]:{port}" if ":" in settings.host else f"http://{settings.host}:{port}")
         while True:
