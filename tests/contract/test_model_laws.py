@@ -352,7 +352,7 @@ def test_adapters_fail_clearly(own_tiny, tmp_path):
         model.add_lora("default", model.config.lora)
     adapters.save(model.language_model, tmp_path / "lora.safetensors")
     with pytest.raises(CheckpointError, match=r"lora\.safetensors"):
-        model.add_lora("wide", {**model.config.lora, "r": 8}, tmp_path / "lora.safetensors")
+        model.add_lora("wide", {**model.config.lora.to_dict(), "r": 8}, tmp_path / "lora.safetensors")
 
 
 @pytest.mark.parametrize("profile", ["plain", "released"])

@@ -23,6 +23,7 @@ from video_salmonn.checkpoints.assemble import load_directory
 from video_salmonn.checkpoints.golden import read_golden
 from video_salmonn.cli.main import app
 from video_salmonn.features.fbank import beats_fbank, frame_mask
+from video_salmonn.model.lora import LoraSettings
 from video_salmonn.training.batching import prepare
 from video_salmonn.training.examples import Example
 
@@ -171,7 +172,7 @@ def test_the_adapter_is_in_force_at_scale_one(one, tokenizers, tmp_path):
     x = torch.randn(3, official.sizes.llm)
     expected = x @ (official.llm[f"{stem}.weight"] + b @ a).T
     assert difference(layer(x).detach(), expected) < 1e-4
-    assert model.config.lora["targets"] == ["q_proj", "k_proj", "v_proj", "o_proj"]
+    assert model.config.lora.targets == ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 def test_each_released_behaviour_can_be_switched_by_itself(one, tmp_path):
@@ -235,7 +236,7 @@ def test_the_configuration_is_read_off_the_files(engine):
     )
     assert config.qformer_config.cross_attention_frequency == 2
     assert config.audio_config.max_distance == 64
-    assert config.lora == {"r": 4, "alpha": 32, "dropout": 0.1, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+    assert config.lora == LoraSettings(r=4, alpha=32, dropout=0.1, targets=("q_proj", "k_proj", "v_proj", "o_proj"))
     assert config.media_config.frame_times == config.media_config.resize == "released"
     assert (config.media_config.max_seconds, config.media_config.max_sound_seconds) == (60, 30)
 

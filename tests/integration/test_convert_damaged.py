@@ -125,7 +125,7 @@ def test_fewer_layers_are_taken_where_the_settings_state_them(memory):
     settings = HEADS | {"connector": HEADS["connector"] | {"num_hidden_layers": 1}}
     settings["lora"] = {"targets": ["q_proj", "k_proj", "o_proj"]}
     config = plan_conversion(found, settings).config
-    assert config.connector_config.num_hidden_layers == 1 and "v_proj" not in config.lora["targets"]
+    assert config.connector_config.num_hidden_layers == 1 and "v_proj" not in config.lora.targets
     told = differences(config)
     assert "connector num_hidden_layers 1 (released: 2)" in told and "LoRA targets" in told
     assert differences(preset("released-13b")) == ""

@@ -238,7 +238,7 @@ def test_only_the_language_models_layers_are_packed(plain, kind):
         else:
             assert torch.equal(parameter, whole[name])
     adapted = [layer for _, layer in lora_layers(engine.model.language_model)]
-    assert adapted and all(packed(layer.get_base_layer()) and not layer.merged for layer in adapted)
+    assert adapted and all(packed(layer.base_layer) for layer in adapted)
     for _, layer in lora_layers(engine.model.language_model):
         nn.init.normal_(layer.lora_B["default"].weight, std=0.5)
     on, off = (engine.ask(**ITEMS[0], adapter_scale=scale).text for scale in (1.0, 0.0))

@@ -11,6 +11,7 @@ from video_salmonn.cli.main import app
 from video_salmonn.connector import Level
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model.lengths import media_tokens
+from video_salmonn.model.lora import LoraSettings
 from video_salmonn.model.presets import preset
 from video_salmonn.resources.cost import build_on_meta, parameters
 
@@ -157,7 +158,7 @@ def test_the_released_behaviour():
     assert (connector.attend_padding, connector.trim_padding) == (True, False)
     assert (connector.num_attention_heads, connector.intermediate_size, connector.num_hidden_layers) == (12, 3072, 2)
     assert (connector.layer_norm_eps, connector.input_norm_eps) == (1e-12, 1e-5)
-    assert config.lora == {"r": 32, "alpha": 32, "dropout": 0.1, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+    assert config.lora == LoraSettings(r=32, alpha=32, dropout=0.1, targets=("q_proj", "k_proj", "v_proj", "o_proj"))
     assert config.media_config.frame_times == "released"
     assert config.media_config.max_sound_seconds == 30.0
     assert connector.tokens_per_second == 6

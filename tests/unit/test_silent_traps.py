@@ -38,7 +38,7 @@ def test_no_weight_is_renamed_on_the_way_through_a_checkpoint(tiny, tmp_path, au
 
 
 def test_adapters_hit_the_language_model_alone(tiny):
-    """PEFT matches targets by suffix: q_proj and its kin also live in Whisper, BEATs and EVA."""
+    """Targets are matched by the last parts of names: q_proj and its kin also live in Whisper, BEATs and EVA."""
     outside = [
         name for name, _ in tiny.named_parameters() if "lora_" in name and not name.startswith("language_model.")
     ]

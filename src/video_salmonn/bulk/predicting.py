@@ -71,7 +71,7 @@ class Predictor:
 
     def finish_of(self, answer: Answer, options: Mapping[str, Any]) -> str:
         """``length`` for an answer that was ended by its longest length, else ``stop``."""
-        most = options.get("max_new_tokens") or self.engine.model.config.generation.get("max_new_tokens") or 128
+        most = options.get("max_new_tokens") or self.engine.model.config.generation.max_new_tokens or 128
         pieces = len(answer.report.get("pieces", ())) or 1
         return "length" if answer.report["new_tokens"] >= pieces * int(most) else "stop"
 

@@ -119,7 +119,7 @@ def load_directory(folder: Path, dtype: torch.dtype | None = None, profile: str 
         model, report = load_weights(folder, config, dtype)
         processor = VideoSalmonnProcessor.from_pretrained(folder, local_files_only=True)
         if profile is not None:
-            model.generation_config.update(**config.generation)  # the folder's own came back with the weights
+            model.generation_config.update(**config.generation.to_dict())  # the folder's own came back with the weights
             processor = VideoSalmonnProcessor.from_config(config, processor.tokenizer, processor.qformer_tokenizer)
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(

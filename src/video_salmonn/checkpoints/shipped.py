@@ -41,7 +41,8 @@ def shipped_weights(assets: Path = ASSETS) -> str:
 def shipped_key(assets: Path = ASSETS) -> str:
     """What tells this version's embedded model from another's, 12 hexadecimal digits."""
     config = embedded()
-    settings = {name: getattr(config, name) for name in SETTINGS}
+    values = config.to_dict()
+    settings = {name: values[name] for name in SETTINGS}
     parts = (config.encoder_settings(), config.connector_config.to_dict())
     return digest(FORM, CHAT_TEMPLATE, settings, parts, shipped_weights(assets))[:12]
 

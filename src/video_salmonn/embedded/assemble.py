@@ -31,7 +31,7 @@ def embedded_state(config: VideoSalmonnConfig, home: Path | None = None) -> dict
         MissingPartError: a part is not installed; the remedy is ``video-salmonn setup``.
     """
     state: dict[str, torch.Tensor] = {}
-    targets = tuple(f".{target}.weight" for target in (config.lora or {}).get("targets", ()))
+    targets = tuple(f".{target}.weight" for target in (config.lora.targets if config.lora else ()))
     for name, tensor in read_tensors(part_directory("smollm2-135m", home) / "model.safetensors").items():
         if targets and name.endswith(targets):
             name = name.removesuffix(".weight") + ".base_layer.weight"

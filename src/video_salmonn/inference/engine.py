@@ -433,7 +433,7 @@ class VideoSalmonn:
     @property
     def new_tokens(self) -> int:
         """Longest answer, in tokens, where the caller does not say."""
-        return int(self.model.config.generation.get("max_new_tokens") or DEFAULT_NEW_TOKENS)
+        return int(self.model.config.generation.max_new_tokens or DEFAULT_NEW_TOKENS)
 
     def _report(self, found: Outcome, media: Sequence[EncodedMedia], timer: Timer) -> AnswerReport:
         """The account of the contract. ``prompt_tokens`` counts the whole prompt, media tokens included."""

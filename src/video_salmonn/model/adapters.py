@@ -1,12 +1,11 @@
-"""LoRA on the language model through PEFT: put in, load, choose, scale at test time, merge (§B).
+"""LoRA on the language model: put in, load, choose, scale at test time, merge (§B).
 
 Adapters live inside the language model's modules, so a checkpoint saves and loads them with everything else.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,37 +16,60 @@ from torch import nn
 
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.files import write_tensors
-from video_salmonn.model.packed import unasked
+from video_salmonn.model.lora import LoraLinear, LoraSettings
 
-with unasked():
-    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
-    from peft.tuners.lora import LoraLayer
-    from peft.utils import get_peft_model_state_dict
+_PEFT_PREFIX = "base_model.model."
+"""Before the names in files that PEFT itself wrote."""
 
 
-def lora_config(values: dict[str, Any]) -> LoraConfig:
-    """PEFT's configuration from ours (``r``, ``alpha``, ``dropout``, ``targets``). Raises ConfigError on other keys."""
-    unknown = sorted(set(values) - {"r", "alpha", "dropout", "targets"})
-    if unknown or "r" not in values or "targets" not in values:
-        raise ConfigError(f"lora: keys must be r, alpha, dropout, targets; got {sorted(values)}")
-    return LoraConfig(
-        r=values["r"],
-        lora_alpha=values.get("alpha", values["r"]),
-        lora_dropout=values.get("dropout", 0.0),
-        target_modules=list(values["targets"]),
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
+def _targets(module: nn.Module, settings: LoraSettings) -> dict[str, nn.Linear | LoraLinear]:
+    """Layers that the settings name, by their places.
+
+    Raises:
+        ConfigError: there is none, or one is not linear.
+    """
+    layers = dict(module.named_modules())
+    carrying = tuple(f"{place}." for place, layer in layers.items() if isinstance(layer, LoraLinear))
+    found = {
+        place: layer
+        for place, layer in layers.items()
+        if settings.targeted(place) and not place.startswith(carrying)  # not within a layer that carries adapters
+    }
+    if not found:
+        raise ConfigError(f"lora.targets {list(settings.targets)} name no layer", remedy="e.g. q_proj, v_proj")
+    for place, layer in found.items():
+        if not isinstance(layer, (nn.Linear, LoraLinear)):
+            raise ConfigError(f"lora.targets: {place} is {type(layer).__name__}", remedy="name linear layers")
+    return found  # type: ignore[return-value]
 
 
-def inject(language_model: nn.Module, values: dict[str, Any], name: str = "default") -> None:
-    """Put a fresh adapter into the language model (its other weights are frozen by this)."""
-    with warnings.catch_warnings(), unasked():
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are meant
-        inject_adapter_in_model(lora_config(values), language_model, adapter_name=name)
+def inject(language_model: nn.Module, values: LoraSettings | Mapping[str, Any], name: str = "default") -> None:
+    """Put an adapter that changes nothing yet into the language model.
+
+    The first one becomes active, and everything else is frozen; a later one leaves active what was active.
+
+    Raises:
+        ConfigError: no layer has a name that the settings target, one is not linear, or the adapter's name is
+            impossible.
+    """
+    settings = LoraSettings.of(values)
+    if not name or "." in name or hasattr(nn.ModuleDict, name):
+        raise ConfigError(f"an adapter cannot be named {name!r}", remedy="use letters and digits")
+    targets = _targets(language_model, settings)
+    first = next(lora_layers(language_model), None) is None
+    chosen = [name] if first else active(language_model)
+    if first:
+        language_model.requires_grad_(False)
+    for place, layer in targets.items():
+        if not isinstance(layer, LoraLinear):
+            parent, _, child = place.rpartition(".")
+            layer = LoraLinear(layer)
+            setattr(language_model.get_submodule(parent), child, layer)
+        layer.add(name, settings)
+    activate(language_model, *chosen)
 
 
-def fresh(module: nn.Module) -> list[tuple[LoraLayer, str]]:
+def fresh(module: nn.Module) -> list[tuple[LoraLinear, str]]:
     """Adapters whose tensors transformers would initialise: not loaded, not initialised before."""
     found = []
     for _, layer in lora_layers(module):
@@ -57,16 +79,16 @@ def fresh(module: nn.Module) -> list[tuple[LoraLayer, str]]:
     return found
 
 
-def reset(layers: list[tuple[LoraLayer, str]]) -> None:
-    """PEFT's own initialisation: A random, B zero, so that a new adapter changes nothing."""
+def reset(layers: list[tuple[LoraLinear, str]]) -> None:
+    """Initialise adapters so that they change nothing: A random, B zero."""
     for layer, name in layers:
-        layer.reset_lora_parameters(name, True)
+        layer.reset(name)
 
 
-def lora_layers(module: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
+def lora_layers(module: nn.Module) -> Iterator[tuple[str, LoraLinear]]:
     """All layers that carry adapters, with their names."""
     for name, child in module.named_modules():
-        if isinstance(child, LoraLayer):
+        if isinstance(child, LoraLinear):
             yield name, child
 
 
@@ -77,7 +99,7 @@ def names(module: nn.Module) -> list[str]:
 
 def active(module: nn.Module) -> list[str]:
     """Names of the adapters in use."""
-    return sorted({name for _, layer in lora_layers(module) for name in layer.active_adapters if name in layer.lora_A})
+    return sorted({name for _, layer in lora_layers(module) for name in layer.active if name in layer.lora_A})
 
 
 def _need(module: nn.Module, name: str) -> None:
@@ -90,9 +112,7 @@ def activate(module: nn.Module, *active: str) -> None:
     for name in active:
         _need(module, name)
     for _, layer in lora_layers(module):
-        layer.enable_adapters(bool(active))
-        if active:
-            layer.set_adapter(list(active))
+        layer.activate(active)
 
 
 def set_scale(module: nn.Module, factor: float, name: str = "default") -> None:
@@ -103,7 +123,7 @@ def set_scale(module: nn.Module, factor: float, name: str = "default") -> None:
     _need(module, name)
     for _, layer in lora_layers(module):
         if name in layer.scaling:
-            layer.set_scale(name, factor)
+            layer.scaling[name] = factor * layer.trained_scale[name]
 
 
 @contextmanager
@@ -118,14 +138,25 @@ def scaled(module: nn.Module, factor: float | None, name: str = "default") -> It
         yield
     finally:
         for _, layer in lora_layers(module):
-            if before[id(layer)] is not None:
-                layer.scaling[name] = before[id(layer)]
+            own = before[id(layer)]
+            if own is not None:
+                layer.scaling[name] = own
+
+
+def _tensors(module: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    """An adapter's parameters under PEFT's file names, which leave out the adapter's own."""
+    halves = (
+        (f"{place}.{half}.weight", getattr(layer, half))
+        for place, layer in lora_layers(module)
+        for half in ("lora_A", "lora_B")
+    )
+    return {place: half[name].weight for place, half in halves if name in half}
 
 
 def state(module: nn.Module, name: str = "default") -> dict[str, torch.Tensor]:
     """An adapter's tensors under PEFT's file names."""
     _need(module, name)
-    return {key: value.contiguous() for key, value in get_peft_model_state_dict(module, adapter_name=name).items()}
+    return {place: tensor.detach().contiguous() for place, tensor in _tensors(module, name).items()}
 
 
 def save(module: nn.Module, path: Path, name: str = "default") -> None:
@@ -133,31 +164,42 @@ def save(module: nn.Module, path: Path, name: str = "default") -> None:
     write_tensors(path, state(module, name))
 
 
-def load(module: nn.Module, path: Path, values: dict[str, Any], name: str) -> None:
-    """Add an adapter from a safetensors file.
+def load(module: nn.Module, path: Path, values: LoraSettings | Mapping[str, Any], name: str) -> None:
+    """Add an adapter from a safetensors file, one of :func:`save` or of PEFT's own ``save_pretrained``.
 
     Raises:
-        CheckpointError: tensors are missing, unexpected or of another shape.
+        ConfigError: as :func:`inject`.
+        CheckpointError: tensors are missing, unexpected or of another shape; the model stays as it was.
     """
-    inject(module, values, name)
-    try:
-        result = set_peft_model_state_dict(module, load_file(path), adapter_name=name)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: the adapter does not fit this model ({error})") from error
-    missing = [key for key in result.missing_keys if f".{name}." in key]
-    if missing or result.unexpected_keys:
+    settings = LoraSettings.of(values)
+    given = {place.removeprefix(_PEFT_PREFIX): tensor for place, tensor in load_file(path).items()}
+    shapes = {}
+    for place, layer in _targets(module, settings).items():
+        base = layer.base_layer if isinstance(layer, LoraLinear) else layer
+        shapes[f"{place}.lora_A.weight"] = (settings.r, base.in_features)
+        shapes[f"{place}.lora_B.weight"] = (base.out_features, settings.r)
+    missing, unexpected = sorted(shapes.keys() - given.keys()), sorted(given.keys() - shapes.keys())
+    other = [place for place in shapes.keys() & given.keys() if tuple(given[place].shape) != shapes[place]]
+    if missing or unexpected or other:
         raise CheckpointError(
-            f"{path}: adapter tensors missing {missing[:3]}, unexpected {result.unexpected_keys[:3]}",
+            f"{path}: adapter tensors missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {other[:3]}",
             remedy="check r and targets against the file's own adapter_config.json",
         )
+    inject(module, settings, name)
+    with torch.no_grad():
+        for place, tensor in _tensors(module, name).items():
+            tensor.copy_(given[place])
 
 
 def merge(module: nn.Module) -> int:
-    """Fold the active adapters into the weights and remove them. Returns how many layers were folded."""
+    """Fold the active adapters into the weights and remove all. Returns how many layers carried one.
+
+    Raises:
+        CheckpointError: a merged weight is not finite.
+    """
     merged = 0
     for name, layer in list(lora_layers(module)):
-        layer.merge(safe_merge=True)  # type: ignore[operator]
         parent, _, child = name.rpartition(".")
-        setattr(module.get_submodule(parent), child, layer.get_base_layer())
+        setattr(module.get_submodule(parent), child, layer.merged())
         merged += 1
     return merged

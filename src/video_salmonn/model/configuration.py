@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 from transformers import AutoConfig, InstructBlipVisionConfig, PreTrainedConfig, WhisperConfig
@@ -16,6 +16,8 @@ from video_salmonn.encoders.instructblip import InstructionQFormerConfig
 from video_salmonn.encoders.yamnet import YamnetConfig
 from video_salmonn.errors import ConfigError
 from video_salmonn.files import digest
+from video_salmonn.model.generation import GenerationSettings
+from video_salmonn.model.lora import LoraSettings
 from video_salmonn.sub_config import SubConfig
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -108,11 +110,13 @@ class VideoSalmonnConfig(PreTrainedConfig):
             template's own.
         media_token_id: id that stands for one media token in ``input_ids``
             (:func:`~video_salmonn.model.media_token.add_media_token`); user text never becomes this id.
-        lora: None, or ``{"r", "alpha", "dropout", "targets"}``: the adapter called ``default``.
-        adapters: further adapters by name, each as ``lora``; they are in the checkpoint, and off until activated.
+        lora: settings of the adapter called ``default``, as :class:`~video_salmonn.model.lora.LoraSettings` or a
+            mapping of its fields; None for none.
+        adapters: further adapters by name, each as ``lora``; they are in the checkpoint, and off until activated
+            (where there is no ``default``, the first one is on).
         diversity_form, diversity_weight: the diversity loss, and its λ (0 for none).
-        generation: defaults of this model's generation (``num_beams``, ``repetition_penalty``, … and those of
-            :data:`~video_salmonn.model.generation.OWN_GENERATION`).
+        generation: defaults of this model's generation, as
+            :class:`~video_salmonn.model.generation.GenerationSettings` or a mapping of its fields.
         words: number of tokens that the connector's outputs were trained to say, 0 for none; which they are is stored
             with the weights (:class:`~video_salmonn.model.words.WordOutputs`).
         word_inputs: the language model reads expectations over these tokens' embeddings in place of the connector's
@@ -144,11 +148,11 @@ class VideoSalmonnConfig(PreTrainedConfig):
         prompt: str = "vicuna",
         system: str | None = None,
         media_token_id: int = 0,
-        lora: dict | None = None,
-        adapters: dict[str, dict] | None = None,
+        lora: LoraSettings | Mapping[str, Any] | None = None,
+        adapters: Mapping[str, LoraSettings | Mapping[str, Any]] | None = None,
         diversity_form: str = "released",
         diversity_weight: float = 0.0,
-        generation: dict | None = None,
+        generation: GenerationSettings | Mapping[str, Any] | None = None,
         words: int = 0,
         word_inputs: bool = False,
         **kwargs: Any,
@@ -164,16 +168,19 @@ class VideoSalmonnConfig(PreTrainedConfig):
         self.prompt = prompt
         self.system = system
         self.media_token_id = media_token_id
-        self.lora = lora
-        self.adapters = dict(adapters or {})
+        self.lora = _lora(lora)
+        self.adapters = _adapters(adapters)
         self.diversity_form = diversity_form
         self.diversity_weight = diversity_weight
-        self.generation = dict(generation or {})
+        self.generation = GenerationSettings.of(generation)
         self.words = int(words)
         self.word_inputs = bool(word_inputs)
         self._check()
         kwargs.setdefault("tie_word_embeddings", bool(getattr(self.text_config, "tie_word_embeddings", False)))
         super().__init__(**kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, _TYPED[name](value) if name in _TYPED else value)
 
     @property
     def depends_on_question(self) -> bool:
@@ -184,7 +191,12 @@ class VideoSalmonnConfig(PreTrainedConfig):
         """JSON-ready form; of the parts without what is the same in every configuration of transformers."""
         whole = copy.copy(self)
         parts = {name: whole.__dict__.pop(name) for name in self.sub_configs if name != "text_config"}
+        for name in _TYPED:
+            del whole.__dict__[name]
         values = super(VideoSalmonnConfig, whole).to_dict()
+        values["lora"] = None if self.lora is None else self.lora.to_dict()
+        values["adapters"] = {name: adapter.to_dict() for name, adapter in self.adapters.items()}
+        values["generation"] = self.generation.to_dict()
         for name, part in parts.items():
             values[name] = None if part is None else {**part.to_diff_dict(), "model_type": part.model_type}
             if part is not None:
@@ -246,6 +258,16 @@ def _typed(value: Part, kinds: Mapping[str, Any], part: str, default: str | None
     return _of(kinds[name], values)
 
 
+def _lora(values: LoraSettings | Mapping[str, Any] | None) -> LoraSettings | None:
+    return LoraSettings.of(values) if values else None
+
+
+def _adapters(values: Mapping[str, LoraSettings | Mapping[str, Any]] | None) -> dict[str, LoraSettings]:
+    return {name: LoraSettings.of(adapter) for name, adapter in (values or {}).items()}
+
+
+_TYPED: dict[str, Callable[[Any], Any]] = {"lora": _lora, "adapters": _adapters, "generation": GenerationSettings.of}
+"""Settings that are typed whenever they are set, given as objects or as mappings."""
 _NO_SETTINGS = (
     "_name_or_path",
     "transformers_version",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
+
+from video_salmonn.errors import ConfigError
 
 JOINT_CTC = ("off", "auto", "on")
 """Values of the option ``joint_ctc``."""
@@ -15,3 +19,70 @@ OWN_GENERATION: dict[str, Any] = {"joint_ctc": "off", "joint_ctc_weight": 0.5, "
 - ``stop_repeats``: a phrase that comes this many times in a row ends the answer (:mod:`video_salmonn.model.repeats`);
   0 for never.
 """
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """What a model generates with unless it is asked otherwise; None leaves an option at transformers' default.
+
+    Attributes:
+        max_new_tokens, min_new_tokens, max_length, min_length, max_time, stop_strings, early_stopping, num_beams,
+            do_sample, temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, repetition_penalty,
+            length_penalty, no_repeat_ngram_size, bad_words_ids, suppress_tokens, bos_token_id, eos_token_id,
+            pad_token_id: as in transformers' ``GenerationConfig``.
+        joint_ctc, joint_ctc_weight, stop_repeats: see :data:`OWN_GENERATION`.
+    """
+
+    max_new_tokens: int | None = None
+    min_new_tokens: int | None = None
+    max_length: int | None = None
+    min_length: int | None = None
+    max_time: float | None = None
+    stop_strings: str | list[str] | None = None
+    early_stopping: bool | str | None = None
+    num_beams: int | None = None
+    do_sample: bool | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    epsilon_cutoff: float | None = None
+    eta_cutoff: float | None = None
+    repetition_penalty: float | None = None
+    length_penalty: float | None = None
+    no_repeat_ngram_size: int | None = None
+    bad_words_ids: list[list[int]] | None = None
+    suppress_tokens: list[int] | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None
+    joint_ctc: str | None = None
+    joint_ctc_weight: float | None = None
+    stop_repeats: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.joint_ctc not in (None, *JOINT_CTC):
+            raise ConfigError(f"generation.joint_ctc is {self.joint_ctc!r}", remedy=f"use {', '.join(JOINT_CTC)}")
+
+    @classmethod
+    def of(cls, values: GenerationSettings | Mapping[str, Any] | None) -> GenerationSettings:
+        """Settings from a mapping, as configurations store them. Raises ConfigError on unknown keys."""
+        if isinstance(values, GenerationSettings):
+            return values
+        given = dict(values or {})
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(given.keys() - set(known))
+        if unknown:
+            raise ConfigError(f"generation: unknown keys {unknown}", remedy=f"known keys: {', '.join(known)}")
+        return cls(**given)
+
+    def own(self, name: str) -> Any:
+        """One of :data:`OWN_GENERATION`, its default where it is not set."""
+        value = getattr(self, name)
+        return OWN_GENERATION[name] if value is None else value
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is set, JSON-ready."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}

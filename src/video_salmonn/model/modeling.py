@@ -39,6 +39,7 @@ from video_salmonn.model.connect import Connected, connect
 from video_salmonn.model.generation import JOINT_CTC, OWN_GENERATION
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
 from video_salmonn.model.joint_decoding import JointDecoding
+from video_salmonn.model.lora import LoraSettings
 from video_salmonn.model.packed import packed
 from video_salmonn.model.repeats import RepeatGuard
 from video_salmonn.model.tower import MediaTower
@@ -86,18 +87,16 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             adapters.inject(self.language_model, config.lora)
         for name, values in config.adapters.items():
             adapters.inject(self.language_model, values, name)
-        if config.lora and config.adapters:
-            adapters.activate(self.language_model, "default")
         self.words = WordOutputs(config.words, self.get_input_embeddings()) if config.words else None
         self.tower.requires_grad_(False)
         self.touch_connector = False
         """While training, give every parameter of the connector a gradient, if only zero."""
         self.post_init()
         self.generation_config = GenerationConfig.from_model_config(config.text_config)
-        self.generation_config.update(**config.generation)
+        self.generation_config.update(**config.generation.to_dict())
         self.generation_config._from_model_config = False  # else a saved one loses what transformers does not know
         for name in OWN_GENERATION:
-            setattr(self.generation_config, name, config.generation.get(name, OWN_GENERATION[name]))
+            setattr(self.generation_config, name, config.generation.own(name))
         self.main_device: torch.device | None = None  # set where parts are spread or rest elsewhere
 
     @property
@@ -156,31 +155,30 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     # --------------------------------------------------------------------------------------------- adapters
 
-    def add_lora(self, name: str, values: dict[str, Any], path: Path | None = None) -> None:
+    def add_lora(self, name: str, values: LoraSettings | Mapping[str, Any], path: Path | None = None) -> None:
         """Add an adapter, from a safetensors file or a new one that does nothing; it is saved with the model.
 
         Which adapters are active stays as it is (the first one becomes active): choose with ``adapters.activate``.
 
         Args:
             name: of the adapter; ``default`` is the one of the model's own configuration.
-            values: ``r``, ``alpha``, ``dropout``, ``targets``.
-            path: file written by :func:`adapters.save`.
+            values: :class:`~video_salmonn.model.lora.LoraSettings`, or a mapping of its fields.
+            path: file written by :func:`adapters.save` or by PEFT.
 
         Raises:
             ConfigError: the name is taken. CheckpointError: the file does not fit.
         """
         if name in adapters.names(self.language_model):
             raise ConfigError(f"there is an adapter {name!r} already", remedy="choose another name")
-        active = adapters.active(self.language_model)
+        settings = LoraSettings.of(values)
         if path is None:
-            adapters.inject(self.language_model, values, name)
+            adapters.inject(self.language_model, settings, name)
         else:
-            adapters.load(self.language_model, path, values, name)
-        adapters.activate(self.language_model, *(active or [name]))
+            adapters.load(self.language_model, path, settings, name)
         if name == "default":
-            self.config.lora = dict(values)
+            self.config.lora = settings
         else:
-            self.config.adapters = {**self.config.adapters, name: dict(values)}
+            self.config.adapters = {**self.config.adapters, name: settings}
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """As transformers' own; the weights' files get the modes the umask asks for."""
@@ -194,7 +192,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             ConfigError: the weights are quantised.
         """
-        if any(packed(layer.get_base_layer()) for _, layer in adapters.lora_layers(self.language_model)):
+        if any(packed(layer.base_layer) for _, layer in adapters.lora_layers(self.language_model)):
             raise ConfigError("adapters stay on top of quantised layers", remedy="merge before quantising")
         merged = adapters.merge(self.language_model)
         self.config.lora, self.config.adapters = None, {}
@@ -469,7 +467,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def own_option(self, name: str, options: Mapping[str, Any]) -> Any:
         """One of :data:`~video_salmonn.model.generation.OWN_GENERATION` by name."""
         settings = options.get("generation_config") or self.generation_config
-        return getattr(settings, name, self.config.generation.get(name, OWN_GENERATION[name]))
+        return getattr(settings, name, self.config.generation.own(name))
 
     def joint_decoding(
         self,

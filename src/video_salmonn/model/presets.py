@@ -14,6 +14,7 @@ from video_salmonn.encoders.efficientnet import EfficientNetLiteConfig
 from video_salmonn.encoders.yamnet import YamnetConfig
 from video_salmonn.errors import ConfigError
 from video_salmonn.model.configuration import MediaConfig, VideoSalmonnConfig
+from video_salmonn.model.generation import GenerationSettings
 
 EVA_VIT_G = {
     "model_type": "instructblip_vision_model",
@@ -245,5 +246,5 @@ def apply_profile(config: VideoSalmonnConfig, profile: str) -> VideoSalmonnConfi
     profiled.connector_config = ConnectorConfig(**{**config.connector_config.to_dict(), **released})
     profiled.media_config = MediaConfig(**{**config.media_config.to_dict(), **media})
     profiled.prompt, profiled.system = "vicuna", None
-    profiled.generation = {**RELEASED_GENERATION}
+    profiled.generation = GenerationSettings.of(RELEASED_GENERATION)
     return profiled

@@ -236,8 +236,8 @@ def memory_plan(
         raise ConfigError("offload_encoders and device_map exclude each other", remedy="leave one of them out")
     asked = dtype
     dtype, quantise = _numbers(dtype, quantise, kv_cache)
-    rows = beams or int(config.generation.get("num_beams") or 1)
-    answer = new_tokens or int(config.generation.get("max_new_tokens") or 128)
+    rows = beams or int(config.generation.num_beams or 1)
+    answer = new_tokens or int(config.generation.max_new_tokens or 128)
     model = build_on_meta(config).to(DTYPES[dtype])
     weights = weight_bytes(model, dtype, quantise)
     made = activation_bytes(model, seconds, dtype, rows=rows, new_tokens=answer, quantise=quantise, kv_cache=kv_cache)

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from video_salmonn.errors import ConfigError, MissingPartError
-from video_salmonn.model.packed import IMPORTING, packed
+from video_salmonn.model.packed import packed
 from video_salmonn.resources.arithmetic import exact_int8_products
 
 BACKENDS: dict[str, tuple[str, ...]] = {"int8": ("bitsandbytes", "torchao"), "int4": ("bitsandbytes",)}
@@ -83,8 +83,7 @@ def quantise(language_model: nn.Module, kind: str, backend: str, place: Callable
     found = [name for name, _ in layers(language_model)]
     pack = _int8_torchao if backend == "torchao" else _int8 if kind == "int8" else _int4
     try:
-        with IMPORTING:
-            importlib.import_module(backend)
+        importlib.import_module(backend)
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingPartError(f"{backend} is installed but cannot be imported: {error}", remedy=REMEDY) from error
     for name in found:

@@ -75,7 +75,7 @@ def check_chat(request: ChatRequest, service: Service) -> Chat:
     if asked.conversation[-1]["role"] != "user":
         raise RequestProblem(400, "the last message must be a user's", param="messages")
     wanted = request.max_completion_tokens or request.max_tokens
-    default = int(service.engine.model.config.generation.get("max_new_tokens") or 128)
+    default = int(service.engine.model.config.generation.max_new_tokens or 128)
     options: dict[str, Any] = {"max_new_tokens": wanted or min(default, settings.max_new_tokens)}
     if media.long is not None:
         options["long"] = media.long

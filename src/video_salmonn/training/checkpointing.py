@@ -68,7 +68,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 def environment() -> dict[str, str]:
     """What the run ran on."""
-    names = ("torch", "transformers", "peft", "accelerate", "numpy", "safetensors")
+    names = ("torch", "transformers", "accelerate", "numpy", "safetensors")
     versions = {name: metadata.version(name) for name in names}
     return {"python": platform.python_version(), "machine": platform.machine(), **versions}
 

@@ -239,7 +239,7 @@ def test_another_models_answers_are_never_published_under_a_new_name(tmp_path):
         run(build_tiny(0)[0], torch.bfloat16)
     for change in (
         {"prompt": "llama2"},
-        {"lora": {**model.config.lora, "alpha": 99}},
+        {"lora": {**model.config.lora.to_dict(), "alpha": 99}},
         {"generation": {"joint_ctc": "on"}},
     ):
         other = build_tiny(0)[0]

@@ -11,6 +11,8 @@ from video_salmonn.encoders.beats import BeatsConfig
 from video_salmonn.encoders.instructblip import InstructionQFormerConfig
 from video_salmonn.errors import ConfigError
 from video_salmonn.model.configuration import MediaConfig, VideoSalmonnConfig
+from video_salmonn.model.generation import GenerationSettings
+from video_salmonn.model.lora import LoraSettings
 from video_salmonn.model.presets import PRESETS, preset, tiny
 
 KINDS = {
@@ -59,12 +61,31 @@ def test_an_earlier_versions_names_are_read():
         ({"connector_config": {"windows": 3}}, r"connector: unknown keys \['windows'\]"),
         ({"media_config": {"fps": 3}}, r"media: unknown keys \['fps'\]"),
         ({"text_config": {"model_type": "none-such"}}, r"text\.model_type"),
+        ({"lora": {"r": 2, "targets": ["q_proj"], "rank": 2}}, "lora: unknown or missing keys"),
+        ({"adapters": {"music": {"r": 2}}}, "lora: unknown or missing keys"),
+        ({"generation": {"beams": 5}}, r"generation: unknown keys \['beams'\]"),
+        ({"generation": {"joint_ctc": "maybe"}}, r"generation\.joint_ctc is 'maybe'"),
         ({"vision_config": None}, "vision is off"),
     ],
 )
 def test_what_cannot_be_is_named(changes, message):
     with pytest.raises(ConfigError, match=message):
         VideoSalmonnConfig(**{**tiny().to_dict(), **changes})
+
+
+def test_adapters_and_generation_are_typed_however_they_are_set():
+    config = tiny()
+    assert config.lora == LoraSettings(r=4, alpha=8, targets=("q_proj", "k_proj", "v_proj", "o_proj"))
+    config.generation = {"num_beams": 3}
+    config.adapters = {"music": {"r": 2, "targets": ["q_proj"]}}
+    assert config.generation == GenerationSettings(num_beams=3) and config.generation.own("joint_ctc") == "off"
+    assert config.adapters["music"].scale == 1.0
+    again = VideoSalmonnConfig(**json.loads(json.dumps(config.to_dict())))
+    assert (again.lora, again.adapters, again.generation) == (config.lora, config.adapters, config.generation)
+    config.lora = None
+    assert VideoSalmonnConfig.from_dict(config.to_dict()).lora is None
+    with pytest.raises(ConfigError, match="known keys"):
+        config.generation = {"beams": 3}
 
 
 def test_two_models_share_no_part():

@@ -104,7 +104,7 @@ def plan_conversion(found: ReleasedTensors, settings: Mapping[str, Any] | None =
 def new_parts(config: VideoSalmonnConfig, wanted: Mapping[str, tuple[int, ...]]) -> list[Entry]:
     """A connector and an adapter as training starts from them, the same ones every time.
 
-    BERT's start for the connector; PEFT's for LoRA, A random and B zero, so that the adapter changes nothing yet.
+    BERT's start for the connector; for LoRA A random and B zero, so that the adapter changes nothing yet.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -315,7 +315,7 @@ def _whisper(found: ReleasedTensors, dropped: list[Dropped]) -> Section:
 
 
 def _language_model(found: ReleasedTensors, config: VideoSalmonnConfig, dropped: list[Dropped]) -> Section:
-    targets = tuple(f".{target}.weight" for target in (config.lora or {})["targets"])
+    targets = tuple(f".{target}.weight" for target in (config.lora.targets if config.lora else ()))
     if getattr(config.text_config, "tie_word_embeddings", False):
         dropped += take_out(found.llm, lambda name: "tied to the embeddings" if name == "lm_head.weight" else None)
     return _renamed("language_model.", found.where["llm"], found.llm, "language_model.", "", adapted=targets)

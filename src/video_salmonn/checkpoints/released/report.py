@@ -14,7 +14,7 @@ RECORD = "CONVERSION.md"
 
 def choices(config: VideoSalmonnConfig) -> list[str]:
     """What the files do not tell, and how it was settled."""
-    connector, lora = config.connector_config, config.lora or {}
+    connector, lora = config.connector_config, config.lora
     levels = ", ".join(
         f"{counted(level.frames, 'frame')} with {counted(level.queries, 'query')}" for level in connector.levels
     )
@@ -24,9 +24,10 @@ def choices(config: VideoSalmonnConfig) -> list[str]:
         f"block mask: a frame attends to the {connector.mask_direction} of its window",
         f"attention heads: connector {connector.num_attention_heads}, vision {_heads(config.vision_config)}, "
         f"InstructBLIP's Q-Former {_heads(config.qformer_config)}",
-        f"LoRA: rank {lora.get('r')}, alpha {lora.get('alpha')} (scale {lora.get('alpha', 0) / lora.get('r', 1):g}), "
-        f"on {', '.join(lora.get('targets', []))}",
-        f"prompt {config.prompt}; generation {config.generation}",
+        f"LoRA: rank {lora.r}, alpha {lora.alpha} (scale {lora.scale:g}), on {', '.join(lora.targets)}"
+        if lora is not None
+        else "no LoRA",
+        f"prompt {config.prompt}; generation {config.generation.to_dict()}",
         f"media {config.media_config.to_dict()}",
         "the norm after the vision encoder has torch's epsilon, 1e-5",
         "the language model's pad token is its end token",
@@ -49,7 +50,7 @@ def _flat(config: VideoSalmonnConfig) -> dict[str, Any]:
     found["vision blocks"] = getattr(config.vision_config, "num_hidden_layers", None)
     found["speech layers"] = getattr(config.speech_config, "encoder_layers", None)
     found["language model layers"] = text.num_hidden_layers
-    found |= {f"LoRA {name}": (config.lora or {}).get(name) for name in ("r", "alpha", "targets")}
+    found |= {f"LoRA {name}": getattr(config.lora, name, None) for name in ("r", "alpha", "targets")}
     return found
 
 
