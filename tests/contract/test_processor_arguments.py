@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 
 import numpy as np
@@ -10,9 +11,13 @@ import pytest
 import torch
 from clips import clip
 from PIL import Image
-from transformers import pipeline
+from transformers import ProcessorMixin, pipeline
 
+from video_salmonn.checkpoints.shipped import CHAT_TEMPLATE
 from video_salmonn.errors import ConfigError, MediaError
+from video_salmonn.model.byte_tokenizer import byte_tokenizer
+from video_salmonn.model.presets import tiny as tiny_config
+from video_salmonn.model.processing import VideoSalmonnProcessor
 
 QUESTION = "What is this?"
 BLUE = Image.new("RGB", (40, 30), (10, 20, 200))
@@ -206,6 +211,32 @@ def test_an_answer_that_was_begun_is_left_open(processor):
     made = processor.apply_chat_template(messages, continue_final_message=True, add_generation_prompt=False, **chat)
     assert "labels" not in made
     assert processor.tokenizer.decode(made["input_ids"][0]).endswith("ASSISTANT:It is")
+
+
+def test_the_chat_template_opens_an_answer_only_where_it_is_asked_to(processor):
+    """As transformers' own, whose default is False; the processor's call is for questions and always does."""
+    ours, theirs = (
+        inspect.signature(kind.apply_chat_template).parameters["add_generation_prompt"].default
+        for kind in (type(processor), ProcessorMixin)
+    )
+    assert ours is theirs is False
+    question, chat = part("image", image=BLUE), {"tokenize": True, "return_dict": True}
+    same(processor.apply_chat_template(question, add_generation_prompt=True, **chat), processor(question))
+    assert "labels" not in processor.apply_chat_template(question, **chat)
+    answered = [*question, {"role": "assistant", "content": "It is blue"}]
+    same(processor.apply_chat_template(answered, **chat), processor(answered, with_labels=True))
+
+
+def test_the_chat_template_of_the_language_model_is_left_open_only_then():
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE
+    config = tiny_config()
+    config.prompt = "chat"
+    processor = VideoSalmonnProcessor.from_config(config, tokenizer)
+    question = [{"role": "user", "content": "What?"}]
+    closed = processor.apply_chat_template(question)
+    assert closed.endswith("What?<|im_end|>\n")
+    assert processor.apply_chat_template(question, add_generation_prompt=True) == f"{closed}<|im_start|>assistant\n"
 
 
 def test_the_picture_reaches_the_pipeline_of_images_and_text(tiny, tmp_path):

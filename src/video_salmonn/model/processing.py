@@ -78,8 +78,13 @@ class VideoSalmonnProcessor(ProcessorMixin):
             ("feature_extractor", VideoSalmonnFeatureExtractor),
         ):
             parts.append(kind(**written[name]) if name in written else kind.of(config))
-        for name in ("tokenizer", "qformer_tokenizer"):
-            parts.append(cls._load_tokenizer_from_pretrained(name, pretrained_model_name_or_path, **kwargs))
+        parts.append(cls._load_tokenizer_from_pretrained("tokenizer", pretrained_model_name_or_path, **kwargs))
+        if config.depends_on_question:
+            parts.append(
+                cls._load_tokenizer_from_pretrained("qformer_tokenizer", pretrained_model_name_or_path, **kwargs)
+            )
+        else:  # saved a second time, as transformers does with every part
+            parts.append(parts[-1])
         return parts
 
     @staticmethod
@@ -376,17 +381,19 @@ class VideoSalmonnProcessor(ProcessorMixin):
         options = decoding_options(kwargs)
         batch = as_batch(conversations if conversations is not None else text)
         items = as_items(batch, media, {"images": images, "videos": videos, "audio": audio}, sampling_rate)
-        return self._built(batch, items, options, with_labels)
+        return self._built(batch, items, options, with_labels=with_labels, add_generation_prompt=not with_labels)
 
     def _built(
         self,
         batch: Sequence[Conversation],
         items: Sequence[Sequence[MediaItem]],
         options: dict[str, Any],
+        *,
         with_labels: bool,
-        unfinished: bool = False,
+        add_generation_prompt: bool,
+        continue_final_message: bool = False,
     ) -> BatchFeature:
-        """A batch of checked arguments."""
+        """A batch of checked arguments; the last three as for :meth:`render`."""
         for conversation, own in zip(batch, items):
             prompt.parse(conversation, len(own))  # refused before anything is decoded
         clips = [self._clip(item, options) for row in items for item in row]
@@ -407,8 +414,8 @@ class VideoSalmonnProcessor(ProcessorMixin):
                 self.render(
                     conversation,
                     own_lengths,
-                    add_generation_prompt=not (with_labels or unfinished),
-                    continue_final_message=unfinished,
+                    add_generation_prompt=add_generation_prompt,
+                    continue_final_message=continue_final_message,
                 )
             )
             at += len(own)
@@ -424,7 +431,7 @@ class VideoSalmonnProcessor(ProcessorMixin):
         *,
         tokenize: bool = False,
         return_dict: bool = False,
-        add_generation_prompt: bool = True,
+        add_generation_prompt: bool = False,
         continue_final_message: bool = False,
         **kwargs: Any,
     ) -> Any:
@@ -436,7 +443,9 @@ class VideoSalmonnProcessor(ProcessorMixin):
             chat_template: must be None: the model's own prompt form is used.
             tokenize: make ids; else the prompt's text, with ``<media>`` where media go.
             return_dict: all tensors, as :meth:`__call__` makes them; else ``input_ids``.
-            add_generation_prompt: leave the prompt open for an answer; False keeps the last answer, for training.
+            add_generation_prompt: leave the prompt open for an answer: what :meth:`__call__` does by itself and
+                ``generate`` needs. Off by default, as in transformers. Conversations that end with an answer are then
+                in training form, with labels and padding on the right.
             continue_final_message: the last message is the beginning of an answer that the model is to continue.
             **kwargs: keywords of :meth:`__call__`, here or in ``processor_kwargs``.
 
@@ -464,8 +473,15 @@ class VideoSalmonnProcessor(ProcessorMixin):
                 pieces = self._pieces(turns, add_generation_prompt, continue_final_message)
                 texts.append("".join(MEDIA_TOKEN if piece.kind == "media" else piece.text for piece in pieces))
             return texts[0] if single else texts
-        with_labels = not (add_generation_prompt or continue_final_message)
-        made = self._built(batch, items, options, with_labels, continue_final_message)
+        answered = any(not isinstance(row, str) and row[-1].get("role") == "assistant" for row in batch)
+        made = self._built(
+            batch,
+            items,
+            options,
+            with_labels=answered and not (add_generation_prompt or continue_final_message),
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+        )
         return made if return_dict else made["input_ids"]
 
     @property

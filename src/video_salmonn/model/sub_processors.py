@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoFeatureExtractor, BatchFeature, FeatureExtractionMixin, ImageProcessingMixin
+from transformers import AutoFeatureExtractor, AutoImageProcessor, BatchFeature, FeatureExtractionMixin
+from transformers.image_processing_utils import BaseImageProcessor
 
 from video_salmonn.encoders.chunking import Segments, cut
 from video_salmonn.errors import ConfigError
@@ -22,7 +23,7 @@ _EVENTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"beats": beats_fba
 """Inputs of the sound-event encoders by their ``model_type``."""
 
 
-class VideoSalmonnImageProcessor(ImageProcessingMixin):
+class VideoSalmonnImageProcessor(BaseImageProcessor):
     """Frames and pictures to normalised pixels.
 
     Args:
@@ -54,7 +55,11 @@ class VideoSalmonnImageProcessor(ImageProcessingMixin):
         size = {"height": int(media.image_size), "width": int(media.image_size)}
         return cls(size, media.resize, media.image_mean, media.image_std)
 
-    def __call__(self, images: Any, *, pictures: bool = False, return_tensors: str = "pt") -> BatchFeature:
+    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:
+        """As :meth:`preprocess`."""
+        return self.preprocess(images, *args, **kwargs)
+
+    def preprocess(self, images: Any, *, pictures: bool = False, return_tensors: str = "pt") -> BatchFeature:
         """``pixel_values`` ``(T, 3, H, W)`` float32.
 
         Args:
@@ -191,4 +196,9 @@ def _stack_segments(parts: list[torch.Tensor], dim: int) -> torch.Tensor:
     return torch.cat(padded)
 
 
+AutoImageProcessor.register(
+    VideoSalmonnConfig,
+    image_processor_classes=dict.fromkeys(("torchvision", "pil"), VideoSalmonnImageProcessor),  # it needs neither
+    exist_ok=True,
+)
 AutoFeatureExtractor.register(VideoSalmonnConfig, VideoSalmonnFeatureExtractor, exist_ok=True)

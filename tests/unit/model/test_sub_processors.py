@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoFeatureExtractor, AutoProcessor
+from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor
 
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.errors import ConfigError
@@ -38,7 +38,7 @@ def test_sound_becomes_both_encoders_inputs(processor):
         extractor(tone, sampling_rate=44_100)
 
 
-def test_they_are_saved_with_the_processor_and_changes_last(processor, tmp_path):
+def test_they_are_saved_with_the_processor_and_changes_last(processor, tmp_path, caplog):
     model, own = build_tiny()
     own.image_processor.image_mean = [0.5, 0.5, 0.5]
     model.save_pretrained(tmp_path)
@@ -48,6 +48,9 @@ def test_they_are_saved_with_the_processor_and_changes_last(processor, tmp_path)
     assert again.feature_extractor.to_dict() == own.feature_extractor.to_dict()
     alone = AutoFeatureExtractor.from_pretrained(tmp_path)
     assert isinstance(alone, VideoSalmonnFeatureExtractor) and alone.events == "beats"
+    pictures = AutoImageProcessor.from_pretrained(tmp_path)
+    assert isinstance(pictures, VideoSalmonnImageProcessor) and pictures.to_dict() == own.image_processor.to_dict()
+    assert caplog.text == ""
 
 
 def test_a_width_that_only_its_own_heads_divide_is_read_back(tmp_path):
