@@ -18,7 +18,7 @@ from video_salmonn.cli.main import app
 from video_salmonn.embedded.assemble import written_model
 from video_salmonn.errors import CheckpointError, ConfigError, EmptyMediaError, MissingPartError
 from video_salmonn.inference import transcribe as module
-from video_salmonn.inference.transcribe import cut_quietly
+from video_salmonn.inference.sound_stretches import cut_quietly
 from video_salmonn.media import load_clip
 from whisper_make import tiny_whisper
 

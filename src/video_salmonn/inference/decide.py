@@ -17,9 +17,7 @@ Decisions:
 
 from __future__ import annotations
 
-import copy
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -29,84 +27,37 @@ import torch
 
 from video_salmonn.errors import ConfigError
 from video_salmonn.inference.calibration import Calibration, calibration_of
+from video_salmonn.inference.decided_questions import (
+    Choice,
+    Option,
+    Predicate,
+    Question,
+    Score,
+    question_of,
+    spellings_of,
+    text_of,
+    word_of,
+)
 from video_salmonn.inference.items import as_media
 from video_salmonn.inference.likelihood import answer_ids
 from video_salmonn.inference.media_store import EncodedMedia, Timer
-from video_salmonn.model import prompt
-from video_salmonn.model.caching import CACHE, cache_of
-from video_salmonn.wording import counted
+from video_salmonn.inference.shared_likelihood import probabilities, shared_log_likelihoods
 
 if TYPE_CHECKING:
     from video_salmonn.inference.engine import VideoSalmonn
 
-MAX_CHOICES = 255
-ROWS = 16
-"""Rows of the language model's batch."""
-_ASKS = re.compile(
-    r"(?:please )?(?:is|are|am|was|were|do|does|did|has|have|had|can|could|will|would|should|any|(?:tell me|say|i want "
-    r"to know) (?:whether|if))\b",
-    re.IGNORECASE,
-)
-"""How a predicate begins that is a question though no question mark ends it."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """One possible answer.
-
-    Attributes:
-        value: the answer; True and False are read as yes and no.
-        description: what it means, where its name does not say it.
-    """
-
-    value: str | bool
-    description: str = ""
-
-
-@dataclass(frozen=True)
-class Predicate:
-    """Is it so? Best put as a question that is answered by yes or no; a statement works, too.
-
-    Attributes:
-        instructions: the question.
-        name: comes back with the answer.
-    """
-
-    instructions: str
-    name: str | None = None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which of these?
-
-    Attributes:
-        instructions: the question.
-        choices: 2 to :data:`MAX_CHOICES` answers, all different.
-        name: comes back with the answer.
-    """
-
-    instructions: str
-    choices: tuple[Option, ...]
-    name: str | None = None
-
-
-@dataclass(frozen=True)
-class Score:
-    """How much? The answer is the expected level, counted from 0.
-
-    Attributes:
-        instructions: the question.
-        levels: 2 or more, from the lowest to the highest.
-        name: comes back with the answer.
-    """
-
-    instructions: str
-    levels: tuple[Option, ...]
-    name: str | None = None
-
-
-Question = Predicate | Choice | Score
+__all__ = [
+    "Choice",
+    "Decisions",
+    "Option",
+    "Predicate",
+    "Question",
+    "Score",
+    "decide",
+    "probabilities",
+    "question_of",
+    "text_of",
+]
 
 
 @dataclass(frozen=True)
@@ -160,7 +111,7 @@ def decide(
     if mode not in ("error", "coarse"):
         raise ConfigError(f"long is {mode!r}", remedy="decisions take error or coarse")
     conversations = [_conversation(context, text_of(one), len(sources)) for one in asked]
-    candidates = [_candidates(one) for one in asked]
+    candidates = [spellings_of(one) for one in asked]
     encoded = engine.encode(sources, timer, **options)
     found = _found(engine, conversations, candidates, encoded, mode, timer, on_step)
     calibration = calibration_of(engine)
@@ -182,68 +133,6 @@ def decide(
     )
 
 
-def question_of(given: Question | Mapping[str, Any]) -> Question:
-    """A question from either form.
-
-    Raises:
-        ConfigError: it lacks something, or its answers are not different.
-    """
-    if isinstance(given, Mapping):
-        given = _of_mapping(given)
-    prompt.readable(given.instructions, "instructions")
-    if not given.instructions.strip():
-        raise ConfigError("a question has no instructions", remedy="say what is asked")
-    options = () if isinstance(given, Predicate) else given.choices if isinstance(given, Choice) else given.levels
-    if isinstance(given, Predicate):
-        return given
-    if not 2 <= len(options) <= MAX_CHOICES:
-        raise ConfigError(f"{counted(len(options), 'choice')} in a question", remedy=f"give 2 to {MAX_CHOICES}")
-    values = [option.value if isinstance(option.value, bool) else _plain(option.value) for option in options]
-    if "" in values or len({(type(value), value) for value in values}) != len(values):
-        raise ConfigError("choices are empty or the same", remedy="give every choice a value of its own")
-    return given
-
-
-def _of_mapping(given: Mapping[str, Any]) -> Question:
-    kind, text, name = given.get("type"), given.get("instructions", ""), given.get("name")
-    if kind == "predicate":
-        return Predicate(text, name)
-    if kind == "choice":
-        options = given.get("choices") or ()
-        return Choice(text, tuple(Option(one["value"], one.get("description") or "") for one in options), name)
-    if kind == "score":
-        options = given.get("levels") or ()
-        return Score(text, tuple(Option(one["label"], one.get("description") or "") for one in options), name)
-    raise ConfigError(f"a question of type {kind!r}", remedy="types: predicate, choice, score")
-
-
-def text_of(question: Question) -> str:
-    """What the model is asked."""
-    text = question.instructions.strip()
-    if isinstance(question, Predicate):
-        asks = text.endswith("?") or _ASKS.match(text)
-        return text if asks else f'Is this true? "{text}" Answer yes or no.'
-    options = question.choices if isinstance(question, Choice) else question.levels
-    if isinstance(question, Score):
-        return f"{text} Levels, from the lowest: {', '.join(_named(option) for option in options)}."
-    if any(option.description for option in options):
-        return f"{text} Choices: {'; '.join(_named(option) for option in options)}."
-    return text
-
-
-def _named(option: Option) -> str:
-    value = _word(option)
-    return f"{value} ({option.description})" if option.description else value
-
-
-def _word(option: Option) -> str:
-    return ("yes" if option.value else "no") if isinstance(option.value, bool) else option.value
-
-
-def _plain(text: str) -> str:
-    return " ".join(prompt.readable(text, "a choice").split())
-
-
 def _conversation(context: Sequence[Mapping[str, Any]], text: str, media: int) -> list[dict[str, Any]]:
     """The context with a question at its end; in its last message, where that is a user's."""
     messages = [dict(message) for message in context]
@@ -258,18 +147,6 @@ def _conversation(context: Sequence[Mapping[str, Any]], text: str, media: int) -
     written = any(part.get("type") == "text" for part in parts)
     messages[-1]["content"] = [*parts, {"type": "text", "text": f"\n{text}" if written else text}]
     return messages
-
-
-def _candidates(question: Question) -> list[list[str]]:
-    """For every possible answer its spellings."""
-    if isinstance(question, Predicate):
-        return [["Yes"], ["No"]]
-    options = question.choices if isinstance(question, Choice) else question.levels
-    found = []
-    for option in options:
-        word = _plain(_word(option))
-        found.append(list(dict.fromkeys([word, f"{word[:1].upper()}{word[1:].rstrip('.')}."])))
-    return found
 
 
 @dataclass
@@ -328,131 +205,6 @@ def _found(
     return _Found(logs, tokens, read, shared, list(dict.fromkeys(warnings)))
 
 
-def shared_log_likelihoods(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    media_embeds: torch.Tensor | None,
-    answers: Sequence[Sequence[Sequence[Sequence[int]]]],
-    media_id: int,
-    on_step: Callable[[], None] | None = None,
-) -> tuple[list[list[float]], int]:
-    """Log-probabilities of the answers to several prompts that begin alike.
-
-    Args:
-        model: the model.
-        prompts: token ids; the media id where media tokens go.
-        media_embeds: media tokens ``(n, D_llm)``, the same for all prompts; None without media.
-        answers: for every prompt its answers, each in one or more spellings, as token ids.
-        media_id: where media tokens go.
-        on_step: called before every further pass.
-
-    Returns:
-        (for every prompt the natural log-probability of each answer, over all its spellings; tokens that were read once
-        for all).
-    """
-    shared = _common(prompts)
-    if any(media_id in ids[shared:] for ids in prompts):
-        raise ConfigError("media stand behind the words of a question", remedy="put media before the questions")
-    device = model.device
-    first_ids = torch.tensor([list(prompts[0][:shared])], device=device)
-    none = torch.zeros(0, model.connector.config.llm_dim, device=device, dtype=model.dtype)
-    first = model(
-        input_ids=first_ids,
-        attention_mask=torch.ones_like(first_ids),
-        media_embeds=none if media_embeds is None else media_embeds,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    step = on_step or (lambda: None)
-    begun, tails = cache_of(first), [list(ids[shared:]) for ids in prompts]
-    short = [all(len(form) == 1 for forms in options for form in forms) for options in answers]
-    logs: list[list[float]] = [[] for _ in prompts]
-    told: dict[tuple[int, ...], torch.Tensor] = {}  # what follows a tail: (V,)
-    waiting = sorted({tuple(tail) for tail, is_short in zip(tails, short) if is_short}, key=len)
-    for begin in range(0, len(waiting), ROWS):
-        step()
-        part = waiting[begin : begin + ROWS]
-        logits, _ = _continued(model, begun, part, shared)
-        told |= {tail: row[len(tail) - 1].float().log_softmax(-1) for tail, row in zip(part, logits)}
-    for number, (tail, options) in enumerate(zip(tails, answers)):
-        if short[number]:
-            scores = told[tuple(tail)]
-            logs[number] = [_log_sum([float(scores[form[0]]) for form in forms]) for forms in options]
-            continue
-        step()
-        logits, cache = _continued(model, begun, [tail], shared)
-        opening = logits[0, -1].float().log_softmax(-1)
-        forms = [form for option in options for form in option]
-        found: list[float] = []
-        for begin in range(0, len(forms), ROWS):
-            step()
-            rows = [list(form[:-1]) or [form[0]] for form in forms[begin : begin + ROWS]]
-            logits, _ = _continued(model, cache, rows, shared + len(tail))
-            for form, row in zip(forms[begin : begin + ROWS], logits):
-                rest = row[: len(form) - 1].float().log_softmax(-1)
-                after = rest.gather(1, torch.tensor(form[1:], device=device, dtype=torch.long)[:, None])
-                found.append(min(0.0, float(opening[form[0]].double() + after.double().sum())))
-        said = iter(found)
-        logs[number] = [_log_sum([next(said) for _ in option]) for option in options]
-    return logs, shared
-
-
-def _continued(model: Any, cache: Any, rows: Sequence[Sequence[int]], begin: int) -> tuple[torch.Tensor, Any]:
-    """Read several continuations of what a cache of one row holds, which stays as it is.
-
-    Args:
-        model: the model.
-        cache: of the beginning.
-        rows: token ids of each; padded on the right, where no real token looks.
-        begin: how many tokens the cache holds.
-
-    Returns:
-        (logits ``(R, longest, V)``, the cache with them).
-    """
-    width = max(map(len, rows))
-    padded = torch.tensor([[*row, *[row[-1]] * (width - len(row))] for row in rows], device=model.device)
-    cache = copy.deepcopy(cache)
-    if len(rows) > 1:
-        cache.batch_repeat_interleave(len(rows))
-    output = model(
-        inputs_embeds=model.get_input_embeddings()(padded),
-        position_ids=begin + torch.arange(width, device=model.device).expand(len(rows), -1),
-        use_cache=True,
-        **{CACHE: cache},
-    )
-    return output.logits, cache_of(output)
-
-
-def _common(prompts: Sequence[Sequence[int]]) -> int:
-    """How many first tokens all prompts share; of each at least one token stays."""
-    least = min(map(len, prompts)) - 1
-    for place in range(least):
-        if len({ids[place] for ids in prompts}) > 1:
-            return place
-    return least
-
-
-def _log_sum(logs: Sequence[float]) -> float:
-    top = max(logs)
-    return top if math.isinf(top) else top + math.log(sum(math.exp(log - top) for log in logs))
-
-
-def probabilities(logs: Sequence[float], temperature: float = 1.0, bias: float = 0.0) -> list[float]:
-    """Log-probabilities of the possible answers as probabilities that sum to 1.
-
-    Args:
-        logs: of each answer.
-        temperature: divides them.
-        bias: is added to the first of them then.
-    """
-    top = max(logs)
-    if math.isinf(top):
-        return [1 / len(logs)] * len(logs)
-    scaled = [(log - top) / temperature + (0.0 if place else bias) for place, log in enumerate(logs)]
-    whole = _log_sum(scaled)
-    return [math.exp(value - whole) for value in scaled]
-
-
 def _answer(question: Question, logs: list[float], calibration: Calibration) -> dict[str, Any]:
     kind = {Predicate: "predicate", Choice: "choice", Score: "score"}[type(question)]
     shares = probabilities(logs, calibration.temperature(kind), calibration.biases.get(kind, 0.0))
@@ -472,7 +224,7 @@ def _answer(question: Question, logs: list[float], calibration: Calibration) -> 
             "mass": mass,
         }
     levels = [
-        {"value": number, "label": _word(option), "probability": share}
+        {"value": number, "label": word_of(option), "probability": share}
         for number, (option, share) in enumerate(zip(question.levels, shares))
     ]
     score = sum(number * share for number, share in enumerate(shares))

@@ -26,7 +26,8 @@ from video_salmonn.errors import ConfigError
 from video_salmonn.inference.items import Item
 from video_salmonn.inference.live_features import RATE, LiveFeatures
 from video_salmonn.inference.media_store import EncodedMedia, Timer
-from video_salmonn.inference.transcribe import QuietCuts, Transcriber, checked_look_ahead
+from video_salmonn.inference.sound_stretches import QuietCuts
+from video_salmonn.inference.transcribe import Transcriber, checked_look_ahead
 from video_salmonn.inference.transcript import Segment, Word
 from video_salmonn.types import Answer, AnswerReport
 

@@ -16,7 +16,7 @@ stretch ends depends on nothing behind its longest length. Only the sound is lis
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +32,9 @@ from video_salmonn.inference.items import Item
 from video_salmonn.inference.media_store import Timer
 from video_salmonn.inference.options import checked
 from video_salmonn.inference.pieces import AT_ONCE, border_loudness, spans
+from video_salmonn.inference.sound_stretches import RATE, STRETCH, SoundSource
 from video_salmonn.inference.speech_decoder import TASKS, SpeechDecoder
 from video_salmonn.inference.transcript import Segment, Transcript, Word, segments_of
-from video_salmonn.media import iter_clip
 from video_salmonn.model.words import without_names
 from video_salmonn.types import Clip, Heard, MediaReport, Seen, Waveform
 
@@ -44,15 +44,8 @@ if TYPE_CHECKING:
 DECODERS = ("model", "whisper")
 QUESTION = "<asr>"
 """What the language model is asked."""
-RATE = 16_000
-STRETCH = 300.0
-"""Longest stretch in seconds that is in memory at once."""
 SHORTEST_LOOK_AHEAD = 2.0
 """Seconds that a stretch needs at least: words have to be understood in their context."""
-QUIET_FROM = 0.8
-"""A stretch ends at its quietest place after this share of its length."""
-STEP = 0.5
-"""Grid in seconds of the places where sound may be cut."""
 PIECE = 30.0
 """Longest piece in seconds for a model that does not state what it was trained on."""
 TOKENS_PER_SECOND = 8
@@ -189,7 +182,7 @@ def transcribe(
     """
     longest = checked_look_ahead(STRETCH if look_ahead is None else look_ahead)
     writer = Transcriber(engine, decoder=decoder, language=language, task=task, words=words, whisper=whisper, **options)
-    source = _Sound(engine, media, sound, start, end, {k: v for k, v in options.items() if k in DECODING})
+    source = SoundSource(engine, media, sound, start, end, {k: v for k, v in options.items() if k in DECODING})
     segments: list[Segment] = []
     begin = float(start or 0.0)
     done = 0.0
@@ -269,114 +262,6 @@ def _name_of(language: str | None) -> str:
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
     return LANGUAGES.get(language.lower(), language.lower())
-
-
-# ---------------------------------------------------------------------------------------------------------- sound
-
-
-class _Sound:
-    """The sound of a source in stretches, and the report on it once they were read."""
-
-    def __init__(
-        self, engine: VideoSalmonn, media: Any, sound: Any, start: float | None, end: float | None, given: Any
-    ) -> None:
-        wanted = {"start": start, "end": end, **given}
-        wanted = {name: value for name, value in wanted.items() if value is not None}
-        self._engine, self._media, self._sound, self._wanted = engine, media, sound, wanted
-        # What the model was trained on limits what it hears at once, not what is read.
-        limits = given.get("limits") or engine.processor.media_options().limits
-        if "limits" not in given:
-            limits = replace(limits, max_seconds=None)
-        self._options = engine.processor.media_options(**wanted, **({} if "limits" in given else {"limits": limits}))
-        self._options = replace(self._options, use_video=False, use_audio=True, sound_mode="mix")
-        self.report = MediaReport("", 0.0, Seen("off"), Heard("absent"))
-        self.length: float | None = None
-
-    def stretches(self, timer: Timer, longest: float) -> Iterator[tuple[float, NDArray[np.float32]]]:
-        """(seconds from the first one's beginning, samples ``(n,)`` at 16 kHz) of every stretch."""
-        return cut_quietly(self._timed(timer), longest)
-
-    def _timed(self, timer: Timer) -> Iterator[NDArray[np.float32]]:
-        parts = self._parts()
-        while True:
-            with timer.stage("decode"):
-                part = next(parts, None)
-            if part is None:
-                return
-            yield part
-
-    def _parts(self) -> Iterator[NDArray[np.float32]]:
-        if isinstance(self._media, Clip) or isinstance(self._sound, Clip):
-            clip = self._engine.processor.load(self._media, self._sound, **self._wanted)
-            self.report, self.length = clip.report, clip.duration
-            if clip.sound is not None:
-                yield clip.sound.samples
-            return
-        with iter_clip(self._media, sound=self._sound, options=self._options) as stream:
-            for piece in stream:
-                if self.length is None:
-                    self.length = stream.length
-                if piece.sound is not None:
-                    yield piece.sound.samples
-            self.report = stream.report
-
-
-class QuietCuts:
-    """Sound that comes in parts, cut into stretches that end where it is quiet.
-
-    Where a stretch ends is decided as soon as more than ``longest`` seconds of it are there, by these alone.
-
-    Args:
-        longest: seconds of a stretch.
-    """
-
-    def __init__(self, longest: float = STRETCH) -> None:
-        self._longest = longest
-        self._most = round(longest * RATE)
-        self._parts: list[NDArray[np.float32]] = []
-        self._count = 0
-        self._place = 0
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of the open stretch."""
-        return sum(part.nbytes for part in self._parts)
-
-    def push(self, part: NDArray[np.float32]) -> list[tuple[float, NDArray[np.float32]]]:
-        """Take ``(n,)`` samples at 16 kHz; returns stretches that they complete, as for :func:`cut_quietly`."""
-        self._parts.append(part)
-        self._count += len(part)
-        found = []
-        while self._count > self._most:
-            held = np.concatenate(self._parts)
-            loudness = border_loudness(held[: self._most], RATE, STEP).numpy()
-            borders = range(max(math.ceil(QUIET_FROM * self._longest / STEP), 1), int(self._longest / STEP) + 1)
-            border = min(borders, key=lambda n: (loudness[n], -n))
-            count = min(round(border * STEP * RATE), self._most)
-            found.append((self._place / RATE, held[:count]))
-            self._parts, self._count = [held[count:].copy()], len(held) - count
-            self._place += count
-        return found
-
-    def finish(self) -> list[tuple[float, NDArray[np.float32]]]:
-        """The last stretch, if there is one."""
-        held, self._parts = np.concatenate(self._parts) if self._count else np.zeros(0, np.float32), []
-        place, self._place, self._count = self._place, self._place + len(held), 0
-        return [(place / RATE, held)] if len(held) else []
-
-
-def cut_quietly(
-    parts: Iterable[NDArray[np.float32]], longest: float = STRETCH
-) -> Iterator[tuple[float, NDArray[np.float32]]]:
-    """Sound that comes in parts as stretches of at most ``longest`` seconds that end where it is quiet.
-
-    Yields:
-        (seconds from the beginning, samples ``(n,)`` at 16 kHz).
-    """
-    cuts = QuietCuts(longest)
-    for part in parts:
-        yield from cuts.push(part)
-    yield from cuts.finish()
 
 
 # ------------------------------------------------------------------------------------------------------- decoders

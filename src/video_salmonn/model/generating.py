@@ -1,0 +1,189 @@
+"""Generation: media and ids become embeddings once, and transformers generates from those.
+
+So penalties count generated tokens only, as released. Added to what transformers does: transcripts decoded jointly with
+the connector's CTC, and an end to answers that repeat themselves.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import LogitsProcessorList, StoppingCriteriaList
+from transformers.generation import GenerationMixin
+
+from video_salmonn.errors import ConfigError
+from video_salmonn.model.generation import JOINT_CTC
+from video_salmonn.model.inputs import MediaInputs
+from video_salmonn.model.joint_decoding import JointDecoding
+from video_salmonn.model.repeats import RepeatGuard
+from video_salmonn.model.words import without_names
+
+if TYPE_CHECKING:
+    from video_salmonn.connector import MultiResolutionCausalQFormer
+    from video_salmonn.model.configuration import VideoSalmonnConfig
+    from video_salmonn.model.connect import Connected
+    from video_salmonn.model.words import WordOutputs
+
+
+class MediaGenerationMixin(GenerationMixin):
+    """The half of :class:`~video_salmonn.model.modeling.VideoSalmonnForConditionalGeneration` that generates."""
+
+    if TYPE_CHECKING:  # of the other half
+        config: VideoSalmonnConfig
+        connector: MultiResolutionCausalQFormer
+        words: WordOutputs | None
+
+        def embed(
+            self,
+            input_ids: torch.Tensor,
+            media_embeds: torch.Tensor | None,
+            attention_mask: torch.Tensor | None = None,
+        ) -> torch.Tensor:
+            """Ids and media to embeddings."""
+
+        def connect_inputs(self, inputs: MediaInputs, zero_levels: Collection[int] = ()) -> Connected | None:
+            """Encode and connect media."""
+
+    def _get_logits_processor(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' processors, with the repetition penalty on every row of a batch.
+
+        It leaves the left padding of the prompt out of the penalty, also where there is no prompt among the ids (we
+        generate from embeddings): there it would leave out as many *generated* tokens of the shorter rows.
+        """
+        given = kwargs.get("model_kwargs")
+        if given is not None and "inputs_embeds" in given and kwargs["generation_config"].guidance_scale is None:
+            kwargs["model_kwargs"] = {name: value for name, value in given.items() if name != "attention_mask"}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Passing `repetition_penalty`")  # new tokens only, as released
+            return super()._get_logits_processor(*args, **kwargs)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        media_embeds: torch.Tensor | None = None,
+        zero_levels: Collection[int] = (),
+        joint_ctc: str | None = None,
+        joint_ctc_weight: float | None = None,
+        transcribes: Sequence[bool] | None = None,
+        stop_repeats: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Generate, with all of transformers' options (beams, sampling, streamers, stopping …).
+
+        Args:
+            input_ids: ``(B, L)`` with placeholders; pad on the left.
+            attention_mask: ``(B, L)``.
+            inputs_embeds: ``(B, L, D_llm)`` in place of ids and media; then only new tokens are returned.
+            media_embeds: the connector's tokens where they were made before.
+            zero_levels: levels of the connector to set to zero.
+            joint_ctc, joint_ctc_weight, stop_repeats: see :data:`~video_salmonn.model.generation.OWN_GENERATION`; None
+                for this model's own.
+            transcribes: for each row whether it may be decoded jointly; for ``auto`` whether its question asks for the
+                words that are spoken (:func:`~video_salmonn.model.transcripts.asks_for_words`). Without it ``on`` takes
+                every row, ``auto`` none.
+            **kwargs: media tensors (see :class:`MediaInputs`), and options for transformers' ``generate``.
+
+        Returns:
+            as transformers: ids ``(B, L + new)`` (new only, for ``inputs_embeds``) or its dictionary form.
+        """
+        inputs = MediaInputs.taken_from(kwargs)
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("either input_ids or inputs_embeds is needed")
+            if media_embeds is None and (connected := self.connect_inputs(inputs, zero_levels)) is not None:
+                media_embeds = connected.embeds
+            inputs_embeds = self.embed(input_ids, media_embeds, attention_mask)
+        joint = self.joint_decoding(
+            input_ids, attention_mask, media_embeds, joint_ctc, joint_ctc_weight, transcribes, kwargs
+        )
+        if joint is not None:
+            kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or []), joint])
+        times = self.stop_repeats(kwargs) if stop_repeats is None else stop_repeats
+        if times:
+            kwargs["stopping_criteria"] = StoppingCriteriaList(
+                [*(kwargs.get("stopping_criteria") or []), RepeatGuard(times)]
+            )
+        output = super().generate(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
+        if input_ids is None:
+            return output
+        new = output if isinstance(output, torch.Tensor) else output.sequences
+        prompt = input_ids.repeat_interleave(new.shape[0] // input_ids.shape[0], dim=0)
+        whole = torch.cat([prompt, new], dim=1)
+        if isinstance(output, torch.Tensor):
+            return whole
+        output.sequences = whole
+        return output
+
+    def stop_repeats(self, options: Mapping[str, Any]) -> int:
+        """How often a phrase has to come to end an answer generated with these options; 0 for never."""
+        return int(self.own_option("stop_repeats", options) or 0)
+
+    def own_option(self, name: str, options: Mapping[str, Any]) -> Any:
+        """One of :data:`~video_salmonn.model.generation.OWN_GENERATION` by name."""
+        settings = options.get("generation_config") or self.generation_config
+        return getattr(settings, name, self.config.generation.own(name))
+
+    def joint_decoding(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        outputs: torch.Tensor | None,
+        mode: str | None,
+        weight: float | None,
+        transcribes: Sequence[bool] | None,
+        options: Mapping[str, Any],
+    ) -> JointDecoding | None:
+        """The processor that :meth:`generate` decodes transcripts with.
+
+        Args:
+            input_ids, attention_mask: ``(B, L)`` with placeholders.
+            outputs: the connector's outputs of all media ``(Σ tokens, D_llm)``.
+            mode, weight: ``joint_ctc`` and its weight; None for this model's own.
+            transcribes: see :meth:`generate`.
+            options: the others of ``generate`` (``generation_config``, ``eos_token_id``).
+
+        Returns:
+            None where no row is decoded so.
+
+        Raises:
+            ConfigError: no such mode, or ``on`` for a model without word outputs.
+        """
+        settings = options.get("generation_config") or self.generation_config
+        mode = self.own_option("joint_ctc", options) if mode is None else mode
+        weight = self.own_option("joint_ctc_weight", options) if weight is None else weight
+        if mode not in JOINT_CTC:
+            raise ConfigError(f"joint_ctc is {mode!r}", remedy=f"use {', '.join(JOINT_CTC)}")
+        if self.words is None and mode == "on":
+            raise ConfigError(
+                "joint_ctc is on, but this model's connector was not trained to say words: it has no CTC",
+                remedy="use joint_ctc='auto' or 'off'",
+            )
+        if self.words is None or mode == "off" or input_ids is None or outputs is None or not len(outputs):
+            return None
+        wanted = list(transcribes) if transcribes is not None else [mode == "on"] * len(input_ids)
+        places = input_ids == self.config.media_token_id
+        if attention_mask is not None and attention_mask.shape == input_ids.shape:
+            places &= attention_mask.bool()
+        per_frame = self.connector.config.tokens_for(1)
+        own = outputs.split(places.sum(1).tolist())
+        posteriors = [
+            without_names(self.words.log_posteriors(part[None])[0], per_frame) if asked and len(part) else None
+            for part, asked in zip(own, wanted)
+        ]
+        if all(item is None for item in posteriors):
+            return None
+        ends = options.get("eos_token_id", settings.eos_token_id)
+        return JointDecoding(
+            posteriors,
+            self.words.columns,
+            self.words.openings,
+            [ends] if isinstance(ends, int) else list(ends or ()),
+            weight=weight,
+            forced=mode == "on",
+        )
