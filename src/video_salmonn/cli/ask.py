@@ -21,20 +21,12 @@ if TYPE_CHECKING:
 
 @reports_errors
 @shared.with_memory
+@shared.answering()
 def command(
     media: str = typer.Argument(None, help="A video, sound or picture file, or an https URL."),
     question: str = typer.Argument(None, help="The question, or an alias such as '<asr>'."),
     sound: str = shared.SOUND,
     model: str = shared.MODEL,
-    no_audio: bool = shared.NO_AUDIO,
-    no_video: bool = shared.NO_VIDEO,
-    start: float = shared.START,
-    end: float = shared.END,
-    max_new_tokens: int = shared.NEW_TOKENS,
-    num_beams: int = shared.BEAMS,
-    long: str = shared.LONG,
-    piece_seconds: float = shared.PIECES,
-    joint_ctc: str = shared.JOINT_CTC,
     times: bool = typer.Option(False, "--times", help="Answer with times: the question is asked of piece after piece."),
     profile: str = shared.PROFILE,
     device: str = shared.DEVICE,
@@ -45,20 +37,10 @@ def command(
     out: Path = typer.Option(Path("eval_result.json"), "--out", help="With --released-json: where the answers go."),
     as_json: bool = shared.JSON,
     *,
+    options: dict[str, Any],
     memory: dict[str, Any],
 ) -> None:
     """Answer a question about a video, a sound or a picture."""
-    options: dict[str, Any] = {
-        "no_audio": no_audio,
-        "no_video": no_video,
-        "start": start,
-        "end": end,
-        "max_new_tokens": max_new_tokens,
-        "num_beams": num_beams,
-        "long": long,
-        "piece_seconds": piece_seconds,
-        "joint_ctc": joint_ctc,
-    }
     if released_json is not None:
         _answer_released(released_json, out, model, device, dtype, profile, memory, options, as_json)
         return

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 @reports_errors
 @shared.with_memory
+@shared.answering(
+    *("no_audio", "no_video", "max_new_tokens", "num_beams", "piece_seconds", "joint_ctc"),
+    long=typer.Option(None, "--long", help="Media beyond the context: error, segments or coarse."),
+)
 def command(
     source: str = typer.Argument(
         ..., metavar="INPUT", help="A folder, a glob in quotes, or lines: ours, or those of OpenAI's batch files."
@@ -36,31 +40,16 @@ def command(
     decode_seconds: float = typer.Option(
         1800.0, "--decode-seconds", help="A row whose media take longer to decode fails."
     ),
-    no_audio: bool = shared.NO_AUDIO,
-    no_video: bool = shared.NO_VIDEO,
-    max_new_tokens: int = shared.NEW_TOKENS,
-    num_beams: int = shared.BEAMS,
-    long: str = typer.Option(None, "--long", help="Media beyond the context: error, segments or coarse."),
-    piece_seconds: float = shared.PIECES,
-    joint_ctc: str = shared.JOINT_CTC,
     device: str = shared.DEVICE,
     dtype: str = shared.DTYPE,
     as_json: bool = shared.JSON,
     *,
+    options: dict[str, Any],
     memory: dict[str, Any],
 ) -> None:
     """Ask about thousands of files; the same command continues where it was stopped. Exit code 1 if any row failed."""
     number, count = parse_shards(shards)
-    given = {
-        "no_audio": no_audio or None,
-        "no_video": no_video or None,
-        "max_new_tokens": max_new_tokens,
-        "num_beams": num_beams,
-        "long": long,
-        "piece_seconds": piece_seconds,
-        "joint_ctc": joint_ctc,
-    }
-    defaults = checked(given)
+    defaults = checked({name: value for name, value in options.items() if value is not False})
     for name, value in (("--batch-size", batch_size), ("--workers", workers)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}", remedy="use 1 or more")

@@ -19,33 +19,21 @@ HELP = "commands: /reset forgets the conversation, /account shows what the last 
 
 @reports_errors
 @shared.with_memory
+@shared.answering("no_audio", "no_video", "start", "end", "max_new_tokens", "long")
 def command(
     media: str = typer.Argument(..., help="A video, sound or picture file, or an https URL."),
     sound: str = shared.SOUND,
     model: str = shared.MODEL,
-    no_audio: bool = shared.NO_AUDIO,
-    no_video: bool = shared.NO_VIDEO,
-    start: float = shared.START,
-    end: float = shared.END,
-    max_new_tokens: int = shared.NEW_TOKENS,
-    long: str = shared.LONG,
     device: str = shared.DEVICE,
     dtype: str = shared.DTYPE,
     as_json: bool = typer.Option(
         False, "--json", help="One JSON list at the end: for each question of stdin its report, or its error."
     ),
     *,
+    options: dict[str, Any],
     memory: dict[str, Any],
 ) -> None:
     """Ask several questions about one file, one line each; the file is decoded and encoded once."""
-    options = {
-        "no_audio": no_audio,
-        "no_video": no_video,
-        "start": start,
-        "end": end,
-        "max_new_tokens": max_new_tokens,
-        "long": long,
-    }
     check_media(media, sound, options)
     engine = shared.load_engine(model, device, dtype, **memory)
     session = engine.chat(media, sound=sound, **options)

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from video_salmonn.inspection.timeline import Timeline
 
 _PAGE = (".html", ".htm")
+LONG = typer.Option("error", "--long", help="Media beyond the context: error, or coarse (longer windows).")
 
 
 @reports_errors
 @shared.with_memory
+@shared.answering("no_audio", "no_video", "start", "end", "max_new_tokens", long=LONG)
 def command(
     media: str = typer.Argument(..., help="A video, sound or picture file, or an https URL."),
     out: Path = typer.Option(..., "--out", help="What to write: a page (.html) or a picture (.png)."),
@@ -31,31 +33,18 @@ def command(
     question: str | None = typer.Option(
         None, "--question", help="Ask it, also with sound, picture and all media taken away."
     ),
-    no_audio: bool = shared.NO_AUDIO,
-    no_video: bool = shared.NO_VIDEO,
-    start: float = shared.START,
-    end: float = shared.END,
-    max_new_tokens: int = shared.NEW_TOKENS,
-    long: str = typer.Option("error", "--long", help="Media beyond the context: error, or coarse (longer windows)."),
     profile: str = shared.PROFILE,
     scale: float = typer.Option(1.0, "--scale", min=0.5, max=4.0, help="Size of a picture; 1 is 1300 pixels wide."),
     device: str = shared.DEVICE,
     dtype: str = shared.DTYPE,
     as_json: bool = shared.JSON,
     *,
+    options: dict[str, Any],
     memory: dict[str, Any],
 ) -> None:
     """Draw frames, sound, windows and media tokens on one time axis, and say what an answer rested on."""
-    options: dict[str, Any] = {
-        "no_audio": no_audio,
-        "no_video": no_video,
-        "start": start,
-        "end": end,
-        "max_new_tokens": max_new_tokens,
-        "long": long,
-    }
-    if long not in ("error", "coarse"):
-        raise ConfigError(f"long is {long!r}", remedy="inspect knows error and coarse")
+    if options["long"] not in ("error", "coarse"):
+        raise ConfigError(f"long is {options['long']!r}", remedy="inspect knows error and coarse")
     if math.isnan(scale):
         raise ConfigError("--scale is not a number", remedy="give 0.5 to 4")
     if question is not None:

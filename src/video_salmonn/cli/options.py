@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from video_salmonn.inference.engine import VideoSalmonn
 
 MODEL = typer.Option("embedded", "--model", help="Model: embedded, tiny, a model directory, or owner/name on a hub.")
@@ -58,23 +57,55 @@ MEMORY: dict[str, tuple[type, Any]] = {
 """Options that decide what memory a model takes: name -> type and declaration."""
 
 
-def with_memory(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of ``MEMORY``; it gets them in one dictionary called ``memory``."""
+ANSWERING: dict[str, tuple[type, Any]] = {
+    "no_audio": (bool, NO_AUDIO),
+    "no_video": (bool, NO_VIDEO),
+    "start": (float, START),
+    "end": (float, END),
+    "max_new_tokens": (int, NEW_TOKENS),
+    "num_beams": (int, BEAMS),
+    "long": (str, LONG),
+    "piece_seconds": (float, PIECES),
+    "joint_ctc": (str, JOINT_CTC),
+}
+"""Options that go on to the engine as they are: name -> type and declaration."""
+Command = Callable[..., None]
 
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        command(*args, memory={name: kwargs.pop(name) for name in MEMORY}, **kwargs)
 
-    own = inspect.signature(command)
-    parameters = [parameter for name, parameter in own.parameters.items() if name != "memory"]
-    parameters += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in MEMORY.items()
-    ]
-    wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {name: value for name, value in command.__annotations__.items() if name != "memory"}
-    wrapped.__annotations__ |= {name: kind for name, (kind, _) in MEMORY.items()}
-    return wrapped
+def with_group(group: str, options: Mapping[str, tuple[type, Any]]) -> Callable[[Command], Command]:
+    """Give a command these options; it gets them in one dictionary, its argument called ``group``."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapped(*args: Any, **kwargs: Any) -> None:
+            command(*args, **{group: {name: kwargs.pop(name) for name in options}}, **kwargs)
+
+        own = inspect.signature(command)
+        parameters = [parameter for name, parameter in own.parameters.items() if name != group]
+        parameters += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for name, (kind, default) in options.items()
+        ]
+        wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {name: value for name, value in command.__annotations__.items() if name != group}
+        wrapped.__annotations__ |= {name: kind for name, (kind, _) in options.items()}
+        return wrapped
+
+    return decorate
+
+
+with_memory = with_group("memory", MEMORY)
+
+
+def answering(*names: str, **changed: Any) -> Callable[[Command], Command]:
+    """Give a command options of :data:`ANSWERING`; it gets them in one dictionary called ``options``.
+
+    Args:
+        *names: which of them; all by default.
+        **changed: declarations in place of theirs.
+    """
+    chosen = {name: ANSWERING[name] for name in names or ANSWERING}
+    return with_group("options", chosen | {name: (ANSWERING[name][0], given) for name, given in changed.items()})
 
 
 def choose_device(wanted: str) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from video_salmonn.cli import listening
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stderr
-from video_salmonn.errors import ConfigError, MissingPartError
+from video_salmonn.errors import ConfigError
 
 if TYPE_CHECKING:
     from video_salmonn.serving.settings import ServerSettings
@@ -24,7 +24,7 @@ KEYS = "VIDEO_SALMONN_API_KEYS"
 @shared.with_memory
 def command(
     model: str = shared.MODEL,
-    host: str = typer.Option("127.0.0.1", "--host", help="Address to listen on; by default this machine only."),
+    host: str = listening.HOST,
     port: int = typer.Option(8000, "--port", min=0, max=65535, help="Port; 0 for any that is free."),
     api_key: list[str] = typer.Option(
         None, "--api-key", help=f"A key that clients need; repeatable. Others see arguments: better set {KEYS} (a,b)."
@@ -37,7 +37,7 @@ def command(
     max_per_key: int = typer.Option(32, "--max-requests-per-key", min=1, help="Of one key; more get 429."),
     max_batch: int = typer.Option(16, "--max-batch", min=1, help="Requests that are answered together."),
     max_body: float = typer.Option(64, "--max-body-mib", min=0.001, help="Largest request body and file, in MiB."),
-    max_seconds: float = typer.Option(600, "--max-media-seconds", min=1, help="Longest media item."),
+    max_seconds: float = listening.MAX_SECONDS,
     max_new_tokens: int = typer.Option(512, "--max-new-tokens", min=1, help="Longest answer."),
     request_seconds: float = typer.Option(300, "--request-seconds", min=1, help="Longest time for one request."),
     decode_processes: int = typer.Option(2, "--decode-processes", min=1, help="Processes that decode media."),
@@ -56,29 +56,21 @@ def command(
     memory: dict[str, Any],
 ) -> None:
     """Serve a model over HTTP with OpenAI's routes."""
-    try:
-        from video_salmonn.serving.server import new_key, serve
+    with listening.packages("serve"):
+        from video_salmonn.serving.server import serve
         from video_salmonn.serving.service import Service, name_of
-        from video_salmonn.serving.settings import ServerSettings
-    except ImportError as error:
-        if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic"):
-            raise
-        raise MissingPartError(
-            f"the server's packages are not installed ({error.name})", remedy='pip install "video-salmonn[serve]"'
-        ) from error
     keys = shared.keys_of(api_key, KEYS)
     made = not keys
-    settings = ServerSettings(
-        keys=tuple(dict.fromkeys(keys)) or (new_key(),),
+    settings = listening.settings_of(
+        keys,
+        mib=max_body,
+        seconds=max_seconds,
         host=host,
         port=port,
         allow_urls=tuple(_host(name) for name in allow_url or []),
         max_requests=max_requests,
         max_requests_per_key=max_per_key,
         max_batch=max_batch,
-        max_body_bytes=int(max_body * (1 << 20)),
-        max_media_seconds=max_seconds,
-        max_frames=max(1200, int(2 * max_seconds)),
         max_new_tokens=max_new_tokens,
         request_seconds=request_seconds,
         decode_processes=decode_processes,
@@ -92,7 +84,7 @@ def command(
     if wanted is None:
         service = Service(shared.load_engine(model, device, dtype, **memory), settings, served_name)
     name = served_name or name_of(model)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    listening.log_to_stderr()
     logging.getLogger("video_salmonn.serving").setLevel(logging.INFO)
 
     def ready(url: str) -> None:
@@ -102,8 +94,7 @@ def command(
         stderr.print(f"serving {name} at {url}/v1")
         if made:
             stderr.print(f"API key (of this run; set {KEYS} for your own): {settings.keys[0]}", soft_wrap=True)
-        if not settings.is_loopback:
-            stderr.print("note: other machines can reach it; put TLS in front of it", style="yellow")
+        listening.note_reach(settings)
 
     if service is not None:
         serve(service, ready)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from video_salmonn.cli import listening
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stderr
-from video_salmonn.errors import ConfigError, MissingPartError
+from video_salmonn.errors import ConfigError
 
 KEYS = "VIDEO_SALMONN_WEB_KEYS"
-PACKAGES = ("fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic", "gradio", "gradio_client")
 
 
 @reports_errors
 @shared.with_memory
 def command(
     model: str = shared.MODEL,
-    host: str = typer.Option("127.0.0.1", "--host", help="Address to listen on; by default this machine only."),
+    host: str = listening.HOST,
     port: int = typer.Option(7860, "--port", min=0, max=65535, help="Port; 0 for any that is free."),
     key: list[str] = typer.Option(
         None, "--key", help=f"A key that visitors need; repeatable. Others see arguments: better set {KEYS} (a,b)."
@@ -30,7 +28,7 @@ def command(
         None, "--examples", help="Folder of clips to pick from; by default those of the repository, where it is here."
     ),
     max_file: float = typer.Option(64, "--max-file-mib", min=0.001, help="Largest file, in MiB."),
-    max_seconds: float = typer.Option(600, "--max-media-seconds", min=1, help="Longest clip."),
+    max_seconds: float = listening.MAX_SECONDS,
     max_new_tokens: int = typer.Option(128, "--max-new-tokens", min=1, help="Longest answer."),
     keep_seconds: float = typer.Option(3600, "--keep-seconds", min=10, help="Unused clips are deleted after this."),
     device: str = shared.DEVICE,
@@ -40,26 +38,17 @@ def command(
     memory: dict[str, Any],
 ) -> None:
     """Open a web page to ask about clips: drop or record one, ask, read the transcript."""
-    try:
-        from video_salmonn.serving.server import new_key
-        from video_salmonn.serving.settings import ServerSettings
+    with listening.packages("web", "gradio", "gradio_client"):
         from video_salmonn.serving.web.app import examples_in, own_examples, serve
-    except ImportError as error:
-        if (error.name or "").split(".")[0] not in PACKAGES:
-            raise
-        raise MissingPartError(
-            f"the page's packages are not installed ({error.name})", remedy='pip install "video-salmonn[web]"'
-        ) from error
     if examples is not None and not examples.is_dir():
         raise ConfigError(f"--examples {examples} is not a folder", remedy="give a folder of media files")
     keys = shared.keys_of(key, KEYS)
-    settings = ServerSettings(
-        keys=tuple(dict.fromkeys(keys)) or (new_key(),),
+    settings = listening.settings_of(
+        keys,
+        mib=max_file,
+        seconds=max_seconds,
         host=host,
         port=port,
-        max_body_bytes=int(max_file * (1 << 20)),
-        max_media_seconds=max_seconds,
-        max_frames=max(1200, int(2 * max_seconds)),
         max_new_tokens=max_new_tokens,
         file_seconds=keep_seconds,
         max_text=4000,
@@ -67,7 +56,7 @@ def command(
     )
     needs_key = bool(keys) or not settings.is_loopback
     engine = shared.load_engine(model, device, dtype, **memory)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    listening.log_to_stderr()
 
     def ready(url: str) -> None:
         made = needs_key and not keys
@@ -76,7 +65,6 @@ def command(
             emit_json({"url": opened, "model": model, "keys": list(settings.keys) if made else []})
             return
         stderr.print(f"open {opened}", soft_wrap=True)
-        if not settings.is_loopback:
-            stderr.print("note: other machines can reach it; put TLS in front of it", style="yellow")
+        listening.note_reach(settings)
 
     serve(engine, settings, examples=examples_in(examples or own_examples()), needs_key=needs_key, ready=ready)
