@@ -225,7 +225,7 @@ def test_cosines_against_brute_force(monkeypatch):
     levels = tuple(torch.randn(1, w, n, 32) for w, n in ((20, 3), (2, 30)))
     masks = (torch.arange(20)[None] < 14, torch.ones(1, 2, dtype=torch.bool))
     output = ConnectorOutput(torch.zeros(1, 60, 8), torch.ones(1, 60).bool(), torch.zeros(1, 60, 64), levels, masks)
-    view = inspecting._level(config, output, 0, 1)
+    view = inspecting.level_view(config, output, 0, 1)
     real = levels[0][0, :14]
     cosine = F.cosine_similarity(real[:, None, :, None], real[None, :, None, :], dim=-1)  # (14, 14, 3, 3)
     between = torch.diagonal(cosine, dim1=2, dim2=3).mean(-1)
@@ -238,7 +238,7 @@ def test_cosines_against_brute_force(monkeypatch):
     assert view.neighbours == pytest.approx(float(torch.diagonal(between, 1).mean()), abs=1e-5)
 
     monkeypatch.setattr(inspecting, "CELLS", 7)
-    grouped = inspecting._level(config, output, 0, 1)
+    grouped = inspecting.level_view(config, output, 0, 1)
     assert grouped.grouped == 2 and grouped.windows_map.shape == (7, 7)
     blocks = between.view(7, 2, 7, 2).mean((1, 3))
     np.testing.assert_allclose(grouped.windows_map, blocks, atol=1e-5)
@@ -489,7 +489,7 @@ def test_mirror_images_are_not_called_diverse(spoken):
     config = ConnectorConfig(hidden_size=16, num_attention_heads=4)
     masks = (torch.ones(1, 1, dtype=torch.bool),)
     output = ConnectorOutput(torch.zeros(1, 8, 8), torch.ones(1, 8).bool(), torch.zeros(1, 8, 16), (rows,), masks)
-    view = inspecting._level(config, output, 0, 1)
+    view = inspecting.level_view(config, output, 0, 1)
     assert view.mean_within == pytest.approx(-1 / 7, abs=1e-6) and view.mean_absolute == pytest.approx(1, abs=1e-6)
     assert view.mirrored
     text = Page(to_html(replace(spoken, levels=(view,)))).text

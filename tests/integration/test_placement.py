@@ -134,7 +134,7 @@ def test_a_map_over_cards_is_read(monkeypatch):
     given = {"": 0, "language_model.model.layers.1": "cuda:1", "tower.speech": "cpu"}
     assert checked_map(model, given) == {"": 0, "language_model.model.layers.1": 1, "tower.speech": "cpu"}
     placed = Placement(CPU, device_map=given)
-    places = placement._packed_places(model, placed, checked_map(model, given))
+    places = placement.packed_places(model, placed, checked_map(model, given))
     assert {str(device) for name, device in places.items() if ".layers.0." in name} == {"cuda:0"}
     assert {str(device) for name, device in places.items() if ".layers.1." in name} == {"cuda:1"}
 

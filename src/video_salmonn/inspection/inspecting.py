@@ -104,7 +104,7 @@ def inspect_media(
         axis_end=length,
         sight=sight,
         sound=heard,
-        levels=tuple(_level(config, output, index, stretch) for index in range(len(output.levels))),
+        levels=tuple(level_view(config, output, index, stretch) for index in range(len(output.levels))),
         tokens=tokens,
         stretch=stretch,
         sizes=_sizes(engine, inputs, features.visual, output, comparison),
@@ -223,7 +223,7 @@ def _sound(media: MediaConfig, sound: Waveform, inputs: MediaInputs) -> Sound:
     return Sound(sound.seconds, envelope, peak, mel, int(media.mel_bins), tuple(segments))
 
 
-def _level(config: ConnectorConfig, output: ConnectorOutput, index: int, stretch: int) -> LevelView:
+def level_view(config: ConnectorConfig, output: ConnectorOutput, index: int, stretch: int) -> LevelView:
     """Cosines between a level's query outputs, ``(1, W, N, D)``."""
     values = output.levels[index][0].float().cpu()
     real = output.window_masks[index][0].cpu()

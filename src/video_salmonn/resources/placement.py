@@ -233,7 +233,7 @@ def place(
         device_map = checked_map(model, device_map)
     if placement.quantise is not None:
         backend = packing.choose(placement.quantise, placement.quantiser)
-        places = _packed_places(model, placement, device_map)
+        places = packed_places(model, placement, device_map)
         packing.quantise(model.language_model, placement.quantise, backend, lambda name: places[name])
     model.generation_config.update(**KV_CACHES[placement.kv_cache])
     if device_map is not None:
@@ -254,7 +254,7 @@ def place(
     return model
 
 
-def _packed_places(
+def packed_places(
     model: VideoSalmonnForConditionalGeneration, placement: Placement, device_map: Mapping[str, Any] | None
 ) -> dict[str, torch.device]:
     """Device of every layer that will be packed."""

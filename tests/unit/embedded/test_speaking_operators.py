@@ -175,7 +175,7 @@ def test_integer_products_become_products_of_floats_with_their_scale_and_bias_fo
     constants = {"w": weight, "wz": np.int8(3), "ws": np.float32(0.01)}
     model = model_of(nodes, {"x": X}, constants, ["out"])
     graph = Graph(model)
-    assert [step.operator for step in graph._steps] == ["Conv" if conv else "MatMul"], "no step of scaling is left"
+    assert graph.operators == ["Conv" if conv else "MatMul"], "no step of scaling is left"
     found = graph.run({"x": torch.from_numpy(X)})["out"].numpy()
     (wanted,) = by_onnxruntime(model, {"x": X})
     assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max(), "that activations are not rounded is all"
@@ -185,7 +185,7 @@ def test_integer_products_become_products_of_floats_with_their_scale_and_bias_fo
     if conv:  # a bias in whole numbers stands between product and scale
         nodes[2:3] = [node("Add", ["i", "bias"], ["sum"]), node("Cast", ["sum"], ["f"], to=1)]
         graph = Graph(model_of(nodes, {"x": X}, constants | {"bias": bias.astype(np.int32)}, ["out"]))
-        assert len(graph._steps) == 1
+        assert len(graph.operators) == 1
         found = graph.run({"x": torch.from_numpy(X)})["out"].numpy()
         np.testing.assert_allclose(found, exact + bias * 0.01, rtol=1e-4, atol=1e-3)
 

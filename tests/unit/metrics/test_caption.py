@@ -2,6 +2,7 @@ import shutil
 import zipfile
 
 import numpy as np
+import psutil
 import pytest
 
 from video_salmonn.errors import EvaluationError, MissingPartError
@@ -123,8 +124,9 @@ def test_order_of_items_does_not_matter():
 @needs_java
 def test_a_broken_meteor_is_reported_and_replaced():
     with pytest.raises(EvaluationError, match="METEOR's process ended early"), meteor() as jar:
-        jar._process.kill()
-        jar._process.wait()
+        (java,) = (child for child in psutil.Process().children() if "java" in child.name())
+        java.kill()
+        java.wait()
         jar.statistics("a", ["a"])
     with meteor() as jar:
         assert jar.alive

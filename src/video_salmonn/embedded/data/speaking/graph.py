@@ -254,6 +254,11 @@ class Graph:
     # ----------------------------------------------------------------------------------------------- running
 
     @torch.inference_mode()
+    @property
+    def operators(self) -> list[str]:
+        """Names of the operators that are left to run, in order."""
+        return [step.operator for step in self._steps]
+
     def run(
         self, inputs: dict[str, Tensor], override: dict[str, Tensor | Callable[[Tensor], Tensor]] | None = None
     ) -> dict[str, Tensor]:
