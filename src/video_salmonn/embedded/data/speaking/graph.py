@@ -253,12 +253,12 @@ class Graph:
 
     # ----------------------------------------------------------------------------------------------- running
 
-    @torch.inference_mode()
     @property
     def operators(self) -> list[str]:
         """Names of the operators that are left to run, in order."""
         return [step.operator for step in self._steps]
 
+    @torch.inference_mode()
     def run(
         self, inputs: dict[str, Tensor], override: dict[str, Tensor | Callable[[Tensor], Tensor]] | None = None
     ) -> dict[str, Tensor]:
