@@ -30,7 +30,7 @@ help:
 	@echo "make constraints  renew the versions that make demo and make test install (all but torch)"
 	@echo "make bench  benchmarks, each printing a table and one line of JSON"
 	@echo "make save-mini MEDIA=DIR  SAVE-mini of the embedded model with all baselines, written to docs/save-mini.md"
-	@echo "make ablations  variants of the small model, trained alike from nothing; goes on where it stopped"
+	@echo "make ablations  variants of the small model, trained alike from nothing; resumes where it stopped"
 	@echo "make fuzz   ten minutes of fuzzing the media path"
 	@echo "make docs   build the documentation site into site/"
 	@echo "make build  sdist and wheel, checked by installing the wheel elsewhere"

@@ -16,7 +16,7 @@ always comes with the same kind of sound, so that either tells the other; then p
 
     python studies/mechanisms.py --manifests DIR --features STORE --out runs/mechanisms
 
-Every run is written to OUT as it ends; a call goes on with those that are missing and prints the tables of what is
+Every run is written to OUT as it ends; a call continues with the missing ones and prints the tables of what is
 there.
 """
 

@@ -74,7 +74,7 @@ class ManifestError(VideoSalmonnError):
 
 
 class TrainingError(VideoSalmonnError):
-    """Training cannot go on (loss not finite, nothing left to train on); the message names the items."""
+    """Training cannot continue (loss not finite, nothing left to train on); the message names the items."""
 
 
 class ContextError(VideoSalmonnError):

@@ -72,7 +72,7 @@ def json_value(text: str | bytes) -> Any:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            raise ValueError("a text holds half of a surrogate pair, which is no character") from error
+            raise ValueError("a text holds half of a surrogate pair, which is not a character") from error
     return value
 
 

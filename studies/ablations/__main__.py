@@ -103,7 +103,7 @@ def main(words: list[str] | None = None) -> int:
             command = [sys.executable, "-m", "studies.ablations", *words, "--worker", "--commit", plan.commit]
             running.watch(plan, found, [command] * plan.parallel, _environment(), say)
     except StoppedError:
-        say("stopped: the same command goes on with this variant")
+        say("stopped: the same command continues with this variant")
         return 1
     except VideoSalmonnError as error:
         say(f"{error}{f' ({error.remedy})' if error.remedy else ''}")

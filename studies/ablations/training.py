@@ -53,7 +53,7 @@ class Budget:
 
 
 class StoppedError(Exception):
-    """The process was told to stop; what was trained is kept, and the same call goes on with it."""
+    """The process was told to stop; what was trained is kept, and the same call continues with it."""
 
 
 @dataclass(frozen=True)

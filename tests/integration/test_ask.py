@@ -131,7 +131,7 @@ def test_the_released_profile_gives_180_tokens_for_anything_up_to_30_seconds(fil
     assert released.ask(files / "sound.wav", "What?", **options).report["media_tokens"] == 180
     assert released.ask(files / "picture.png", "What?", **options).report["media_tokens"] == 180
     silent = released.ask(MEDIA / "nasa_13013.mp4", "What?", no_audio=True, **options).report
-    assert silent["media_tokens"] == 3 * 30  # 14 clips of two frames, in windows of ten (§A.7)
+    assert silent["media_tokens"] == 3 * 30  # 14 clips of two frames, in windows of ten
 
 
 def test_the_second_question_encodes_nothing(engine):

@@ -447,7 +447,7 @@ def test_a_separate_sound_plays_along_and_the_files_own_is_muted(engine, wav):
     [
         (str(GRID), None, "Browsers do not play files of this kind"),
         ("https://example.org/clip.mp4", None, "fetches nothing"),
-        (object(), None, "were no file"),
+        (object(), None, "are not a file"),
         (str(FLOWER), "video/webm", ""),
         (FLOWER.read_bytes(), "video/webm", ""),
     ],

@@ -168,7 +168,7 @@ def test_maps_on_the_command_line(tmp_path):
         with pytest.raises(ConfigError, match="device map"):
             parse_device_map(text)
     file.write_text("[1]")
-    with pytest.raises(ConfigError, match="no JSON object"):
+    with pytest.raises(ConfigError, match="not a JSON object"):
         parse_device_map(str(file))
 
 

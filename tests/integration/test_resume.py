@@ -76,7 +76,7 @@ def test_a_damaged_newest_checkpoint_offers_the_one_before(two_saves: Path, name
     damage(folder / name, fault)
     with pytest.raises(CheckpointError, match=name) as caught:
         whole_state(folder)
-    assert caught.value.remedy == "go on from the one before: --resume --checkpoint step-3"
+    assert caught.value.remedy == "resume from the one before: --resume --checkpoint step-3"
     damage(two_saves / "checkpoints/step-3" / name, fault)
     with pytest.raises(CheckpointError, match=name) as caught:
         whole_state(two_saves / "checkpoints/step-3")

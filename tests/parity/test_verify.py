@@ -223,7 +223,7 @@ def test_a_file_that_does_not_fit_is_named(golden, tmp_path, change, message):
     ("metadata", "message"),
     [
         ({"module": "teapot"}, "teapot"),
-        ({"config": "{"}, "no JSON"),
+        ({"config": "{"}, "not JSON"),
         ({"config": "{}"}, "groupsize"),
         ({"mask_direction": "sideways"}, "sideways"),
     ],

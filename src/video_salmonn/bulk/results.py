@@ -149,7 +149,7 @@ class Results:
             line = json_value(text)
             name, custom = str(line["id"]).removeprefix("batch_req_"), str(line["custom_id"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ManifestError(f"{where}: is no result of a batch", remedy="choose another --out") from error
+            raise ManifestError(f"{where}: is not a result of a batch", remedy="choose another --out") from error
         if len(name) != 2 * HALF or name[:HALF] != self.settings:
             raise ConfigError(
                 f"{where}: was answered with other settings (another model, other weights, numbers or version)",

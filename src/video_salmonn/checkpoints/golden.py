@@ -95,7 +95,9 @@ def read_golden(path: Path) -> GoldenFile:
     try:
         json.loads(metadata["config"])
     except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}: metadata 'config' is no JSON ({error})", remedy="copy the file again") from None
+        raise CheckpointError(
+            f"{path}: metadata 'config' is not JSON ({error})", remedy="copy the file again"
+        ) from None
     return GoldenFile(path, metadata, **parts)
 
 

@@ -1,7 +1,7 @@
 """The two tokenizers of the released model: the language model's, and the BERT one that InstructBLIP's Q-Former reads.
 
 The released code tokenises a prompt piece by piece with the SentencePiece Llama tokenizer, each piece with a word mark
-of its own in front (§B). A tokenizer that does otherwise would give the weights a prompt they never saw, so that is
+of its own in front. A tokenizer that does otherwise would give the weights a prompt they never saw, so that is
 checked here against SentencePiece itself.
 """
 

@@ -170,7 +170,7 @@ def build_mini(
     out: Path = typer.Option(..., "--out", help="New folder for SAVE-mini."),
     seed: int = typer.Option(0, "--seed", min=0, max=2**63 - 1, help="Decides every choice."),
     tasks: str = _TASKS,
-    most: int | None = typer.Option(None, "--most", min=1, help="At most so many items of each sort, for quick tests."),
+    most: int | None = typer.Option(None, "--most", min=1, help="Maximum items of each sort, for quick tests."),
     redistributable: bool = typer.Option(
         False, "--redistributable", help="Only sources under CC0, CC BY, CC BY-SA or in the public domain."
     ),

@@ -14,38 +14,38 @@ if TYPE_CHECKING:
     from video_salmonn.inference.engine import VideoSalmonn
 
 MODEL = typer.Option("embedded", "--model", help="Model: embedded, tiny, a model directory, or owner/name on a hub.")
-DEVICE = typer.Option("auto", "--device", help="cpu, cuda, cuda:N, mps, or auto for the best there is.")
+DEVICE = typer.Option("auto", "--device", help="cpu, cuda, cuda:N, mps, or auto for the best available.")
 DTYPE = typer.Option(
     None,
     "--dtype",
     help="float32, bfloat16, float16; as stored by default. int8, int4: --quantise, rest in 16 bits.",
 )
-QUANTISE = typer.Option(None, "--quantise", help="int8 or int4: the language model's layers in so many bits.")
+QUANTISE = typer.Option(None, "--quantise", help="int8 or int4: quantise the language model's layers.")
 QUANTISER = typer.Option(None, "--quantiser", help="bitsandbytes, or torchao (int8 only); the first installed.")
 DEVICE_MAP = typer.Option(
-    None, "--device-map", help="auto (fill the cards, then main memory), or JSON: which module on which device."
+    None, "--device-map", help="auto (fill the GPUs, then main memory), or JSON: which module on which device."
 )
-OFFLOAD_ENCODERS = typer.Option(
-    False, "--offload-encoders", help="Encoders come to the device in turn and leave it when they have run."
-)
+OFFLOAD_ENCODERS = typer.Option(False, "--offload-encoders", help="Move each encoder to the device only while it runs.")
 KV_CACHE = typer.Option(
     "dynamic", "--kv-cache", help="Keys and values: dynamic, static (allocated at once) or fp8 (half the size)."
 )
-SOUND = typer.Option(None, "--sound", help="A sound file in place of the media's own sound.")
-NO_AUDIO = typer.Option(False, "--no-audio", help="Do not listen.")
-NO_VIDEO = typer.Option(False, "--no-video", help="Do not look.")
-START = typer.Option(None, "--start", help="Begin so many seconds into the file.")
-END = typer.Option(None, "--end", help="End so many seconds into the file.")
-NEW_TOKENS = typer.Option(None, "--max-new-tokens", help="Longest answer.")
-BEAMS = typer.Option(None, "--num-beams", help="Beam search with so many beams.")
+SOUND = typer.Option(None, "--sound", help="A sound file that replaces the media's own sound.")
+NO_AUDIO = typer.Option(False, "--no-audio", help="Ignore the sound.")
+NO_VIDEO = typer.Option(False, "--no-video", help="Ignore the picture.")
+START = typer.Option(None, "--start", help="Start time in the file, in seconds.")
+END = typer.Option(None, "--end", help="End time in the file, in seconds.")
+NEW_TOKENS = typer.Option(None, "--max-new-tokens", help="Longest answer in tokens.")
+BEAMS = typer.Option(None, "--num-beams", help="Number of beams of beam search.")
 LONG = typer.Option("error", "--long", help="Media beyond the context: error, segments (ask piecewise) or coarse.")
 PIECES = typer.Option(
-    None, "--piece-seconds", help="Longest piece of long media; 0 for the whole. By default as long as in training."
+    None,
+    "--piece-seconds",
+    help="Longest piece of long media; 0 for one piece. By default the length used in training.",
 )
 JOINT_CTC = typer.Option(
     None, "--joint-ctc", help="Decode with the connector's CTC: off, on, or auto (questions for what is said)."
 )
-PROFILE = typer.Option(None, "--profile", help="released: do everything as the released code does.")
+PROFILE = typer.Option(None, "--profile", help="released: reproduce the released code.")
 JSON = typer.Option(False, "--json", help="Print one JSON object.")
 MEMORY: dict[str, tuple[type, Any]] = {
     "quantise": (str, QUANTISE),
@@ -54,7 +54,7 @@ MEMORY: dict[str, tuple[type, Any]] = {
     "offload_encoders": (bool, OFFLOAD_ENCODERS),
     "kv_cache": (str, KV_CACHE),
 }
-"""Options that decide what memory a model takes: name -> type and declaration."""
+"""Options that affect the memory of a model: name -> type and declaration."""
 
 
 ANSWERING: dict[str, tuple[type, Any]] = {

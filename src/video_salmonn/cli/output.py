@@ -76,7 +76,7 @@ def json_mode() -> Iterator[None]:
 
 
 def emit_json(value: Any) -> None:
-    """Print ``value`` as the command's one JSON value (NaN is refused: it is no JSON)."""
+    """Print ``value`` as the command's one JSON value (NaN is refused: it is not JSON)."""
     stream = _JsonMode.stream or sys.stdout
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
     # File names need not be valid Unicode; what is not becomes a JSON escape.

@@ -204,6 +204,6 @@ def _level(value: Any) -> Level:
         level = None
     if level is None or not all(type(n) is int for n in (level.frames, level.queries)):
         raise ConfigError(
-            f"connector.levels: {value!r} is no level", remedy="give whole numbers, e.g. {frames: 10, queries: 30}"
+            f"connector.levels: {value!r} is not a level", remedy="give whole numbers, e.g. {frames: 10, queries: 30}"
         )
     return level

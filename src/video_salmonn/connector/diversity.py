@@ -29,7 +29,7 @@ def pairwise_cosine(rows: torch.Tensor) -> torch.Tensor:
 def mean_cosine(rows: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Mean over groups and ordered pairs i != j: (G, n, D) -> scalar; ``mask`` (G,) bool leaves groups out.
 
-    Released ``calc_diversity_loss`` (O:1484-1491). Zero where a group has a single row or no group is left.
+    Released ``calc_diversity_loss``. Zero where a group has a single row or no group is left.
     """
     count = rows.shape[1]
     if count < 2:
@@ -42,7 +42,7 @@ def mean_cosine(rows: torch.Tensor, mask: torch.Tensor | None = None) -> torch.T
 
 
 def acting_levels(count: int) -> tuple[int, ...]:
-    """The levels, of so many, that the loss acts on: all but the finest, or the only one."""
+    """The levels that the loss acts on: all but the finest, or the only one."""
     return tuple(range(1, count)) if count > 1 else (0,)
 
 

@@ -28,7 +28,8 @@ def unfold_windows(values: torch.Tensor, batch: int) -> torch.Tensor:
 def block_mask(frames: int, slots: int, direction: MaskDirection, device: torch.device | None = None) -> torch.Tensor:
     """Which key slots a query slot may see: ``(frames·slots, frames·slots)`` bool, rows are queries.
 
-    ``past``: frame i sees frames j <= i (paper §3.2.1). ``future``: j >= i (the released ``torch.triu``, Q:957).
+    ``past``: frame i sees frames j <= i (paper §3.2.1). ``future``: j >= i (``torch.triu`` in
+    the released ``Qformer.py``).
     """
     ones = torch.ones(frames, frames, dtype=torch.bool, device=device)
     visible = {"past": ones.tril, "future": ones.triu, "none": lambda: ones}[direction]()

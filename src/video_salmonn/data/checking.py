@@ -128,7 +128,7 @@ def _unusable(file: Path) -> str:
     except (OSError, ValueError) as error:  # a loop of links, a folder that may not be entered, a name too long
         return f"cannot be read ({getattr(error, 'strerror', None) or error})"
     if not stat.S_ISREG(status.st_mode):
-        return "is no file but a folder" if stat.S_ISDIR(status.st_mode) else "is no file but a pipe or device"
+        return "is a folder, not a file" if stat.S_ISDIR(status.st_mode) else "is a pipe or device, not a file"
     if not os.access(file, os.R_OK):
         return "cannot be read (Permission denied)"
     return "" if status.st_size else "holds zero bytes"

@@ -2,7 +2,7 @@
 
 A store is a folder of shards of at most ``shard_bytes``; a tensor's name is its key, so the shards are their own
 index. Shards are written under another name and renamed: a crash loses at most the shard being filled, and the next
-run goes on with what is missing. Reading needs neither media libraries nor encoders.
+run continues with the missing items. Reading needs neither media libraries nor encoders.
 """
 
 from __future__ import annotations

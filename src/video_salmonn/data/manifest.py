@@ -112,7 +112,7 @@ def _bad_number(recipe: Any) -> str:
 
 def _check(value: Any, fail: Any, root: Path) -> Item:
     if not isinstance(value, dict):
-        fail("is no JSON object")
+        fail("is not a JSON object")
     missing = [key for key in _REQUIRED if key not in value]
     if missing:
         fail(f"lacks {', '.join(missing)}")
@@ -130,7 +130,9 @@ def _check(value: Any, fail: Any, root: Path) -> Item:
         fail("media names a video and a picture; an item shows one of them")
     start, end = media.get("start"), media.get("end")
     if not all(time is None or _is_time(time) for time in (start, end)) or (end is not None and end <= (start or 0)):
-        fail(f"media times start={start!r}, end={end!r} are no interval; write numbers of seconds, 0 <= start < end")
+        fail(
+            f"media times start={start!r}, end={end!r} are not an interval; write numbers of seconds, 0 <= start < end"
+        )
     if not isinstance(turns, list) or not turns:
         fail("the conversation is empty")
     for turn in turns:

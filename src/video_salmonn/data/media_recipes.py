@@ -12,7 +12,7 @@ A **sound recipe** is ``{"length": seconds, "layers": [layer, …]}``. A layer i
 each with ``at`` (seconds, default 0), ``gain`` (dB, default 0; relative to the file for files, to full scale for
 noise and music), ``level`` (dB relative to full scale that the layer's loudest second is brought to; overrides
 ``gain``) and ``room`` (seed of a synthetic room response; none by default). Files and synthetic speech may have a
-``speed`` (default 1): they are played so many times as fast, higher and with other formants. Without ``length`` the
+``speed`` (default 1): a factor of their pace, which also raises pitch and formants. Without ``length`` the
 sound is as long as its layers; with a length and no layers it is silence.
 
 A **picture recipe** is ``{"length": seconds, "slides": [{"file": path, "at": s}, …]}``: each slide stands until the

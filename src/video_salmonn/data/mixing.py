@@ -1,4 +1,4 @@
-"""Unpaired audio-visual mixed training (paper §3.3; released ``sft_dataset.py``, spec §C.3) as one small module.
+"""Unpaired audio-visual mixed training (paper §3.3; released ``sft_dataset.py``) as one small module.
 
 Most data have one modality. Mixing lays an unrelated sound under a picture or a video and asks about one of the two,
 or about both at once, so that the model must look *and* listen to know which answer is wanted. Paired items become

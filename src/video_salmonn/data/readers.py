@@ -66,13 +66,13 @@ def _value(line: str, path: Path, number: int, remedy: str) -> Any:
 def _turns(value: Any, where: str) -> list[dict[str, str]]:
     """``from``/``value`` or ``role``/``content`` turns -> ours; media placeholders are taken out of the text."""
     if not isinstance(value, list):
-        raise ManifestError(f"{where}: the conversation is no list of turns")
+        raise ManifestError(f"{where}: the conversation is not a list of turns")
     turns = []
     for turn in value:
         speaker = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
         text = turn.get("value", turn.get("content")) if isinstance(turn, dict) else None
         if speaker not in ROLES or not isinstance(text, str):
-            raise ManifestError(f"{where}: {str(turn)[:80]!r} is no turn", remedy='turns are {"from", "value"}')
+            raise ManifestError(f"{where}: {str(turn)[:80]!r} is not a turn", remedy='turns are {"from", "value"}')
         for placeholder in PLACEHOLDERS:
             text = text.replace(placeholder, "")
         turns.append({"role": ROLES[speaker], "content": text.strip()})
@@ -127,7 +127,7 @@ def read_llava(reader: Reader) -> Iterator[Item]:
     for number, entry in enumerate(_load(Path(reader.source)), 1):
         where = f"{reader.source}, item {number}"
         if not isinstance(entry, dict):
-            raise ManifestError(f"{where}: is no JSON object")
+            raise ManifestError(f"{where}: is not a JSON object")
         media = {stream: entry[stream] for stream in ("image", "video", "audio") if entry.get(stream)}
         if not media and any(mark in json.dumps(entry) for mark in PLACEHOLDERS):
             reader.left_out["a place for media, and none"] += 1

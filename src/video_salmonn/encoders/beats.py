@@ -1,4 +1,4 @@
-"""BEATs (Chen et al., ICML 2023), the sound-event encoder: our own port, since no kept library has it (§A.4, §D.4).
+"""BEATs (Chen et al., ICML 2023), the sound-event encoder: our own port, since no maintained library has it.
 
 Decisions of the original that matter for parity:
 

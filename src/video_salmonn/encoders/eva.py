@@ -1,4 +1,4 @@
-"""EVA-ViT-g with ``ln_vision`` (released: 39 blocks, 224 px, patch 14, width 1408; §A.2).
+"""EVA-ViT-g with ``ln_vision`` (released: 39 blocks, 224 px, patch 14, width 1408).
 
 transformers' ``InstructBlipVisionModel`` is this network; its final norm is given torch's default epsilon 1e-5, which
 is what the released ``ln_vision`` uses, where the library would use the blocks' 1e-6.

@@ -1,4 +1,4 @@
-"""InstructBLIP's Q-Former: 32 visual tokens a frame, read in the light of the question (§A.3).
+"""InstructBLIP's Q-Former: 32 visual tokens a frame, read in the light of the question.
 
 Because the question takes part, these tokens can't be reused for another question; the patch tokens below them can.
 """

@@ -41,8 +41,8 @@ class Options:
 
     Attributes:
         batch_size: requests given to the model at once.
-        limit: ask only so many items a task.
-        resume: go on with what the output folder holds.
+        limit: maximum number of items per task.
+        resume: continue the run in the output folder.
         allow_missing: leave out items whose media are missing.
         baselines: conditions to run beside ``full``.
         resamples: of the bootstrap.
@@ -267,7 +267,7 @@ def read_results(out: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise EvaluationError(
-            f"{file}: is no JSON: {error}", remedy="run again with --resume after removing it"
+            f"{file}: is not JSON: {error}", remedy="run again with --resume after removing it"
         ) from error
     if not isinstance(found, dict) or not isinstance(found.get("tasks"), dict):
         raise EvaluationError(f"{file}: holds no results of an evaluation")

@@ -68,7 +68,7 @@ class VideoSalmonnForLmmsEval(lmms):  # type: ignore[misc]
         # lmms-eval adds max_batch_size and device of its own command line, None where they were not given.
         if extra := sorted(name for name, value in unknown.items() if value is not None):
             raise ConfigError(
-                f"--model_args: {', '.join(extra)} is no argument of {MODEL_ID}",
+                f"--model_args: {', '.join(extra)} is not an argument of {MODEL_ID}",
                 remedy="there are pretrained, device, dtype, profile, long, num_beams, sound and batch_size",
             )
         import torch

@@ -29,7 +29,7 @@ def read_predictions(file: Path, *, task: str | None = None) -> list[Prediction]
         task: the task the predictions must be of: a line that says another one is foreign.
 
     Raises:
-        EvaluationError: naming file, line and id: no JSON, a missing or empty field, a prediction that is no text, a
+        EvaluationError: naming file, line and id: no JSON, a missing or empty field, a prediction that is not text, a
             foreign or repeated id, an empty file.
     """
     try:

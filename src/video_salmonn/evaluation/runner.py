@@ -1,4 +1,4 @@
-"""Ask a model every item of a task, and lose nothing: answers are on disk as they come, a killed run goes on.
+"""Ask a model every item of a task; answers are written to disk as they come, so that a killed run can be resumed.
 
 Decisions:
 
@@ -58,7 +58,7 @@ def load(task: Task, data: Path, index: MediaIndex, *, limit: int | None, allow_
         task: which.
         data: the data folder.
         index: of that folder.
-        limit: ask only so many items, spread evenly over the file (its parts and speakers come in blocks).
+        limit: maximum number of items, spread evenly over the file (its parts and speakers come in blocks).
         allow_missing: leave out items whose media are not there, instead of refusing to start.
 
     Raises:
@@ -136,7 +136,7 @@ def run_condition(
         progress: called after every batch.
 
     Raises:
-        ConfigError: if the condition says nothing about this task, or the batch size is no size.
+        ConfigError: if the condition says nothing about this task, or the batch size is less than 1.
         EvaluationError: if the folder's predictions are of other items, or the engine loses an answer.
     """
     if batch_size < 1:

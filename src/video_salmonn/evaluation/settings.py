@@ -23,7 +23,7 @@ def agree_on_settings(out: Path, settings: dict[str, Any], answers: Iterable[Pat
         out: the evaluation's folder.
         settings: JSON-ready; what would change an answer: weights, numerics, data, prompts.
         answers: files of answers in it; if there are any and nothing says what they answer, they are refused.
-        resume: go on with what the folder holds.
+        resume: continue the run in the folder.
 
     Raises:
         ConfigError: if the folder holds another experiment, naming the first setting that differs.
@@ -32,7 +32,7 @@ def agree_on_settings(out: Path, settings: dict[str, Any], answers: Iterable[Pat
     if file.is_file():
         if not resume:
             raise ConfigError(
-                f"{out} already holds an evaluation", remedy="go on with it by --resume, or choose another --out"
+                f"{out} already holds an evaluation", remedy="continue it with --resume, or choose another --out"
             )
         try:
             before = json.loads(file.read_text(encoding="utf-8"))
@@ -40,7 +40,7 @@ def agree_on_settings(out: Path, settings: dict[str, Any], answers: Iterable[Pat
             raise ConfigError(f"{file}: cannot be read as JSON: {error}", remedy="choose another --out") from error
         if difference := _difference(before, json.loads(json.dumps(settings)), ""):
             raise ConfigError(
-                f"{file}: the run to go on with differs in {difference}",
+                f"{file}: the run to resume differs in {difference}",
                 remedy="use the settings of that run, or choose another --out",
             )
         settings = _joined(before, settings)

@@ -13,9 +13,9 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Resize = Literal["bicubic", "released", "picture"]
-"""``bicubic``: antialiased, clamped to [0, 1]; ``released``: what the released video path does (D:497-504): bicubic
+"""``bicubic``: antialiased, clamped to [0, 1]; ``released``: what the released code does with videos: bicubic
 without antialiasing or clamping; ``picture``: Pillow's antialiased bicubic itself, which the release uses for single
-pictures (D:108-139). All ignore the aspect ratio."""
+pictures. All ignore the aspect ratio."""
 
 
 def resize(frames: torch.Tensor, size: tuple[int, int], how: Resize = "bicubic") -> torch.Tensor:
@@ -57,7 +57,7 @@ def prepare_frames(
         ``(T, 3, *size)`` float32.
 
     Raises:
-        ValueError: the frames are no uint8 RGB batch.
+        ValueError: the frames are not a uint8 RGB batch.
     """
     if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise ValueError(f"frames must be uint8 (T, H, W, 3), got {frames.dtype} {tuple(frames.shape)}")

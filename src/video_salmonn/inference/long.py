@@ -80,7 +80,7 @@ def cut(features: MediaFeatures, span: tuple[int, int], steps_per_frame: int) ->
 
 
 def merge_answers(answers: list[str], seconds: list[float]) -> str:
-    """Answers of consecutive stretches, each of so many seconds, as one text, each under its time on the clip axis."""
+    """Answers about consecutive stretches of equal length in seconds as one text, each with its time in the clip."""
     if len(answers) == 1:
         return answers[0]
     lines, start = [], 0.0

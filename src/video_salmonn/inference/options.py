@@ -38,7 +38,7 @@ KV_CACHES = ("dynamic", "static", "fp8")
 
 @functools.cache
 def passed_on() -> frozenset[str]:
-    """Options that go on to transformers' ``generate``."""
+    """Options that are passed on to transformers' ``generate``."""
     from transformers import GenerationConfig  # takes seconds: not before it is needed
 
     return frozenset(name for name in vars(GenerationConfig()) if not name.startswith("_")) - TAKEN
@@ -69,7 +69,7 @@ def checked(options: Options) -> dict[str, Any]:
     """The options without those left at None.
 
     Raises:
-        ConfigError: an option nobody knows, or a value that is impossible; names the option.
+        ConfigError: an unknown option, or a value that is impossible; names the option.
     """
     given = {name: value for name, value in options.items() if value is not None}
     foreign = set(given) - {*MEDIA_OPTIONS, *OWN_OPTIONS, "num_beams", *OBJECTS}
@@ -126,7 +126,7 @@ def checked(options: Options) -> dict[str, Any]:
 
 
 def generation_options(options: Options) -> dict[str, Any]:
-    """Options that go on to transformers' ``generate``."""
+    """Options that are passed on to transformers' ``generate``."""
     passed = passed_on() | OBJECTS
     return {name: value for name, value in options.items() if name in passed and name not in OWN_OPTIONS}
 

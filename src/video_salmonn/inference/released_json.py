@@ -1,4 +1,4 @@
-"""The released repository's own example files: the same items in, the same ``eval_result.json`` out (§A.7, §E).
+"""The released repository's own example files: the same items in, the same ``eval_result.json`` out.
 
 An item is ``{"image_name": file | [picture, sound], "conversation": [{"from": "human" | "gpt", "value"}, …]}``. A
 single video file brings its own sound, which the released code could not do.

@@ -1,4 +1,4 @@
-"""Text piece by piece, while the model goes on writing in a thread of its own."""
+"""Text piece by piece, while the model generates in another thread."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def _track(source: Any, page: Path | None, kind: str, address: str | None = None
     elif isinstance(source, str) and "://" in source:
         return "The media came from the network; the page fetches nothing, so it does not play them."
     else:
-        return "The media were no file, so the page cannot play them."
+        return "The media are not a file, so the page cannot play them."
     mime = _mime(head, kind)
     if mime is None:
         return "Browsers do not play files of this kind; the page shows what the model saw and heard."

@@ -104,8 +104,8 @@ class Pipe:
         options: how it is seen and heard; stretches (``start``, ``end``) are of files only.
         closes: called when it was read or is left.
 
-    Iterating reads it. Raises MediaError where it is no container that can be read forward, EmptyMediaError where there
-    is nothing in it that is wanted.
+    Iterating reads it. Raises MediaError if it is not a container that can be read forward, EmptyMediaError if it
+    contains nothing that is wanted.
     """
 
     def __init__(

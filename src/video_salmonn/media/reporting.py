@@ -53,7 +53,9 @@ def _seen(feed: Feed, options: MediaOptions) -> Seen:
         if feed.undecodable["video"]:
             return Seen("failed", detail=f"no decoder for {', '.join(feed.undecodable['video'])}")
         covers = [s for s in feed.streams if s["kind"] == "cover"]
-        return Seen("absent", detail="the file holds cover art, which is no video" if covers else _none(feed, "video"))
+        return Seen(
+            "absent", detail="the file holds cover art, which is not a video" if covers else _none(feed, "video")
+        )
     if not track.taken:
         status, detail = _why_nothing(feed, "video", options)
         return Seen(status, 0.0 if status == "used" else None, detail=detail)

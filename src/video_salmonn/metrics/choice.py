@@ -154,7 +154,7 @@ def _agreeing(index: int, texts: Sequence[str], mentioned: Sequence[str]) -> int
 
 
 def _mask(answer: str, candidates: Sequence[str]) -> str:
-    """The answer with candidates' texts hidden, longest first: letters inside them ("Vitamin C") are no choice."""
+    """The answer with candidates' texts hidden, longest first: letters inside them ("Vitamin C") are not a choice."""
     for candidate in sorted(candidates, key=len, reverse=True):
         words = candidate.strip(" .!?,;:").split()
         if len("".join(words)) > 1:

@@ -45,7 +45,9 @@ class Judge:
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
-            raise ConfigError(f"judge: {self.base_url!r} is no http(s) address", remedy="give the endpoint up to /v1")
+            raise ConfigError(
+                f"judge: {self.base_url!r} is not an http(s) address", remedy="give the endpoint up to /v1"
+            )
 
     def verdict(self, question: str, reference: str, prediction: str) -> bool | None:
         """True if the judge accepts the answer, False if not, None if its reply is neither yes nor no.

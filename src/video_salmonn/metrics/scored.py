@@ -34,10 +34,10 @@ class Scored:
         for name in ("value", "low", "high"):
             number = getattr(self, name)
             if number is not None and not math.isfinite(number):
-                raise EvaluationError(f"the metric's {name} is {number}, which is no score")
+                raise EvaluationError(f"the metric's {name} is {number}, which is not a score")
         for index, score in enumerate(self.items):
             if not math.isfinite(score):
-                raise EvaluationError(f"item {index} (counted from 0) has the score {score}, which is no score")
+                raise EvaluationError(f"item {index} (counted from 0) has the score {score}, which is not a score")
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form of the contract: ``value``, ``low``, ``high`` and, where there is one, ``note``."""

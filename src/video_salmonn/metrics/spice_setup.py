@@ -41,7 +41,7 @@ def install(source: Path) -> dict[str, Any]:
         if not (source / name).is_file():
             raise MissingPartError(f"{source}: holds no {name}", remedy="unpack the release 3.6.0 and name its folder")
         if not zipfile.is_zipfile(source / name):
-            raise EvaluationError(f"{source / name}: is damaged: it is no jar", remedy="download it again")
+            raise EvaluationError(f"{source / name}: is damaged: it is not a jar", remedy="download it again")
     folder.mkdir(parents=True, exist_ok=True)
     for name in CORENLP_JARS:
         if (folder / name).exists() and (source / name).samefile(folder / name):

@@ -1,4 +1,4 @@
-"""LoRA on the language model: put in, load, choose, scale at test time, merge (§B).
+"""LoRA on the language model: put in, load, choose, scale at test time, merge.
 
 Adapters live inside the language model's modules, so a checkpoint saves and loads them with everything else.
 """
@@ -118,7 +118,7 @@ def activate(module: nn.Module, *active: str) -> None:
 def set_scale(module: nn.Module, factor: float, name: str = "default") -> None:
     """Scale an adapter's contribution at test time: 1 is as trained, 0 is the base model.
 
-    The released code has the same knob, a test-time ``lora_alpha`` (O:1912-1914): factor = that / the trained alpha.
+    The released code has the same knob, a test-time ``lora_alpha``: factor = that / the trained alpha.
     """
     _need(module, name)
     for _, layer in lora_layers(module):

@@ -49,7 +49,7 @@ def decoding_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of :class:`MediaOptions` among keyword arguments; ``no_audio`` and ``no_video`` as the engine has them.
 
     Raises:
-        ConfigError: a keyword nobody knows, or one whose value cannot be followed.
+        ConfigError: an unknown keyword, or one whose value cannot be followed.
     """
     options: dict[str, Any] = {}
     unknown = []
@@ -77,7 +77,7 @@ def decoding_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chat_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of ``apply_chat_template`` that go on to the processor.
+    """Keyword arguments of ``apply_chat_template`` that are passed on to the processor.
 
     Raises:
         ConfigError: one asks for what this model's prompt does not do.

@@ -33,7 +33,7 @@ class MediaConfig(SubConfig):
         segment_seconds: sound is encoded in segments of this length.
         pad_last_segment: pad a short last segment to the full length (what Whisper was trained with).
         spotlight: n of the paper's image spotlight, 0 for off.
-        picture_frames: a picture without sound is shown for so many frames (10 = one coarse window; released 60); with
+        picture_frames: frames for which a picture without sound is shown (10 = one coarse window; released 60); with
             sound, for as long as the sound lasts.
         max_seconds: cut media to this length, None for the whole.
         max_sound_seconds: cut the sound alone (the release hears 30 s).

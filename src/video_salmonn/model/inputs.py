@@ -72,7 +72,7 @@ class MediaFeatures:
         visual: ``(T, P, D)``: patch tokens where a question-aware Q-Former follows, else the V visual tokens; or None.
         speech: ``(N, D)``, 50 steps per second, or None.
         audio: ``(N, D)``, or None.
-        sound_frames: real frames of 0.5 s of the sound (the steps may go on to the end of a padded segment).
+        sound_frames: real frames of 0.5 s of the sound (the steps may continue to the end of a padded segment).
         still_frames: repeat the visual tokens of a picture for this many frames; 0 for moving pictures.
         loudness: ``(sound frames + 1,)``: mean square of the sound around the borders of its frames, where it is known.
     """

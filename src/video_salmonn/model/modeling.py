@@ -314,7 +314,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, MediaGenerationMixin
             position_ids: ``(B, L)``; counted over real tokens where not given.
             inputs_embeds: ``(B, L, D_llm)`` in place of ``input_ids`` and media.
             labels: ``(B, L)``, -100 where no loss is wanted.
-            logits_to_keep: logits of the last so many positions only; 0 for all.
+            logits_to_keep: return logits for this number of last positions only; 0 for all.
             media_embeds: the connector's tokens ``(Σ tokens, D_llm)``, where they were made before.
             media_features: the frozen encoders' output of each item, where it was made before (training from a cache);
                 the diversity loss is then returned with or without labels.

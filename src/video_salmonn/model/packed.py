@@ -7,6 +7,6 @@ from torch import nn
 
 
 def packed(module: nn.Module) -> bool:
-    """Whether a layer's weight is no ordinary tensor of floating numbers."""
+    """Whether a layer's weight is not an ordinary tensor of floating numbers."""
     weight = getattr(module, "weight", None)
     return weight is not None and (not weight.dtype.is_floating_point or type(weight.data) is not torch.Tensor)

@@ -2,7 +2,7 @@
 
 A template is turned into *pieces*: text written by the template (control tokens are read as such), text written by a
 person (control tokens are ordinary characters in it), answers (the loss is on them), and places for media. Each piece
-is tokenised by itself, as the released code does for Vicuna (§B), so neither a question nor an answer can reach over
+is tokenised by itself, as the released code does for Vicuna, so neither a question nor an answer can reach over
 its border, and no user text can become a control token.
 """
 
@@ -35,7 +35,7 @@ def sources_of(part: Mapping[str, Any]) -> dict[str, Any]:
 def places(conversation: str | Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Parts of a conversation's messages that stand for media, in order."""
     if isinstance(conversation, str) or not isinstance(conversation, Sequence):
-        return []  # of what is no conversation `parse` says so
+        return []  # `parse` reports what is not a conversation
     contents = [message.get("content", "") for message in conversation if isinstance(message, Mapping)]
     parts = [part for content in contents if isinstance(content, (list, tuple)) for part in content]
     return [part for part in parts if isinstance(part, Mapping) and part.get("type") in MEDIA_TYPES]

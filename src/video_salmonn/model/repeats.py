@@ -1,7 +1,7 @@
 """Loops end: an answer that says the same thing over and over is stopped, and said once.
 
 A loop is a phrase of at most :data:`LONGEST` tokens that came ``times`` times in a row, and a short one as often as
-makes :data:`TOKENS` tokens in all: laughter, a counted "one one one" and a refrain are no loops.
+makes :data:`TOKENS` tokens in all: laughter, a counted "one one one" and a refrain are not loops.
 """
 
 from __future__ import annotations

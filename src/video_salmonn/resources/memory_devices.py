@@ -26,7 +26,7 @@ def named_device(wanted: Any) -> str:
     if wanted in ("cpu", "disk"):
         return str(wanted)
     if isinstance(wanted, bool) or not text.isdigit():
-        raise ConfigError(f"device map: {wanted!r} is no device", remedy="use 0, 1 … for cards, cpu or disk")
+        raise ConfigError(f"device map: {wanted!r} is not a device", remedy="use 0, 1 … for cards, cpu or disk")
     return f"cuda:{int(text)}"
 
 

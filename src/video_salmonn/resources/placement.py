@@ -133,7 +133,7 @@ def parse_device_map(text: str | None) -> str | dict[str, Any] | None:
             remedy='for example: auto, or {"tower": 0, "connector": 0, "language_model": 1}',
         ) from error
     if not isinstance(found, dict):
-        raise ConfigError(f"device map {text!r} is no JSON object", remedy='give {"module name": device, …}')
+        raise ConfigError(f"device map {text!r} is not a JSON object", remedy='give {"module name": device, …}')
     return found
 
 

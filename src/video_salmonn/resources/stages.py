@@ -1,4 +1,4 @@
-"""What a clip of so many seconds is to each network: one account, from which FLOPs and memory are both computed.
+"""The sizes of a clip's inputs to each network, from which FLOPs and memory are both computed.
 
 The production modules run on tensors of these shapes on the meta device, so neither figure can drift from the code.
 """

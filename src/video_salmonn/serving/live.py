@@ -171,7 +171,7 @@ class _Channel:
         """The next message and its length.
 
         Raises:
-            RequestProblem: it does not come in time, or is no JSON object. WebSocketDisconnect: the client left.
+            RequestProblem: it does not come in time, or is not a JSON object. WebSocketDisconnect: the client left.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -258,7 +258,7 @@ class _Stream:
                     return
                 try:
                     await self._handle(message)
-                except RequestProblem as problem:  # of one message; the session goes on
+                except RequestProblem as problem:  # of one message; the session continues
                     if problem.status >= 500:
                         raise
                     await self.channel.error(problem)

@@ -1,4 +1,4 @@
-"""Request bodies. Fields nobody knows are accepted, and listed in the answer's ``video_salmonn.ignored_fields``."""
+"""Request bodies. Unknown fields are accepted, and listed in the answer's ``video_salmonn.ignored_fields``."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class MediaOptions(Lenient):
     pair_sound: bool | None = None
     """False keeps a picture and a sound of one message apart; by default they are one clip, seen and heard together."""
     start: Annotated[float, Field(ge=0, le=1e6)] | None = None
-    """Read media from so many seconds on."""
+    """Start time in seconds."""
     end: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Read media up to so many seconds."""
+    """End time in seconds."""
     long: Literal["error", "coarse"] | None = None
     """Media that do not fit the context: an error, or windows that are longer than usual."""
 

@@ -29,7 +29,7 @@ def generate_answers(
         model: in evaluation mode.
         processor: that belongs to it.
         examples: questions with their reference answers as the last turn, which the model does not get.
-        new_tokens: at most so many.
+        new_tokens: maximum length of an answer.
         zero_levels: levels of the connector to set to zero.
         zero_tokens: give the language model zeros in place of the connector's tokens.
     """

@@ -42,7 +42,7 @@ class Text:
     Attributes:
         input_ids, attention_mask, labels: ``(B, L)``, padded on the left so that answers end together.
         weights: ``(B,)`` weights of the items' losses.
-        answer_span: the last so many positions hold all labels.
+        answer_span: number of last positions that contain all labels.
     """
 
     input_ids: torch.Tensor

@@ -112,7 +112,7 @@ def save_checkpoint(
     Args:
         run: folder of the run.
         tensors: what is trained, by file (:func:`trained_tensors`).
-        optimizer: its state (:func:`optimizer_state`), or None where it need not be gone on from.
+        optimizer: its state (:func:`optimizer_state`), or None if training will not resume from it.
         state: ``step`` and what else resuming needs.
         recipe: of the run.
         keep: older ``step-*`` checkpoints kept.
@@ -219,7 +219,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for number, entry in state["state"].items():
             for name, value in entry.items():
-                if isinstance(value, torch.Tensor) and value.ndim:  # the step count is no moment
+                if isinstance(value, torch.Tensor) and value.ndim:  # the step count is not a moment estimate
                     entry[name] = like(parameters[number], value)
         optimizer.load_state_dict(state)
     except (OSError, ValueError, RuntimeError, EOFError, KeyError, IndexError, pickle.UnpicklingError) as error:

@@ -120,7 +120,7 @@ def word_items(items: Iterable[Item], *, sight: bool = True, events: bool = True
     Args:
         items: of manifests.
         sight: whether the connector reads pictures; else those of talking heads and pictures alone are left out.
-        events: whether it reads sound events; else sounds that are no speech are left out.
+        events: whether it reads sound events; else sounds that are not speech are left out.
     """
     found: dict[str, Item] = {}
 

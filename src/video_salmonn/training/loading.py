@@ -19,7 +19,7 @@ from video_salmonn.training.recipe import Recipe
 
 
 class BatchPlan:
-    """Which items an optimiser step takes: a pure function, so a resumed run goes on at the same sample.
+    """Which items an optimiser step takes: a pure function, so a resumed run continues at the same sample.
 
     An epoch is a permutation; its last batch is filled up from the next epoch's.
 

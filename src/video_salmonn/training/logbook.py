@@ -32,7 +32,7 @@ class Logbook:
 
     Args:
         folder: of the run; made if need be.
-        step: the run goes on after this one: lines of later steps, from a run that was cut off, are taken out.
+        step: the run continues after this step; lines of later steps, from an interrupted run, are removed.
         tensorboard: write scalars for TensorBoard as well.
 
     Raises:

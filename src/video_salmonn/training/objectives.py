@@ -64,7 +64,7 @@ class Answers:
         word_weight: of that loss.
 
     Raises:
-        ConfigError: an answer's last token is none that ends generation, so that the model would learn to go on.
+        ConfigError: an answer's last token does not end generation, so that the model would learn to continue.
     """
 
     def __init__(

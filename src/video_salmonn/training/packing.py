@@ -35,7 +35,7 @@ class Packed:
     Attributes:
         key: of its tensors in the store; empty where it could not be used.
         sound_frames, still_frames: as in :class:`MediaFeatures`.
-        audio_repeat: each row of the sound-event features stands for so many steps.
+        audio_repeat: number of steps that each row of the sound-event features covers.
         failed: why it could not be used.
         absent: it could not be used because the file has no such stream.
     """
@@ -221,7 +221,7 @@ class PackedFeatures:
 
     Raises:
         ConfigError: the features are another model's.
-        CheckpointError: the folder is no pack, or damaged.
+        CheckpointError: the folder is not a pack, or is damaged.
     """
 
     def __init__(self, folder: Path | str, model: VideoSalmonnForConditionalGeneration) -> None:

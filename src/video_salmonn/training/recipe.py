@@ -27,7 +27,7 @@ class DataRecipe:
         features: folder of a feature store (frozen encoders' output); None to decode and encode as it comes.
         cache: folder that keeps what is encoded as it comes; None for memory only.
         on_broken: ``skip`` (counted and named) or ``raise`` where an item's media cannot be used.
-        validation_items: at most so many items are validated on.
+        validation_items: maximum number of validation items.
         validation_samples: answers generated and kept with each validation.
         validation_swapped: ask these questions about other items' media as well: a model that uses its media is then
             seldom right (``validation_swapped`` of the metrics).

@@ -15,7 +15,7 @@ FREE = ("output", "max_steps", "keep", "tensorboard", "log_every", "validate_eve
 
 
 def chosen(run: Path, name: str | None = None) -> Path | None:
-    """The checkpoint to go on from: the newest, or ``step-N``; None where there is none yet.
+    """The checkpoint to resume from: the newest, or ``step-N``; None where there is none yet.
 
     Raises:
         CheckpointError: there is none of that name.
@@ -45,7 +45,7 @@ def whole_state(folder: Path) -> dict[str, Any]:
     older = [path.name for path in checkpointing.steps(folder.parent.parent) if step_of(path) < number]
     remedy = "there is none before it: start again with another --set output=FOLDER"
     if older:
-        remedy = f"go on from the one before: --resume --checkpoint {older[-1]}"
+        remedy = f"resume from the one before: --resume --checkpoint {older[-1]}"
     try:
         state = checkpointing.read_state(folder)
         for name, wanted in dict(state.get(checkpointing.FILES, {})).items():
@@ -70,7 +70,7 @@ def step_of(folder: Path) -> int:
 
 
 def refuse_other_items(state: dict[str, Any], now: str, folder: Path) -> None:
-    """Refuse to go on with other items than those a run was begun with: its place in them would mean other ones.
+    """Refuse to resume with other items than a run was started with, since its position would mean other items.
 
     Raises:
         ConfigError: they differ.
@@ -95,7 +95,7 @@ def changed_keys(then: dict[str, Any], now: dict[str, Any], above: str = "") -> 
 
 
 def set_aside(run: Path, step: int) -> list[str]:
-    """Rename the checkpoints after ``step``, from which a run does not go on; returns their new names."""
+    """Rename the checkpoints after ``step``, where a run resumes; returns their new names."""
     names = []
     for path in [path for path in checkpointing.steps(run) if step_of(path) > step]:
         aside = path.with_name(f"set-aside-{path.name}")

@@ -111,7 +111,7 @@ class LiveFeatures:
         path = item.root / str(item.media[name])
         span = {k: item.media[k] for k in ("start", "end") if item.media.get(k) is not None}
         if "\0" in str(path):
-            raise MediaError(repr(str(path)), "is no file name", remedy="correct the manifest")
+            raise MediaError(repr(str(path)), "is not a file name", remedy="correct the manifest")
         try:
             return self.media.get(str(path), **options, **span).features
         except OSError as error:  # whatever keeps a file from being opened costs its item, not the run

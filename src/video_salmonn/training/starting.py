@@ -121,7 +121,7 @@ def knows_speech_alone(state: dict[str, torch.Tensor]) -> bool:
 
 
 def has_new_branches(recipe: Recipe) -> bool:
-    """Whether the connector's branches of pictures and sound events have learned nothing yet, and no run goes on."""
+    """Whether the connector's branches of pictures and sound events have learned nothing yet, and no run is resumed."""
     if resuming.chosen(Path(recipe.output)) is not None:
         return False
     return knows_speech_alone(read_trained(Path(recipe.init))) if recipe.init else has_new_connector(recipe)

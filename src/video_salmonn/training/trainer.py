@@ -3,7 +3,7 @@
 Decisions:
 
 * The global batch of every step is a pure function of (seed, step); processes take slices of it. So losses do not
-  depend on the number of processes, and a resumed run goes on at the same sample, also on another number of them.
+  depend on the number of processes, and a resumed run continues at the same sample, also on another number of them.
 * What a pass loses is summed and divided by what counts of the *global* batch (answer tokens, or outputs of the
   connector), so uneven ranks and accumulation weigh everything alike.
 * Answers stand at the end (prompts are padded on the left), so logits are made for the last positions only.
@@ -115,7 +115,7 @@ class Trainer:
         self.samples: list[dict[str, Any]] = []
         """Its answers."""
         self.notes: list[str] = []
-        """What is not as it was when the run that goes on was begun."""
+        """What has changed since the resumed run was started."""
         self.stop = False
         """All processes know that one was told to stop, and do so after the same step."""
 
@@ -125,7 +125,7 @@ class Trainer:
         """One optimiser step. Returns its losses over the global batch; nothing for a step without any usable item.
 
         Raises:
-            TrainingError: no item of so many steps can be used, or the loss is not finite; names the items.
+            TrainingError: no item of several consecutive steps can be used, or the loss is not finite; names the items.
         """
         self.network.train()
         torch.manual_seed(dropout_seed(self.recipe.seed, self.step, self.accelerator.process_index))

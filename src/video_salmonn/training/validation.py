@@ -192,7 +192,7 @@ def _prepared(maker: ExampleMaker, objective: Objective, numbers: Iterable[int])
 
 
 def batched(numbers: Iterable[int], size: int) -> Iterator[list[int]]:
-    """Numbers, so many at a time."""
+    """Numbers in groups."""
     left = iter(numbers)
     while part := list(islice(left, size)):
         yield part

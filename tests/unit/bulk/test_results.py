@@ -82,7 +82,7 @@ def test_two_processes_may_not_write_one_file(path):
 def test_a_file_of_something_else_is_refused(tmp_path, text):
     path = tmp_path / "other.jsonl"
     path.write_text(text)
-    with pytest.raises(ManifestError, match="is no result of a batch"):
+    with pytest.raises(ManifestError, match="is not a result of a batch"):
         Results(path, SETTINGS)
     assert path.read_text() == text
 

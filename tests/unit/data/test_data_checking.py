@@ -60,8 +60,8 @@ def unreadable(folder: Path) -> dict[str, str]:
     os.mkfifo(folder / "pipe.mp4")
     return {
         "loop.mp4": "cannot be read",
-        "folder.mp4": "is no file but a folder",
-        "pipe.mp4": "is no file but a pipe",
+        "folder.mp4": "is a folder, not a file",
+        "pipe.mp4": "is a pipe",
         "n" * 300 + ".mp4": "cannot be read",
         "nul\0.mp4": "cannot be read",
         "loop.mp4/inside.mp4": "cannot be read",

@@ -41,7 +41,7 @@ def test_an_item_may_be_text_alone():
         ({"media": {"vidoe": "a.mp4"}}, "at least one of"),
         ({"media": {"video": ""}}, "at least one of"),
         ({"media": {"video": 3}}, "media.video must be"),
-        ({"media": {"video": "a", "start": 3, "end": 2}}, "no interval"),
+        ({"media": {"video": "a", "start": 3, "end": 2}}, "not an interval"),
         ({"media": {"video": "a.mp4", "image": "a.png"}}, "a video and a picture"),
         ({"conversation": []}, "empty"),
         ({"conversation": [{"role": "user", "content": "x"}]}, "last turn"),
@@ -68,7 +68,7 @@ def test_bad_files_fail(tmp_path):
     with pytest.raises(ManifestError, match="line 2: id 'a' was used in line 1"):
         list(read_manifest(path))
     path.write_text("[1]\n")
-    with pytest.raises(ManifestError, match="no JSON object"):
+    with pytest.raises(ManifestError, match="not a JSON object"):
         list(read_manifest(path))
     path.write_text('{"id": "x"}\n')
     with pytest.raises(ManifestError, match="lacks media, conversation, task"):

@@ -124,7 +124,7 @@ def test_folder_named_as_the_task_settles_ambiguity(data):
             "item 0 .*can be used",
         ),
         ("testdev_balanced_questions_with_images.json", lambda x: x[0].update(image=None), "item 0 .*file name"),
-        ("testdev_balanced_questions_with_images.json", lambda x: x.append(3), "item 2 .*no JSON object"),
+        ("testdev_balanced_questions_with_images.json", lambda x: x.append(3), "item 2 .*not a JSON object"),
         ("textvqa.json", lambda x: x[0].update(answer=["", " "]), "item 0 .*holds no text"),
         ("nextqa_test.json", lambda x: x[1].update(answer="fly"), "item 1 .*none of the candidates"),
         ("ego4d_qa.json", lambda x: x[0].update(duration=[5, 2]), "item 0 .*start, end"),

@@ -377,7 +377,7 @@ def recode(data: bytes, old: bytes, new: bytes) -> bytes:
 
 
 @case(
-    "video in a codec nobody knows, no sound",
+    "video in an unknown codec, no sound",
     "MediaError",
     "video stream.*(no decoder|could be decoded|holds no picture)",
 )
@@ -386,7 +386,7 @@ def unknown_codec(folder, made):
 
 
 @case(
-    "video in a codec nobody knows, with sound",
+    "video in an unknown codec, with sound",
     None,
     "seen failed no decoder.*heard used",
     "the sound is used, the picture reported as `failed`",

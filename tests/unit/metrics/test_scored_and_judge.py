@@ -84,5 +84,5 @@ def test_judge_asks_and_counts(endpoint):
 def test_judge_failure_is_one_clear_error(endpoint):
     with pytest.raises(EvaluationError, match="HTTP 500"):
         Judge(endpoint[0], "m").verdict("q", "r", "fail")
-    with pytest.raises(ConfigError, match="no http"):
+    with pytest.raises(ConfigError, match="not an http"):
         Judge("file:///etc/passwd", "m")

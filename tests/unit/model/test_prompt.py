@@ -109,7 +109,7 @@ DIALOGUE = [
 
 
 def test_vicuna_pieces_are_the_released_ones(llama):
-    """§B: <s>, then "USER: <Img>", media, "</Img> …ASSISTANT:", each tokenised alone by SentencePiece itself."""
+    """<s>, then "USER: <Img>", media, "</Img> …ASSISTANT:", each tokenised alone by SentencePiece itself."""
     reader, tokenizer = llama
     question = "What is said in the video?"
     first, second = reader.encode("USER: <Img>"), reader.encode("</Img> " + question + "\nASSISTANT:")

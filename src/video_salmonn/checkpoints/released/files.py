@@ -1,4 +1,4 @@
-"""The official files of the released 13B model: their headers, and the configuration they amount to (§D).
+"""The official files of the released 13B model: their headers, and the configuration they amount to.
 
 Six sources: the delta checkpoint (connector and LoRA), InstructBLIP and EVA (or one Hugging Face folder for both),
 BEATs, Whisper, Vicuna. Where each tensor goes is in :mod:`video_salmonn.checkpoints.released.plan`; writing in

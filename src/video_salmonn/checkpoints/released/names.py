@@ -147,7 +147,7 @@ def released_levels(config: Mapping[str, Any]) -> tuple[tuple[str, Level], ...]:
     """Levels under the released configuration names, by ascending window: ((role, Level), …).
 
     ``groupsize`` is the base; ``low_groupsize``, ``high_groupsize`` and the list ``ext_groupsize`` add levels; a level
-    has ``int(num_video_query * g / groupsize)`` queries (O:450).
+    has ``int(num_video_query * g / groupsize)`` queries (released ``openllama.py``).
     """
     base = int(config["groupsize"])
     windows = {base: "base"}
@@ -326,7 +326,7 @@ def place_adapter(tensors: Mapping[str, torch.Tensor]) -> Placement:
     """Sort ``llama_model.base_model.model.*.lora_{A,B}.default.weight`` into the language model's adapter ``default``.
 
     Raises:
-        CheckpointError: a tensor is no half of an adapter.
+        CheckpointError: a tensor is not half of an adapter.
     """
     placed = Placement()
     for name, tensor in tensors.items():

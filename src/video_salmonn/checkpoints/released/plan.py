@@ -1,4 +1,4 @@
-"""Where every tensor of the official files goes: sections of the model, strict, planned from headers alone (§D)."""
+"""Where every tensor of the official files goes: sections of the model, strict, planned from headers alone."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def _level(value: Any) -> tuple[int, int]:
     try:
         return (value["frames"], value["queries"]) if isinstance(value, Mapping) else (value[0], value[1])
     except (KeyError, IndexError, TypeError):
-        raise ConfigError(f"connector.levels: {value!r} is no level", remedy="{frames: 10, queries: 30}") from None
+        raise ConfigError(f"connector.levels: {value!r} is not a level", remedy="{frames: 10, queries: 30}") from None
 
 
 def lora_sizes(delta: Refs, where: str, settings: Mapping[str, Any]) -> dict[str, Any]:

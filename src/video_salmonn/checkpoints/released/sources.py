@@ -182,7 +182,7 @@ class TensorFile:
             raise self._refuse(f"holds no tensors by name but a {type(value).__name__}", "give the checkpoint file")
         for name, tensor in value.items():
             if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-                raise self._refuse(f"entry {name!r} is no tensor but a {type(tensor).__name__}")
+                raise self._refuse(f"entry {name!r} is not a tensor but a {type(tensor).__name__}")
         return value, extras
 
 

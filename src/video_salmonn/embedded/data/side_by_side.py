@@ -41,7 +41,7 @@ def side_by_side(
         wait: seconds after which it is looked whether a process has ended.
 
     Raises:
-        ConfigError: a process was ended from outside, for want of memory most likely.
+        ConfigError: a process was killed, most likely because memory ran out.
         Exception: the first that a process raised; the others come to their end before.
     """
     context = get_context("spawn")
@@ -61,6 +61,6 @@ def side_by_side(
                 future.result()
         except BrokenProcessPool as error:
             raise ConfigError(
-                "one of the processes was ended, for want of memory most likely",
-                remedy="fewer --processes; the same command goes on with what is missing",
+                "one of the processes was killed, most likely because memory ran out",
+                remedy="fewer --processes; the same command continues with what is missing",
             ) from error

@@ -161,7 +161,7 @@ def _item(name: str, done: _Open, split: str) -> Item:
 def speech_by_the_hour(
     folder: Path, wordnet: Path | None, hours: dict[str, float], known: Iterable[str], held_out: set[str], seed: int = 0
 ) -> tuple[list[Item], dict[str, Any]]:
-    """Items of so many hours, and a table of what they bring.
+    """Items of the given hours, and a table of their contribution.
 
     Args:
         folder: the data folder, with ``text/``.

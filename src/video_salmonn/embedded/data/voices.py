@@ -137,7 +137,7 @@ def mixture(layer: dict[str, Any]) -> list[float]:
     """Weights of Kokoro's styles in a layer's ``voice``, in the order of :data:`STYLES`; they sum to 1.
 
     Raises:
-        ConfigError: another style's name, or weights that are no mixture.
+        ConfigError: another style's name, or weights that are not a mixture.
     """
     voice = layer["voice"]
     shares = {voice: 1.0} if isinstance(voice, str) else dict(voice)

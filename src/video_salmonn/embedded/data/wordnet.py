@@ -58,7 +58,7 @@ def _plain(text: str) -> str:
 
 
 def choose(texts: list[str], known: Iterable[str], words: int, seed: int = 0) -> list[str]:
-    """Sentences of about so many words in all that bring what ``known`` lacks; the same arguments give the same ones.
+    """Sentences of about the given number of words in total that add words missing in ``known``; deterministic.
 
     Args:
         texts: what to choose from.

@@ -79,7 +79,7 @@ def answer_all(
         processor: that belongs to it.
         examples: questions with their reference answers as the last turn, which the model does not get.
         condition: decides about ``zeroed``, ``fine_only`` and ``coarse_only``, which happen inside the model.
-        new_tokens: at most so many.
+        new_tokens: maximum length of an answer.
         batch: questions at once; they are put together by length.
         zero_levels: further levels of the connector to set to zero.
     """

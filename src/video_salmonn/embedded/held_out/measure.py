@@ -1,6 +1,6 @@
-"""Ask every held-out question under every condition that says something; answers are kept, so a stopped run goes on.
+"""Ask every held-out question under every meaningful condition; answers are stored, so a stopped run can be resumed.
 
-What the answers are of (weights, numerics, questions, features) is written beside them; going on with anything else is
+What the answers depend on (weights, numerics, questions, features) is stored with them; resuming with anything else is
 refused.
 """
 
@@ -45,7 +45,7 @@ class HeldOut:
         manifest: ``test.jsonl`` (or ``dev.jsonl``) of ``data build-embedded``.
         features: feature store with what the manifest needs, or its folder.
         picture_frames: of the model.
-        limit: at most so many items a group, drawn (:func:`drawn`); None for all.
+        limit: maximum number of items per group, drawn (:func:`drawn`); None for all.
 
     Raises:
         ConfigError: no item has features.
@@ -141,10 +141,10 @@ def measure(
         model: in evaluation mode.
         processor: that belongs to it.
         data: the items.
-        out: folder; ``answers.jsonl`` there is gone on with, if it holds answers of this model to these questions.
+        out: folder; ``answers.jsonl`` there is continued if it holds answers of this model to these questions.
         groups: rows of the table.
         only_full: leave out every condition but ``full``.
-        compared: conditions but ``full`` are asked on at most so many items of a row, drawn; None for all.
+        compared: maximum number of items per row for conditions other than ``full``, drawn; None for all.
         batch: questions at once.
         report: gets a line after each group and condition.
 

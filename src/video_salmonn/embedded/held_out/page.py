@@ -47,7 +47,7 @@ def page(results: Mapping[str, Any], facts: Mapping[str, str]) -> str:
         "",
         "Figures in brackets are 95 % bootstrap intervals over items. For word error rates less is better. A figure",
         "covers all items of its row unless it states a number of items. An interval without width means that all",
-        "items scored alike, which is no certainty.",
+        "items scored alike, which does not mean certainty.",
         "Nothing here was trained on: other speakers, folds, pictures, and wordings of the questions.",
         "",
         _row("what", "items", "metric", "the model", "no media", "others"),

@@ -59,7 +59,7 @@ def build(
         out: must not exist or be empty; it appears complete or not at all.
         seed: decides every choice.
         tasks: ids of the tasks to build.
-        most: at most so many items of each sort (a set for tests); None for the tasks' own numbers.
+        most: maximum number of items of each sort (a set for tests); None for the tasks' own numbers.
         redistributable: take only sources under CC0, CC BY, CC BY-SA or in the public domain.
         progress: called with the id of every task when it begins.
 

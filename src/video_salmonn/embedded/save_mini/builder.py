@@ -25,7 +25,7 @@ class Builder:
         base: the folder that the sources' paths are relative to.
         sources: held-out sources by kind.
         seed: with the task's id decides every choice.
-        most: build at most so many items of each sort, None for the task's own number.
+        most: maximum number of items of each sort, None for the task's own number.
         used: ids of the sources that went into the task.
     """
 

@@ -39,7 +39,7 @@ def read_sound(path: Path, seconds: float | None = None) -> Samples:
 
 
 def in_a_row(sounds: Sequence[Samples], seconds: float) -> Samples:
-    """Sounds one after the other, each in a slot of so many seconds (cut or followed by silence)."""
+    """Sounds one after the other, each in a slot of fixed length in seconds (cut or followed by silence)."""
     slot = round(seconds * RATE)
     out = np.zeros(slot * len(sounds), np.float32)
     for place, sound in enumerate(sounds):
@@ -70,7 +70,7 @@ def read_picture(path: Path) -> Picture:
     """A picture fitted into a grey frame of :data:`SIZE`, ``(240, 320, 3)``.
 
     Raises:
-        MediaError: if the file is no picture.
+        MediaError: if the file is not a picture.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -78,7 +78,7 @@ def read_picture(path: Path) -> Picture:
         with Image.open(path) as image:
             fitted = ImageOps.pad(ImageOps.exif_transpose(image).convert("RGB"), SIZE, color=(96, 96, 96))
     except (OSError, UnidentifiedImageError) as error:
-        raise MediaError(str(path), f"is no picture that can be read: {error}") from error
+        raise MediaError(str(path), f"is not a picture that can be read: {error}") from error
     return np.asarray(fitted)
 
 
@@ -106,7 +106,7 @@ def with_word(picture: Picture, word: str) -> Picture:
 
 
 def write_video(path: Path, slides: Sequence[Picture], seconds: float, sound: Samples | None) -> None:
-    """Slides of so many seconds each as MP4 (H.264), with a sound track (AAC) if there is sound."""
+    """Slides of equal length in seconds as MP4 (H.264), with a sound track (AAC) if there is sound."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=FRAMES_PER_SECOND)

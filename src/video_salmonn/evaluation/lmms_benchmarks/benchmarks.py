@@ -32,7 +32,7 @@ def _folder(variable: str) -> Path:
     name = os.environ.get(variable, "")
     if not name or not Path(name).is_dir():
         raise EvaluationError(
-            f"{variable} is {name!r}, which is no folder",
+            f"{variable} is {name!r}, which is not a folder",
             remedy=f"export {variable}=FOLDER with the benchmark's videos",
         )
     return Path(name)

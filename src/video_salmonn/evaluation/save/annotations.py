@@ -72,7 +72,7 @@ class Record:
         for name in names:
             kind = media_kind(name)
             if kind is None or kind in found or not safe_name(name):
-                self.fail(f"field {field!r}: {name!r} is no media file name that can be used here")
+                self.fail(f"field {field!r}: {name!r} is not a usable name of a media file")
             found[kind] = name
         if {"video", "image"} <= found.keys():
             self.fail(f"field {field!r} names both a video and a picture: {value!r}")
@@ -101,7 +101,7 @@ def read_records(file: Path) -> Iterator[Record]:
     """The objects of a JSON list.
 
     Raises:
-        EvaluationError: if the file cannot be read, is no JSON, no list, empty, or holds something else than objects.
+        EvaluationError: if the file cannot be read, is not JSON, not a list, empty, or does not contain objects.
     """
     try:
         loaded = json_value(file.read_bytes())
@@ -111,7 +111,7 @@ def read_records(file: Path) -> Iterator[Record]:
         raise EvaluationError(f"{file}: must be a non-empty JSON list, not {type(loaded).__name__}")
     for index, fields in enumerate(loaded):
         if not isinstance(fields, dict):
-            raise EvaluationError(f"{file}: item {index} (counted from 0) is no JSON object: {fields!r}")
+            raise EvaluationError(f"{file}: item {index} (counted from 0) is not a JSON object: {fields!r}")
         yield Record(file, index, fields)
 
 

@@ -73,7 +73,7 @@ def check(data: Path, tasks: Sequence[Task]) -> list[TaskCheck]:
     """Look for every task's annotations and media below ``data``; no media file is opened.
 
     Raises:
-        EvaluationError: if ``data`` is no folder. Anything wrong with one task is in that task's entry.
+        EvaluationError: if ``data`` is not a folder. Anything wrong with one task is in that task's entry.
     """
     index = MediaIndex(data)
     marker = read_marker(data)

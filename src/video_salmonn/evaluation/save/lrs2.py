@@ -19,7 +19,7 @@ def read(file: Path) -> list[Entry]:
             continue
         name = line.split()[0]
         if not safe_name(name):
-            raise EvaluationError(f"{file}: line {number}: {name!r} is no name of a clip")
+            raise EvaluationError(f"{file}: line {number}: {name!r} is not a name of a clip")
         entries.append(Entry(name, "", (_transcript(file, name),), MediaNames(video=f"{name}.mp4")))
     return entries
 

@@ -22,7 +22,7 @@ def read(file: Path) -> list[Entry]:
     for record in read_records(file):
         video = record.text("video_id")
         if not safe_name(video):
-            record.fail(f"{video!r} is no name of a video")
+            record.fail(f"{video!r} is not a name of a video")
         number = record.fields.get("question_id")
         if not isinstance(number, int | str):
             record.fail("field 'question_id' is missing")

@@ -29,7 +29,7 @@ def write_sound(data: bytes, target: Path, bit_rate: int | None = 24_000) -> flo
     """A sound file's bytes -> a 16 kHz mono Ogg Opus file (FLAC where ``bit_rate`` is None); seconds.
 
     Raises:
-        MediaError: the bytes are no sound.
+        MediaError: the bytes are not a sound.
     """
     partial = target.with_name(target.name + ".partial")
     container, codec = ("flac", "flac") if bit_rate is None else ("ogg", "libopus")
@@ -67,7 +67,7 @@ def write_picture(data: bytes, target: Path, side: int = 256, quality: int = 80)
     """A picture's bytes -> a JPEG whose longer side is at most ``side``, upright.
 
     Raises:
-        MediaError: the bytes are no picture.
+        MediaError: the bytes are not a picture.
     """
     try:
         with Image.open(io.BytesIO(data)) as opened:
@@ -83,7 +83,7 @@ def write_clip(data: bytes, target: Path, width: int = 280, height: int = 224, r
     """A video's bytes -> an MP4 of few frames a second with 16 kHz mono sound.
 
     Raises:
-        MediaError: the bytes are no video with sound.
+        MediaError: the bytes are not a video with sound.
     """
     partial = target.with_name(target.name + ".partial")
     try:

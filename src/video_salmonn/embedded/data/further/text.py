@@ -90,7 +90,7 @@ def base_answers(
         asked: prompts.
         model: the language model without adapter, in eval mode.
         tokenizer: its tokenizer.
-        new_tokens: at most so many.
+        new_tokens: maximum length of an answer.
         batch: prompts at once.
         report: gets the number of prompts done.
     """
