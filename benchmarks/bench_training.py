@@ -18,7 +18,6 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from common import finish
 
@@ -26,20 +25,11 @@ ROOT = Path(__file__).parents[1]
 SEED = 0
 
 
-class NoCache:
-    """Keeps nothing."""
-
-    def get(self, key: str) -> None:
-        """Never there."""
-
-    def put(self, key: str, entry: Any) -> None:
-        """Forgotten."""
-
-
 def measure(cached: bool, steps: int, out: Path) -> None:
     """One configuration, in this process: steps are run and timed after the first ones, the first rank writes."""
     import torch
 
+    from video_salmonn.cache import Cache
     from video_salmonn.training.recipe import load_recipe
     from video_salmonn.training.stage import build_trainer
 
@@ -51,7 +41,7 @@ def measure(cached: bool, steps: int, out: Path) -> None:
         for index in range(len(trainer.maker.items)):
             trainer.maker.plain(index)
     else:
-        trainer.maker.source.media.cache = NoCache()
+        trainer.maker.source.media.cache = Cache(memory_bytes=0)
     for _ in range(2):
         trainer.train_step()
     trainer.waited, began = 0.0, time.perf_counter()

@@ -75,7 +75,7 @@ class JoinedSounds(StoredFeatures):
         root = item.root
         speech, audio = [], []
         for part in joined:
-            key, frames = self.keys.key(part["file"], root), part.get("frames")
+            key, frames = self.store.key(part["file"], root), part.get("frames")
             if key not in self._kept:
                 steps = self.store[f"{key}.speech"].float()
                 pooled = steps.unflatten(0, (-1, STEPS // SLOTS)).flatten(1)
@@ -106,7 +106,7 @@ def stored(source: StoredFeatures, item: Item) -> bool:
         elif value is not None:
             wanted.append((value, kind))
     root = item.root
-    return all(f"{source.keys.key(recipe, root)}.{kind}" in source.store for recipe, kind in wanted)
+    return all(f"{source.store.key(recipe, root)}.{kind}" in source.store for recipe, kind in wanted)
 
 
 def word_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:

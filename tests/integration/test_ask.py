@@ -17,6 +17,7 @@ from video_salmonn import VideoSalmonn
 from video_salmonn.cache import Cache, Entry
 from video_salmonn.cli.main import app
 from video_salmonn.errors import ConfigError, ContextError, ManifestError, MediaError
+from video_salmonn.inference.disk_entries import DiskEntries
 from video_salmonn.inference.items import Item
 from video_salmonn.inference.released_json import answer_file
 from video_salmonn.model import prompt
@@ -327,20 +328,32 @@ def test_the_disk_cache_serves_the_next_process_and_survives_damage(engine, tmp_
     assert again.report["media"][0]["streams"] == text.report["media"][0]["streams"]
     for damage in (b"", b"garbage", file.read_bytes()[:-100]):
         file.write_bytes(damage)
+        (file.parent / "index.json").write_bytes(damage)
         third = VideoSalmonn(engine.model, engine.processor, cache=Cache(folder=tmp_path))
         assert third.ask(clip, "What?", **SHORT).text == text.text and third.media.encoded == 1
 
 
-def test_both_stores_are_bounded(tmp_path):
+def test_memory_and_disk_are_bounded(tmp_path):
     cache = Cache(memory_bytes=1000, folder=tmp_path, disk_bytes=2500)
+    disk = DiskEntries(cache, "model")
     for i in range(8):
-        cache.put(f"{i:02d}", Entry({"t": torch.full((100,), float(i))}))
-    assert cache.nbytes <= 1000 and len(cache) == 2
+        entry = Entry({"speech": torch.full((100,), float(i))}, {"number": i})
+        cache.put(f"{i:02d}", entry)
+        disk.put(f"{i:02d}", entry)
+    assert cache.nbytes <= 1000 and len(cache) == 2 and cache.get("00") is None
     assert sum(f.stat().st_size for f in tmp_path.glob("*/*.safetensors")) <= 2500
-    found = cache.get("07")
-    assert found is not None and found.tensors["t"][0] == 7
-    assert cache.get("00") is None
-    assert not list(tmp_path.glob("*/*.part"))
+    found = disk.get("07")
+    assert found is not None and found.tensors["speech"][0] == 7 and found.facts == {"number": 7}
+    assert disk.get("00") is None and DiskEntries(cache, "another model").get("07") is None
+    assert not list(tmp_path.glob("*/.*part*"))
+
+
+def test_what_an_earlier_version_kept_is_not_used_and_the_log_says_so(tmp_path, caplog):
+    (tmp_path / "0a").mkdir()
+    (tmp_path / "0a" / "0abc.safetensors").write_bytes(b"")
+    disk = DiskEntries(Cache(folder=tmp_path), "model")
+    assert "no longer used" in caplog.text and disk.get("0abc") is None
+    assert (tmp_path / "0a" / "0abc.safetensors").exists()
 
 
 # ------------------------------------------------------------------------------------------------------- commands

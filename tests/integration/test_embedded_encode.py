@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
-from video_salmonn.data.media_keys import read_keys
+from video_salmonn.checkpoints.assemble import load_model
+from video_salmonn.data.feature_index import FeatureIndex, add_to_index, read_index
+from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.embedded.data.encode import FrozenEncoders, Job, encode
-from video_salmonn.errors import MissingPartError
+from video_salmonn.errors import ConfigError, MissingPartError
+from video_salmonn.model.encoder_marks import model_marks
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,8 +41,8 @@ def stores(jobs, tmp_path_factory):
 
 def test_processes_change_nothing(stores):
     alone, helped = (FeatureStore(folder) for folder in stores)
-    assert set(alone._where) == set(helped._where) and len(alone) == 5
-    for key in alone._where:
+    assert set(alone.names()) == set(helped.names()) and len(alone) == 5
+    for key in alone.names():
         assert torch.equal(alone[key], helped[key]), key
 
 
@@ -52,8 +56,8 @@ def test_encoding_processes_share_out_what_is_missing(stores, jobs, tmp_path):
     assert found == {"done": 3, "already": 0, "failed": 1} and "broken.wav" in (tmp_path / "failed.txt").read_text()
     assert told == [(number, 4) for number in (1, 2, 3, 4)] and 4 < sum(heard) < 8
     alone, shared = FeatureStore(stores[0]), FeatureStore(tmp_path)
-    assert len(shared) == 5 and all(torch.equal(alone[key], shared[key]) for key in alone._where)
-    assert set(read_keys(stores[0])) < set(read_keys(tmp_path))
+    assert len(shared) == 5 and all(torch.equal(alone[key], shared[key]) for key in alone.names())
+    assert set(read_index(stores[0]).keys) < set(read_index(tmp_path).keys)
 
 
 def test_blocks_filled_up_with_zeros_change_nothing(stores):
@@ -76,9 +80,9 @@ def test_blocks_filled_up_with_zeros_change_nothing(stores):
 
 def test_what_is_half_there_is_made_again(stores, jobs, tmp_path):
     whole = FeatureStore(stores[0])
-    key = next(name.split(".")[0] for name in whole._where if name.endswith(".speech"))
-    with FeatureWriter(tmp_path) as writer:
-        writer.put({f"{key}.speech": whole[f"{key}.speech"]})
+    key = next(name.split(".")[0] for name in whole.names() if name.endswith(".speech"))
+    with FeatureStore(tmp_path) as store:
+        store.put({f"{key}.speech": whole[f"{key}.speech"]})
     heard: list[float] = []
     found = encode([job for job in jobs if job.kind == "sound"], ROOT, tmp_path, heard=heard.append)
     assert found == {"done": 2, "already": 0, "failed": 0}
@@ -99,3 +103,24 @@ def test_a_file_that_is_gone_costs_its_own_features_only(jobs, stores, tmp_path)
     told = (tmp_path / "failed.txt").read_text()
     assert "gone.png" in told and "gone.wav" in told and "No such file" in told
     assert encode([Job("visual", "gone.png")], ROOT, tmp_path) == {"done": 0, "already": 0, "failed": 1}
+
+
+def test_a_store_says_which_encoders_made_it_and_is_refused_by_others(stores, jobs, tmp_path):
+    marks = model_marks(load_model("embedded")[0])
+    assert read_index(stores[0]).made_by == marks, "the embedded model's own"
+    store = FeatureStore(stores[0], marks)
+    assert store.facts(store.key(jobs[0].recipe, ROOT)) == {"sound_frames": 6, "audio_repeat": 25}
+    add_to_index(tmp_path, FeatureIndex({"speech": "another encoder's"}))
+    with pytest.raises(ConfigError, match="speech features were made by other encoders"):
+        encode(jobs, ROOT, tmp_path)
+
+
+def test_a_store_of_the_earlier_layout_is_continued(stores, jobs, tmp_path):
+    """It had a list of keys and said nothing of its encoders."""
+    for shard in stores[0].glob("shard-*"):
+        shutil.copy(shard, tmp_path)
+    keys = read_index(stores[0]).keys
+    (tmp_path / "keys.json").write_text(json.dumps(keys))
+    assert len(FeatureStore(tmp_path, {"speech": "anyone's"})) == 5
+    assert encode(jobs, ROOT, tmp_path) == {"done": 0, "already": 3, "failed": 0}
+    assert read_index(tmp_path) == read_index(stores[0]) and not (tmp_path / "keys.json").exists()

@@ -13,8 +13,8 @@ import pytest
 import torch
 from training_runs import ROOT, changes, entries, recipe, run, write
 
+from video_salmonn.data.feature_index import read_index
 from video_salmonn.errors import ConfigError, ManifestError
-from video_salmonn.training.packing import read_index
 from video_salmonn.training.stage import build_trainer, pack_recipe
 
 HIDDEN = """
@@ -125,10 +125,11 @@ def test_packing_goes_on_tries_broken_files_again_and_repeats_no_rows(
     tmp_path: Path, clips: Path, packed: Path
 ) -> None:
     before = read_index(packed)
-    assert before is not None and sum(bool(entry.failed) for entry in before.entries.values()) == 1
+    assert list(before.failed) == ["sound broken.wav"] and len(before.keys) > 2
+    shards = sorted(packed.glob("shard-*"))
     loaded = recipe(tmp_path, tmp_path / "cache", f"data.train=[{clips / 'train.jsonl'}]", "data.validation=null")
     assert pack_recipe(loaded, packed, torch.float32) == {"done": 0, "already": 6, "failed": 1}
-    assert read_index(packed) == before
+    assert read_index(packed) == before and sorted(packed.glob("shard-*")) == shards
 
 
 def test_a_pack_of_other_encoders_is_refused(tmp_path: Path, clips: Path, packed: Path) -> None:

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from video_salmonn.cli.main import app
 from video_salmonn.connector import MultiResolutionCausalQFormer
-from video_salmonn.data.feature_store import FeatureWriter
+from video_salmonn.data.feature_index import FeatureIndex
+from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, write_manifest
-from video_salmonn.data.media_keys import write_keys
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.training.exporting import export
 from video_salmonn.training.recipe import Recipe, load_recipe
@@ -42,11 +42,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng, generator = random.Random(0), torch.Generator().manual_seed(0)
     codes = torch.randn(len(LETTERS), 32, generator=generator) * 2
     items: list[Item] = []
-    with FeatureWriter(folder / "features") as writer:
+    with FeatureStore(folder / "features") as store:
 
         def sound(key: str, speech: torch.Tensor, events: torch.Tensor) -> None:
             noise = torch.randn(speech.shape, generator=generator)
-            writer.put({f"{key}.speech": speech + 0.1 * noise, f"{key}.audio": events})
+            store.put({f"{key}.speech": speech + 0.1 * noise, f"{key}.audio": events})
 
         for index in range(24):
             letters = rng.sample(LETTERS, 2)
@@ -58,13 +58,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in range(12):
             sound(f"heard{index}", torch.zeros(75, 32), codes[index % 2].expand(3, -1))
             items.append(item(f"heard/{index}", {"audio": f"heard{index}"}, {"heard": "xy"[index % 2]}))
-            writer.put({f"seen{index}.visual": codes[index % 3].expand(1, 5, -1).contiguous()})
+            store.put({f"seen{index}.visual": codes[index % 3].expand(1, 5, -1).contiguous()})
             items.append(item(f"seen/{index}", {"image": f"seen{index}"}, {"seen": "rgb"[index % 3]}))
-        writer.put({"moving.visual": torch.randn(6, 5, 32, generator=generator)})
+        store.put({"moving.visual": torch.randn(6, 5, 32, generator=generator)})
         talk = {"video": "moving", "audio": "said0"}
         items.append(item("talk", talk, {"said": items[0].extra["words"]["said"], "seen": "z"}))
     names = {value for entry in items for value in entry.media.values()}
-    write_keys(folder / "features", {name: name for name in names})
+    store.add_to_index(FeatureIndex(keys={name: name for name in names}))
     write_manifest(folder / "train.jsonl", items)
     return folder
 

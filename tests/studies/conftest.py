@@ -12,9 +12,9 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from video_salmonn.data.feature_store import FeatureWriter  # noqa: E402
+from video_salmonn.data.feature_index import FeatureIndex  # noqa: E402
+from video_salmonn.data.feature_store import FeatureStore  # noqa: E402
 from video_salmonn.data.manifest import Item, write_manifest  # noqa: E402
-from video_salmonn.data.media_keys import write_keys  # noqa: E402
 
 WIDTH, VISUAL = 32, 5
 LETTERS = "rgbxyz"
@@ -63,7 +63,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ablations")
     generator = torch.Generator().manual_seed(0)
     names: set[str] = set()
-    with FeatureWriter(folder / "features") as writer:
+    with FeatureStore(folder / "features") as store:
         for split, count in (("train", 12), ("test", 6)):
             items = items_of(split, count)
             write_manifest(folder / "manifests" / f"{split}.jsonl", items)
@@ -71,9 +71,9 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 names.add(name)
                 if "seen" not in name:
                     speech = torch.randn(75, WIDTH, generator=generator)
-                    writer.put({f"{name}.speech": speech, f"{name}.audio": speech[:3].clone()})
+                    store.put({f"{name}.speech": speech, f"{name}.audio": speech[:3].clone()})
                 if "seen" in name or "moving" in name:
                     frames = 3 if "moving" in name else 1
-                    writer.put({f"{name}.visual": torch.randn(frames, VISUAL, WIDTH, generator=generator)})
-    write_keys(folder / "features", {name: name for name in names})
+                    store.put({f"{name}.visual": torch.randn(frames, VISUAL, WIDTH, generator=generator)})
+    store.add_to_index(FeatureIndex(keys={name: name for name in names}))
     return folder

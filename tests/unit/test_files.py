@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from video_salmonn import files
-from video_salmonn.cache import Cache, Entry
 from video_salmonn.checkpoints.assemble import build_tiny
+from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.inference.engine import VideoSalmonn
 
 
@@ -35,9 +35,10 @@ def test_everything_written_has_the_mode_the_umask_asks_for(tmp_path, umask):
         save_file({"c": torch.zeros(2)}, work / "inner" / "c.safetensors")  # leaves a file for its owner alone
 
     files.write_folder(tmp_path / "d", fill)
-    Cache(folder=tmp_path / "cache").put("0123", Entry({"a": torch.zeros(2)}))
-    found = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(found) == 4
+    with FeatureStore(tmp_path / "features") as store:
+        store.put({"0123.speech": torch.zeros(2)})
+    found = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert len(found) == 5
     assert {mode(path) for path in found} == {0o666 & ~umask}
     assert {mode(path) for path in [tmp_path / "d", tmp_path / "d" / "inner"]} == {0o777 & ~umask}
 

@@ -23,20 +23,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import MediaError
+from video_salmonn.files import digest_file
 
-Recipe = str | dict[str, Any]
+MediaRecipe = str | dict[str, Any]
+"""A path relative to the manifest, or one of the objects above."""
 
 
-@lru_cache(maxsize=65536)
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+def _file_digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return digest_file(path)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = getattr(error, "strerror", None) or error
         raise MediaError(str(path), f"cannot be read ({reason})", remedy="Check the path and the file.") from error
@@ -45,7 +44,7 @@ def file_digest(path: Path) -> str:
 def _by_content(value: Any, root: Path) -> Any:
     if isinstance(value, dict):
         return {
-            key: file_digest(root / entry) if key == "file" else _by_content(entry, root)
+            key: _file_digest(root / entry) if key == "file" else _by_content(entry, root)
             for key, entry in value.items()
         }
     if isinstance(value, list):
@@ -60,7 +59,7 @@ def slides_of(recipe: dict[str, Any]) -> list[tuple[str, int]]:
     return [(slide["file"], round(end * 2) - round(slide["at"] * 2)) for slide, end in zip(slides, ends)]
 
 
-def recipe_key(recipe: Recipe, root: Path) -> str:
+def recipe_key(recipe: MediaRecipe, root: Path) -> str:
     """What identifies the rendered result: the recipe with every file replaced by its content's digest.
 
     Args:

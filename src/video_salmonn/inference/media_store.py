@@ -21,6 +21,7 @@ import torch
 from video_salmonn.cache import Cache, Entry
 from video_salmonn.errors import LimitError, MediaError
 from video_salmonn.files import digest, digest_file, digest_stream
+from video_salmonn.inference.disk_entries import STREAMS, DiskEntries
 from video_salmonn.inference.pieces import border_loudness
 from video_salmonn.media import Limits, source_name
 from video_salmonn.model.inputs import MediaFeatures
@@ -193,6 +194,11 @@ class MediaStore:
         sizes = config.connector_config.to_dict()
         return digest(self._fingerprint, config.encoder_settings(), sizes, str(self.model.dtype))
 
+    @cached_property
+    def _disk(self) -> DiskEntries | None:
+        """Where entries outlive the process."""
+        return None if self.cache.folder is None else DiskEntries(self.cache, self._model_key)
+
     def get(self, source: Any, sound: Any = None, *, timer: Timer | None = None, **options: Any) -> EncodedMedia:
         """Features and report of one item.
 
@@ -219,7 +225,10 @@ class MediaStore:
                     found = self._found(key, _name(source))
                 if found is None:
                     found = self._make(source, sound, timer, options)
-                    self.cache.put(key, _to_entry(found))
+                    entry = _to_entry(found)
+                    self.cache.put(key, entry)
+                    if self._disk is not None:
+                        self._disk.put(key, entry)
                 return replace(found, key=key)
         finally:
             with self._guard:
@@ -227,6 +236,10 @@ class MediaStore:
 
     def _found(self, key: str, name: str | None) -> EncodedMedia | None:
         entry = self.cache.get(key)
+        if entry is None and self._disk is not None:
+            entry = self._disk.get(key)
+            if entry is not None:
+                self.cache.put(key, entry)
         if entry is None:
             return None
         device = self.model.device
@@ -261,7 +274,7 @@ def _name(source: Any) -> str | None:
 
 def _to_entry(made: EncodedMedia) -> Entry:
     features, report = made.features, made.report
-    tensors = {name: getattr(features, name) for name in ("visual", "speech", "audio", "loudness")}
+    tensors = {name: getattr(features, name) for name in STREAMS}
     facts = {"sound_frames": features.sound_frames, "still_frames": features.still_frames, "report": asdict(report)}
     return Entry({name: tensor for name, tensor in tensors.items() if tensor is not None}, facts)
 
@@ -271,7 +284,7 @@ def _from_entry(entry: Entry, name: str | None) -> EncodedMedia:
     report = MediaReport(**{**values, "seen": Seen(**values["seen"]), "heard": Heard(**values["heard"])})
     if name is not None:
         report = replace(report, source=name)
-    visual, speech, audio, loudness = (entry.tensors.get(key) for key in ("visual", "speech", "audio", "loudness"))
+    visual, speech, audio, loudness = (entry.tensors.get(name) for name in STREAMS)
     frames, still = entry.facts["sound_frames"], entry.facts["still_frames"]
     features = MediaFeatures(visual, speech, audio, frames, still, loudness)
     return EncodedMedia(features, report, True)

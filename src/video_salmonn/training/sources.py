@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from video_salmonn.cache import Cache
+from video_salmonn.data.feature_index import failure_name
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item
-from video_salmonn.data.media_keys import MediaKeys
 from video_salmonn.data.media_recipes import slides_of
-from video_salmonn.errors import MediaError
+from video_salmonn.errors import EmptyMediaError, MediaError
+from video_salmonn.files import fingerprint
 from video_salmonn.inference.media_store import MediaStore
 from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.model.processing import VideoSalmonnProcessor
+
+STREAMS = {"sight": ("visual",), "sound": ("speech", "audio")}
+"""What the features of a kind of media are called in a store, after the key."""
 
 
 class FeatureSource(Protocol):
@@ -31,6 +40,16 @@ class FeatureSource(Protocol):
         ...
 
 
+def wanted(item: Item, kind: str) -> Any:
+    """The media recipe that an item's ``sight`` or ``sound`` comes from, as a store names it; None for none.
+
+    A stretch of a file is ``{"file": path, "start": s, "end": s}``.
+    """
+    recipe = item.media.get("audio") if kind == "sound" else item.media.get("video", item.media.get("image"))
+    span = {name: item.media[name] for name in ("start", "end") if item.media.get(name) is not None}
+    return {"file": recipe, **span} if span and isinstance(recipe, str) else recipe
+
+
 class StoredFeatures:
     """Features that were encoded before: needs neither media libraries nor encoders.
 
@@ -42,70 +61,107 @@ class StoredFeatures:
 
     def __init__(self, store: FeatureStore, picture_frames: int, steps_per_frame: int = 25) -> None:
         self.store = store
-        self.keys = MediaKeys(store.folder)
         self.picture_frames = picture_frames
         self.steps_per_frame = steps_per_frame
 
     def sight(self, item: Item) -> MediaFeatures:
         """Visual tokens; a strip is put together from its pictures."""
-        recipe = _sight(item)
-        if isinstance(recipe, dict):
-            pictures = [self._get(item, file, "visual")[:1].expand(shown, -1, -1) for file, shown in slides_of(recipe)]
+        recipe = wanted(item, "sight")
+        if isinstance(recipe, dict) and "slides" in recipe:
+            pictures = [
+                self._entry(item, "sight", file)["visual"][:1].expand(shown, -1, -1)
+                for file, shown in slides_of(recipe)
+            ]
             return MediaFeatures(visual=torch.cat(pictures)[: round(recipe["length"] * 2)])
-        still = self.picture_frames if "image" in item.media else 0
-        return MediaFeatures(visual=self._get(item, recipe, "visual"), still_frames=still)
+        visual = self._entry(item, "sight", recipe)["visual"]
+        return MediaFeatures(visual=visual, still_frames=self._still(item, recipe))
 
     def sound(self, item: Item) -> MediaFeatures:
-        """Speech and sound-event features, the latter repeated over their frame's steps."""
-        speech, audio = (self._get(item, item.media["audio"], stream) for stream in ("speech", "audio"))
-        steps = audio.repeat_interleave(self.steps_per_frame, dim=0)
-        return MediaFeatures(speech=speech, audio=steps, sound_frames=audio.shape[0])
+        """Speech and sound-event features; the latter are stored once a frame and repeated over its steps."""
+        recipe = wanted(item, "sound")
+        streams, facts = self._entry(item, "sound", recipe), self._facts(item, recipe)
+        audio = streams.get("audio")
+        frames = facts.get("sound_frames", 0 if audio is None else len(audio))
+        if audio is not None:
+            streams["audio"] = audio.repeat_interleave(facts.get("audio_repeat", self.steps_per_frame), dim=0)
+        return MediaFeatures(speech=streams.get("speech"), audio=streams.get("audio"), sound_frames=frames)
 
     def frames(self, item: Item) -> int:
-        """Frames of the item's sound, or else of its pictures; read from the store's headers, 0 where it has none."""
-        recipe: Any = item.media.get("audio") or item.media.get("video")
-        if recipe is None:
-            return self.picture_frames if "image" in item.media else 0
-        if isinstance(recipe, dict) and "slides" in recipe:
-            return round(recipe["length"] * 2)
+        """Frames of the item's sound, or else of its pictures; reads no tensor, 0 where the store has none."""
         try:
-            name = self._name(item, recipe, "audio" if item.media.get("audio") else "visual")
+            for kind in ("sound", "sight"):
+                recipe = wanted(item, kind)
+                if isinstance(recipe, dict) and "slides" in recipe:
+                    return round(recipe["length"] * 2)
+                if kind == "sight" and "image" in item.media:
+                    return self.picture_frames
+                there = [name for name in self._names(item, kind, recipe) if name in self.store] if recipe else []
+                if kind == "sound" and there:
+                    return int(self._facts(item, recipe).get("sound_frames") or self.store.shape(there[-1])[0])
+                if there:
+                    return self._still(item, recipe) or self.store.shape(there[0])[0]
         except MediaError:  # neither listed by the store nor a file: whoever reads the features says so
-            return 0
-        return self.store.shape(name)[0] if name in self.store else 0
+            pass
+        return 0
 
     def names(self, item: Item) -> list[str]:
         """Names of the tensors that an item is made of."""
-        sound, recipe = item.media.get("audio"), _sight(item)
-        found = [] if sound is None else [self._name(item, sound, stream) for stream in ("speech", "audio")]
-        files = [file for file, _ in slides_of(recipe)] if isinstance(recipe, dict) else [recipe]
-        return found + [self._name(item, file, "visual") for file in files if file is not None]
+        found: list[str] = []
+        for kind in ("sound", "sight"):
+            recipe = wanted(item, kind)
+            slides = slides_of(recipe) if isinstance(recipe, dict) and "slides" in recipe else [(recipe, 1)]
+            found += [name for file, _ in slides if file is not None for name in self._names(item, kind, file)]
+        return found
 
-    def _name(self, item: Item, recipe: Any, stream: str) -> str:
-        """A tensor's name. Raises MediaError where the store does not list the media and they are not there either."""
-        return f"{self.keys.key(recipe, item.root)}.{stream}"
+    def _still(self, item: Item, recipe: Any) -> int:
+        return self.picture_frames if self._facts(item, recipe).get("still", "image" in item.media) else 0
 
-    def _get(self, item: Item, recipe: Any, stream: str) -> torch.Tensor:
-        name = self._name(item, recipe, stream)
-        if name not in self.store:
-            raise MediaError(item.id, f"no features {name} in the store", remedy="encode the data set first")
-        return self.store[name]
+    def _facts(self, item: Item, recipe: Any) -> dict[str, Any]:
+        return self.store.facts(self.store.key(recipe, item.root))
 
+    def _names(self, item: Item, kind: str, recipe: Any) -> list[str]:
+        """Tensors of a kind. Raises MediaError where the store does not list the media and they are not to be read."""
+        key = self.store.key(recipe, item.root)
+        return [f"{key}.{stream}" for stream in STREAMS[kind]]
 
-def _sight(item: Item) -> Any:
-    """The path or recipe of an item's pictures, or None."""
-    return item.media.get("video", item.media.get("image"))
+    def _entry(self, item: Item, kind: str, recipe: Any) -> dict[str, torch.Tensor]:
+        reason = MediaError(item.id, f"no features of its {kind} in the store", remedy="encode this manifest first")
+        try:
+            names = zip(STREAMS[kind], self._names(item, kind, recipe))
+            found = {stream: self.store[name] for stream, name in names if name in self.store}
+            if found:
+                return found
+        except MediaError as error:
+            reason = error
+        failure = self.store.index.failed.get(failure_name(kind, recipe))
+        if failure is None:
+            raise reason
+        raise (EmptyMediaError if failure.absent else MediaError)(item.id, failure.reason)
 
 
 class LiveFeatures:
-    """Features made as they are needed, and kept by the media store's cache.
+    """Features made as they are needed, by the model's own encoders, and kept.
 
     Args:
-        media: decodes and encodes.
+        model, processor: decode and encode.
+        folder: where features are also kept on disk; None for memory only.
     """
 
-    def __init__(self, media: MediaStore) -> None:
-        self.media = media
+    def __init__(
+        self, model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor, folder: Path | None = None
+    ) -> None:
+        self.model, self.processor, self.folder = model, processor, folder
+        self._media: MediaStore | None = None
+        self._making = threading.Lock()
+
+    @property
+    def media(self) -> MediaStore:
+        """Encodes and keeps; made when the first features are asked for."""
+        with self._making:  # threads make examples
+            if self._media is None:
+                cache = Cache(folder=self.folder)
+                self._media = MediaStore(self.model, self.processor, cache, fingerprint(self.model.tower))
+            return self._media
 
     def _get(self, item: Item, name: str, **options: Any) -> MediaFeatures:
         path = item.root / str(item.media[name])

@@ -8,18 +8,15 @@ from pathlib import Path
 
 import torch
 
-from video_salmonn.cache import Cache
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.errors import ConfigError
-from video_salmonn.files import fingerprint
-from video_salmonn.inference.media_store import MediaStore
+from video_salmonn.model.encoder_marks import model_marks
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.items import as_often, read_items, word_items
-from video_salmonn.training.packing import INDEX, PackedFeatures, pack
-from video_salmonn.training.precision import settle
-from video_salmonn.training.preparing import prepare_model
+from video_salmonn.training.packing import pack
+from video_salmonn.training.preparing import prepare_model, settle
 from video_salmonn.training.processes import build_accelerator
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.sources import FeatureSource, LiveFeatures, StoredFeatures
@@ -38,21 +35,17 @@ def build_source(
 
     A ``store`` that is open already is used as it is, in place of the recipe's.
     """
-    if store is not None:
-        return StoredFeatures(store, int(model.config.media_config.picture_frames))
-    if recipe.data.features and (Path(recipe.data.features) / INDEX).is_file():
-        return PackedFeatures(recipe.data.features, model)
-    if recipe.data.features:
-        store = FeatureStore(recipe.data.features)
+    if store is None and recipe.data.features:
+        store = FeatureStore(recipe.data.features, model_marks(model))
         if not len(store):
             raise ConfigError(
                 f"recipe: data.features {recipe.data.features!r} holds no features",
                 remedy="encode the data set first, or leave data.features out",
             )
         store.hold(device)
-        return StoredFeatures(store, int(model.config.media_config.picture_frames))
-    cache = Cache(folder=Path(recipe.data.cache) if recipe.data.cache else None)
-    return LiveFeatures(MediaStore(model, processor, cache, fingerprint(model.tower)))
+    if store is not None:
+        return StoredFeatures(store, int(model.config.media_config.picture_frames), model.connector.config.audio_tokens)
+    return LiveFeatures(model, processor, Path(recipe.data.cache) if recipe.data.cache else None)
 
 
 def pack_recipe(

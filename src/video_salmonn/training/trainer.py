@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from video_salmonn.training.loading import Loader, first_of
 from video_salmonn.training.logbook import Logbook
 from video_salmonn.training.objectives import build_objective
 from video_salmonn.training.optimisation import parameter_groups, rate_share
-from video_salmonn.training.precision import without_cudnn_attention
+from video_salmonn.training.preparing import without_cudnn_attention
 from video_salmonn.training.processes import dropout_seed, stop_signals
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.rehearsal import rehearse
@@ -98,8 +99,6 @@ class Trainer:
         optimizer = torch.optim.AdamW(groups, lr=recipe.optim.rate, betas=(0.9, recipe.optim.beta2))
         self.network: torch.nn.Module = network if self.sharded else accelerator.prepare(network)
         self.optimizer = accelerator.prepare(optimizer)
-        place = accelerator.process_index, accelerator.num_processes
-        self.loader = Loader(recipe, maker, self.objective.prepare, *place)
         self.logbook: Logbook | None = None
         self.out = Path(recipe.output)
         self.step = 0
@@ -118,6 +117,12 @@ class Trainer:
         """What has changed since the resumed run was started."""
         self.stop = False
         """All processes know that one was told to stop, and do so after the same step."""
+
+    @cached_property
+    def loader(self) -> Loader:
+        """Loads the examples of steps; made when the first are asked for."""
+        place = self.accelerator.process_index, self.accelerator.num_processes
+        return Loader(self.recipe, self.maker, self.objective.prepare, *place)
 
     # ------------------------------------------------------------------------------------------------- steps
 

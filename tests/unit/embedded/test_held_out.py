@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.cli.main import app
-from video_salmonn.data.feature_store import FeatureWriter
+from video_salmonn.data.feature_index import FeatureIndex
+from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, write_manifest
-from video_salmonn.data.media_keys import write_keys
 from video_salmonn.embedded.held_out.answers import answer_all, under
 from video_salmonn.embedded.held_out.groups import (
     GROUPS,
@@ -185,15 +185,15 @@ def stored_sounds(folder, config):
     """Manifests of four sounds, and features of three of them."""
     generator = torch.Generator().manual_seed(0)
     lines, keys = [], {}
-    with FeatureWriter(folder / "features") as writer:
+    with FeatureStore(folder / "features") as store:
         for index, name in enumerate(("Rain.", "A dog barking.", "Rain.", "A saw.")):
             turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": name}]
             lines.append(Item(f"sound/esc10:{index}", {"audio": f"{index}.wav"}, turns, "sound"))
             keys[f"{index}.wav"] = f"k{index}"
             if index < 3:  # the last one was never encoded
-                writer.put({f"k{index}.speech": torch.randn(100, config.speech_dim, generator=generator)})
-                writer.put({f"k{index}.audio": torch.randn(4, config.audio_dim, generator=generator)})
-    write_keys(folder / "features", keys)
+                store.put({f"k{index}.speech": torch.randn(100, config.speech_dim, generator=generator)})
+                store.put({f"k{index}.audio": torch.randn(4, config.audio_dim, generator=generator)})
+    store.add_to_index(FeatureIndex(keys=keys))
     for split in ("test", "train"):
         write_manifest(folder / f"{split}.jsonl", lines)
 

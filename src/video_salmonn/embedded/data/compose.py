@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from video_salmonn.data.manifest import Item
-from video_salmonn.data.media_recipes import Recipe
+from video_salmonn.data.media_recipes import MediaRecipe
 from video_salmonn.embedded.data.sources import UNSEEN_CLASSES, Source
 from video_salmonn.embedded.data.synthesis import random_noise, random_voice, spoken_sentence
 from video_salmonn.embedded.data.wordings import (
@@ -121,7 +121,7 @@ def _transcribed(stock: Stock) -> list[Source]:
     return [source for source in stock.of("speech") if source.text and not any(char.isdigit() for char in source.text)]
 
 
-def _transcript(stock: Stock, name: str, sound: Recipe, source: Source) -> Item:
+def _transcript(stock: Stock, name: str, sound: MediaRecipe, source: Source) -> Item:
     """What is said in a recording, itself or changed."""
     question = ask("transcribe", name, stock.split)
     item = stock.item(name, "transcribe", {"audio": sound}, question, source.text, source, words=True)

@@ -25,9 +25,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
-from video_salmonn.data.media_keys import key_name, write_keys
-from video_salmonn.data.media_recipes import Recipe, recipe_key
+from video_salmonn.data.feature_index import Failure, FeatureIndex, failure_name, recipe_name
+from video_salmonn.data.feature_store import FeatureStore
+from video_salmonn.data.media_recipes import MediaRecipe, recipe_key
 from video_salmonn.embedded.data.render import RATE, read_frames, render_sound
 from video_salmonn.embedded.data.side_by_side import side_by_side
 from video_salmonn.embedded.pretrained import load_efficientnet, load_whisper_encoder, load_yamnet
@@ -38,6 +38,8 @@ from video_salmonn.features.frames import prepare_frames
 from video_salmonn.features.logmel import log_mel
 from video_salmonn.features.patches import yamnet_patches
 from video_salmonn.files import write_text
+from video_salmonn.model.encoder_marks import encoder_marks
+from video_salmonn.model.presets import embedded
 from video_salmonn.training.variation import STEPS_PER_FRAME
 
 SEGMENT_SECONDS = 10.0
@@ -115,12 +117,17 @@ class Job:
     """One thing to encode: ``kind`` is ``sound`` or ``visual``."""
 
     kind: str
-    recipe: Recipe
+    recipe: MediaRecipe
 
     @property
     def tensors(self) -> tuple[str, ...]:
         """What its features are called, after the key."""
         return ("speech", "audio") if self.kind == "sound" else ("visual",)
+
+    @property
+    def name(self) -> str:
+        """How an index names it if it fails."""
+        return failure_name("sound" if self.kind == "sound" else "sight", self.recipe)
 
 
 Rendered = NDArray[np.float32] | NDArray[np.uint8]
@@ -157,52 +164,60 @@ def encode(
     Returns:
         counts: ``done``, ``already`` there, ``failed`` (media that could not be decoded; named in ``failed.txt``).
     """
-    store = FeatureStore(folder)
+    marks = frozen_marks(home)
+    store = FeatureStore(folder, marks)
     wanted: dict[str, Job] = {}
     counts = {"done": 0, "already": 0, "failed": 0}
     keys: dict[str, str] = {}
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     for job in jobs:
         try:
-            key = keys[key_name(job.recipe)] = recipe_key(job.recipe, root)
+            key = keys[recipe_name(job.recipe)] = recipe_key(job.recipe, root)
         except MediaError as error:  # costs the items it belongs to
-            failed.append(str(error))
+            failed[job.name] = str(error)
             continue
         if all(f"{key}.{tensor}" in store for tensor in job.tensors):
             counts["already"] += 1
         else:
             wanted.setdefault(f"{key}.{job.kind}", job)
-    write_keys(folder, keys)
-    if not wanted:
-        return counts | _told(failed, folder)
+    store.add_to_index(FeatureIndex(keys=keys))
     said = 0
 
     def tell(part: Round) -> None:
         nonlocal said
         said += part.jobs
         counts["done"] += part.jobs - len(part.failed)
-        failed.extend(part.failed)
+        failed.update(part.failed)
         if heard is not None:
             heard(part.seconds)
         if progress is not None:
             progress(said, len(wanted))
 
-    share = partial(encode_share, root=root, folder=folder, home=home, dtype=dtype, device=device, workers=workers)
-    if processes == 1:
-        for part in share(wanted):
-            tell(part)
-    else:
+    share = partial(
+        encode_share, root=root, folder=folder, marks=marks, home=home, dtype=dtype, device=device, workers=workers
+    )
+    if processes > 1 and wanted:
         parts = [dict(list(wanted.items())[first::processes]) for first in range(min(processes, len(wanted)))]
         side_by_side(share, parts, tell)
-    return counts | _told(failed, folder)
+    elif wanted:
+        for part in share(wanted):
+            tell(part)
+    store.add_to_index(FeatureIndex(failed={name: Failure(reason) for name, reason in failed.items()}))
+    return counts | _told(list(failed.values()), folder)
+
+
+def frozen_marks(home: Path | None = None) -> dict[str, str]:
+    """Fingerprints of the streams that these encoders make, by stream: those of the embedded model itself."""
+    parts = load_efficientnet(home), load_whisper_encoder(torch.float32, home), load_yamnet(home)
+    return encoder_marks(embedded(), *parts)
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one turn of the encoders did: ``jobs``, those that failed among them, and ``seconds`` of sound."""
+    """What one turn of the encoders did: ``jobs``, why some of them ``failed``, and ``seconds`` of sound."""
 
     jobs: int
-    failed: list[str]
+    failed: dict[str, str]
     seconds: float
 
 
@@ -210,6 +225,7 @@ def encode_share(
     wanted: dict[str, Job],
     root: Path,
     folder: Path,
+    marks: dict[str, str],
     home: Path | None,
     dtype: torch.dtype,
     device: torch.device | str,
@@ -218,17 +234,18 @@ def encode_share(
     """Encode jobs, named ``key.kind``; see :func:`encode`."""
     encoders = FrozenEncoders(home, dtype, device)
     together = 1 if encoders.device.type == "cpu" else TOGETHER
-    with FeatureWriter(folder) as writer:
+    with FeatureStore(folder, marks) as store:
         rendered = zip(wanted, _render_all(list(wanted.values()), root, workers))
         while group := list(islice(rendered, together)):
-            failed = [found for _, found in group if isinstance(found, str)]
+            failed = {wanted[name].name: found for name, found in group if isinstance(found, str)}
             usable = [(name.split("."), found) for name, found in group if not isinstance(found, str)]
             sounds: dict[str, Any] = {key: found for (key, kind), found in usable if kind == "sound"}
             strips: dict[str, Any] = {key: found for (key, kind), found in usable if kind == "visual"}
             for key, (speech, audio) in zip(sounds, encoders.sounds(list(sounds.values())) if sounds else ()):
-                writer.put({f"{key}.speech": speech, f"{key}.audio": audio})
+                facts = {"sound_frames": len(audio), "audio_repeat": STEPS_PER_FRAME}
+                store.put({f"{key}.speech": speech, f"{key}.audio": audio}, {key: facts})
             for key, visual in zip(strips, encoders.pictures(list(strips.values())) if strips else ()):
-                writer.put({f"{key}.visual": visual})
+                store.put({f"{key}.visual": visual})
             yield Round(len(group), failed, sum(len(samples) for samples in sounds.values()) / RATE)
 
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from video_salmonn.data.media_recipes import Recipe
+from video_salmonn.data.media_recipes import MediaRecipe
 from video_salmonn.embedded.data.synthesis import speak
 from video_salmonn.embedded.data.voices import ENGINES, say
 from video_salmonn.errors import EmptyMediaError, MediaError
@@ -142,7 +142,7 @@ def _fills(layer: dict[str, Any]) -> bool:
     return "noise" in layer or "music" in layer
 
 
-def render_sound(recipe: Recipe, root: Path) -> Samples:
+def render_sound(recipe: MediaRecipe, root: Path) -> Samples:
     """A path or sound recipe -> 16 kHz mono samples, kept within [-1, 1] by scaling where the sum is too loud.
 
     Args:

@@ -36,7 +36,7 @@ README = """# Media of a data set, packed
         --device cuda --processes 15 --workers 1
 
 The paths in the manifests are relative, and hold where this is unpacked. A picture's features are kept under a key that
-is made of its bytes, so the store's own `keys.json` has to travel back with it: it says which key a path has.
+is made of its bytes, so the store's own `index.json` has to travel back with it: it says which key a path has.
 """
 
 

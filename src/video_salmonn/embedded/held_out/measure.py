@@ -27,6 +27,7 @@ from video_salmonn.evaluation.settings import agree_on_settings
 from video_salmonn.files import digest, digest_file, fingerprint, json_value, numbered_lines
 from video_salmonn.metrics.scored import Scored
 from video_salmonn.metrics.yesno import read_yes_no
+from video_salmonn.model.encoder_marks import model_marks
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training.examples import Example, ExampleMaker
@@ -153,8 +154,11 @@ def measure(
         ``same_items`` among the conditions is ``full`` on the m items that the others were asked on.
 
     Raises:
-        ConfigError: the folder holds answers of another model, to other questions, or about other features.
+        ConfigError: the folder holds answers of another model, to other questions, or about other features; or the
+            features are of other encoders.
     """
+    if model.dtype == torch.float32:  # in other numbers the encoders' weights are not those that were stored
+        data.store.check(model_marks(model))
     out.mkdir(parents=True, exist_ok=True)
     path = out / ANSWERS
     agree_on_settings(out, settings_of(model, data), [path], resume=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from video_salmonn.data.feature_store import FeatureStore, FeatureWriter
+from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.embedded.data.speaking.jobs import SpeechJob
 from video_salmonn.embedded.data.voices import RATE, speak_ids, trimmed
 from video_salmonn.errors import VideoSalmonnError
@@ -83,7 +83,7 @@ def speak_all(
         CheckpointError: a shard in the folder, or a voice's file, is damaged.
     """
     began = time.monotonic()
-    store = FeatureStore(folder)
+    store = FeatureStore(folder, shard_bytes=SHARD_BYTES)
     left = [job for job in jobs if job.key not in store]
     account = Account(already=len(jobs) - len(left))
     by_torch = torch.device(device).type != "cpu" if interpret is None else interpret
@@ -91,7 +91,7 @@ def speak_all(
     speak = _Torch(device, sizes["kokoro"]).speak if by_torch else _by_onnxruntime
     sizes["kokoro"] *= 16  # it sorts them by their frames, which it alone knows
     sizes = sizes if by_torch else dict.fromkeys(sizes, 1)
-    with FeatureWriter(folder, SHARD_BYTES) as writer, ThreadPoolExecutor(1) as thread:
+    with store, ThreadPoolExecutor(1) as thread:
         waiting: list[Future[None]] = []
 
         def keep(group: list[SpeechJob], sounds: list[NDArray[np.float32]]) -> None:
@@ -99,7 +99,7 @@ def speak_all(
                 samples = trimmed(samples, RATE)
                 account.seconds += len(samples) / RATE
                 account.spoken += 1
-                writer.put({job.key: torch.from_numpy((samples * 32767).astype(np.int16))})
+                store.put({job.key: torch.from_numpy((samples * 32767).astype(np.int16))})
 
         done = 0
         for group in batches(left, sizes):
