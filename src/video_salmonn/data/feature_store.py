@@ -159,6 +159,10 @@ class FeatureStore:
         return opened
 
     def _file(self, name: str) -> safe_open:
+        path = self._where.get(name)
+        opened = None if path is None else self._open.get(path)
+        if opened is not None:  # without the lock, which costs a tenth of a read
+            return opened
         with self._lock:
             for _ in range(2):
                 path = self._where.get(name)
@@ -183,11 +187,11 @@ class FeatureStore:
         return len(self._where)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        held = self._held.get(name)
-        if held is None:
-            held = self._pending.get(name)
-        if held is not None:
-            return held
+        if self._held and name in self._held:
+            return self._held[name]
+        pending = self._pending.get(name)
+        if pending is not None:
+            return pending
         self._look()
         tensor: torch.Tensor = self._file(name).get_tensor(name)
         if self.disposable:
