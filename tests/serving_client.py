@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 
-from video_salmonn.serving.server import Server, bound_socket
+from video_salmonn.serving.listening import bound_socket
+from video_salmonn.serving.server import Server
 from video_salmonn.serving.service import Service
 from video_salmonn.serving.settings import ServerSettings
 
@@ -23,7 +24,7 @@ class Running:
 
     def __init__(self, engine, **settings):
         self.service = Service(engine, ServerSettings(**{"keys": (KEY, OTHER), "port": 0, **settings}))
-        self.sock = bound_socket(self.service.settings)
+        self.sock = bound_socket(self.service.settings.host, self.service.settings.port)
         self.url = f"http://127.0.0.1:{self.sock.getsockname()[1]}"
         self.server = Server(self.service)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.sock]}, daemon=True)

@@ -12,12 +12,15 @@ class VideoSalmonnError(Exception):
 
     Args:
         message: what is wrong, naming the offender (file, stream, key, line).
-        remedy: what the user can do about it.
+        remedy: what the user can do about it; :attr:`usual` where nothing closer is known.
     """
+
+    usual = ""
+    """What helps against most errors of a kind."""
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
-        self.remedy = remedy
+        self.remedy = remedy or self.usual
 
     def to_dict(self) -> dict[str, str]:
         """The JSON form: type, message, remedy."""
@@ -45,6 +48,8 @@ class MediaError(VideoSalmonnError):
         remedy: what the user can do about it.
     """
 
+    usual = "Check the file with `video-salmonn probe`."
+
     def __init__(self, source: str, reason: str, *, stream: str | None = None, remedy: str = "") -> None:
         where = f"{source} ({stream} stream)" if stream else source
         super().__init__(f"{where}: {reason}", remedy=remedy)
@@ -64,26 +69,40 @@ class LimitError(MediaError):
 class CheckpointError(VideoSalmonnError):
     """A checkpoint is missing, damaged, of another shape, or has tensors without a place."""
 
+    usual = "copy, download or export these files again"
+
 
 class ConfigError(VideoSalmonnError):
     """A configuration, option or recipe asks for something impossible; the message names the field."""
+
+    usual = "correct this option or key"
 
 
 class ManifestError(VideoSalmonnError):
     """A data manifest has a bad line; the message names file and line."""
 
+    usual = "correct this file; docs/training.md says what its lines hold"
+
 
 class TrainingError(VideoSalmonnError):
     """Training cannot continue (loss not finite, nothing left to train on); the message names the items."""
+
+    usual = "correct the recipe or its data, then begin again"
 
 
 class ContextError(VideoSalmonnError):
     """Media and text together do not fit the language model's context."""
 
+    usual = "ask about a shorter stretch (start, end), or use long segments"
+
 
 class MissingPartError(VideoSalmonnError):
     """An optional dependency or a pretrained part is not installed; the remedy is the command that brings it."""
 
+    usual = "`video-salmonn doctor` says what is missing and how to get it"
+
 
 class EvaluationError(VideoSalmonnError):
     """Annotations, predictions or scores cannot be used; the message names the file and the item."""
+
+    usual = "correct this file; docs/evaluation.md says what it holds"

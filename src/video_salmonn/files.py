@@ -6,8 +6,10 @@ and temporary folders are private too. What this package leaves on disk goes thr
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -67,12 +69,47 @@ def json_value(text: str | bytes) -> Any:
         raise ValueError(f"not UTF-8 text (at byte {error.start})") from error
     except ValueError as error:  # a number of thousands of digits
         raise ValueError(f"not JSON that can be read ({error})") from error
-    escape = b"\\ud" if isinstance(text, bytes) else "\\ud"
-    if escape in text.lower():  # type: ignore[operator]
+    # half of a pair, as an escape or in the bytes that UTF-8 has no right to
+    halves = (b"\\ud", b"\xed") if isinstance(text, bytes) else ("\\ud",)
+    if any(half in text.lower() for half in halves):  # type: ignore[operator]
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise ValueError("a text holds half of a surrogate pair, which is not a character") from error
+    return value
+
+
+def json_file(
+    path: Path, error: type[VideoSalmonnError], *, remedy: str = "check the file", absent: str = "check the path"
+) -> Any:
+    """The value of a JSON file (UTF-8, a byte order mark is allowed).
+
+    Args:
+        path: the file.
+        error: what is raised for it.
+        remedy: what to do about a damaged file.
+        absent: what to do about one that is missing or cannot be read.
+
+    Raises:
+        error: the file cannot be read or holds no JSON; the message names file and reason.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as failure:
+        raise error(f"{path}: cannot be read ({failure.strerror})", remedy=absent) from failure
+    try:
+        return json_value(text)
+    except ValueError as failure:
+        raise error(f"{path}: {failure}", remedy=remedy) from failure
+
+
+def json_object(
+    path: Path, error: type[VideoSalmonnError], *, remedy: str = "check the file", absent: str = "check the path"
+) -> dict[str, Any]:
+    """The object of a JSON file; arguments and errors as for :func:`json_file`, and any other value is an error."""
+    value = json_file(path, error, remedy=remedy, absent=absent)
+    if not isinstance(value, dict):
+        raise error(f"{path}: holds no JSON object", remedy=remedy)
     return value
 
 
@@ -176,8 +213,13 @@ def written(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     partial = path.with_name(f".{path.name[:200]}.{uuid4().hex[:8]}.part")
-    partial.touch()
+    try:
+        partial.touch()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the caller knows
     mode = stat.S_IMODE((path if path.is_file() else partial).stat().st_mode)
     try:
         yield partial

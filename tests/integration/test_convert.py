@@ -303,7 +303,7 @@ def test_the_record_names_sources_hashes_and_choices(one):
 
 def test_shards_and_index_agree(one, tmp_path):
     from video_salmonn.checkpoints.released.convert import convert
-    from video_salmonn.checkpoints.released.files import ReleasedFiles
+    from video_salmonn.checkpoints.released.given import ReleasedFiles
 
     report = convert(ReleasedFiles(**one[1]), tmp_path / "out", settings=HEADS, shard_bytes=100_000)
     assert report["shards"] > 3

@@ -150,7 +150,7 @@ from unittest import mock
 from test_convert_full_size import sparse
 from video_salmonn.checkpoints import shards
 from video_salmonn.checkpoints.released.convert import convert
-from video_salmonn.checkpoints.released.files import ReleasedFiles
+from video_salmonn.checkpoints.released.given import ReleasedFiles
 from video_salmonn.checkpoints.released.sources import TensorFile
 
 folder = Path(sys.argv[1])

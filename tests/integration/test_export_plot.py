@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from video_salmonn.checkpoints.assemble import load_directory
 from video_salmonn.cli.main import app
 from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.training.exporting import export, find_checkpoint
+from video_salmonn.training.exporting import export
+from video_salmonn.training.run_folder import find_checkpoint
 from video_salmonn.training.stage import build_model
 from video_salmonn.training.trainer import Trainer
 

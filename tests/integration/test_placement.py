@@ -19,7 +19,8 @@ from video_salmonn.model.adapters import lora_layers
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.packed import packed
 from video_salmonn.resources import placement, quantise
-from video_salmonn.resources.placement import Placement, atoms, automatic_map, checked_map, parse_device_map, place
+from video_salmonn.resources.device_map import parse_device_map
+from video_salmonn.resources.placement import Placement, atoms, automatic_map, checked_map, place
 
 MEDIA = Path(__file__).parents[1] / "fixtures" / "media"
 CLIP = MEDIA / "flower.webm"

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny
-from video_salmonn.checkpoints.speech_decoder import FOLDER, WEIGHTS, has_decoder, load_decoder, write_decoder
+from video_salmonn.checkpoints.directory import DECODER, DECODER_WEIGHTS, has_decoder
+from video_salmonn.checkpoints.speech_decoder import load_decoder, write_decoder
 from video_salmonn.cli.main import app
 from video_salmonn.embedded.assemble import written_model
 from video_salmonn.errors import CheckpointError, ConfigError, EmptyMediaError, MissingPartError
@@ -203,8 +204,8 @@ def test_a_damaged_decoder_names_its_folder(hearing, folder, tmp_path):
     copy = tmp_path / "model"
     write_decoder(copy, *tiny_whisper(), None)
     assert has_decoder(copy) and not has_decoder(tmp_path)
-    (copy / FOLDER / WEIGHTS).write_bytes(b"short")
-    with pytest.raises(CheckpointError, match=FOLDER):
+    (copy / DECODER / DECODER_WEIGHTS).write_bytes(b"short")
+    with pytest.raises(CheckpointError, match=DECODER):
         load_decoder(copy, hearing.model.tower.speech.model)
 
 
@@ -261,7 +262,7 @@ def test_the_command_writes_subtitles_and_json(sound, tmp_path):
     [
         (["--format", "pdf"], "format 'pdf' is unknown"),
         (["--decoder", "mine"], "decoder is 'mine'"),
-        (["--translate"], "--translate needs --decoder whisper"),
+        (["--translate"], "does not translate"),
         (["--out", "."], "is a folder"),
         (["--decoder", "whisper"], "without the decoder of its speech encoder"),
     ],

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from video_salmonn.checkpoints.directory import read_settings
+from video_salmonn.checkpoints.released.sources import read_json
+from video_salmonn.cli.convert import _settings as convert_settings
 from video_salmonn.data.checking import check_manifest
+from video_salmonn.data.feature_index import read_index
 from video_salmonn.data.manifest import parse_line, read_manifest
 from video_salmonn.data.readers import _load
 from video_salmonn.embedded.data.sources import lines_of as source_rows
 from video_salmonn.embedded.held_out.measure import read_answers
 from video_salmonn.errors import EvaluationError, ManifestError, VideoSalmonnError
+from video_salmonn.evaluation.benchmark import read_results
 from video_salmonn.evaluation.predictions import read_predictions
 from video_salmonn.evaluation.save.annotations import read_lines, read_records
+from video_salmonn.evaluation.save.locate import Finder, MediaIndex
+from video_salmonn.evaluation.save.mini_marker import read_marker
+from video_salmonn.evaluation.settings import agree_on_settings
 from video_salmonn.files import json_value, numbered_lines
+from video_salmonn.inference.calibration import read_calibration
 from video_salmonn.inference.released_json import read_items
+from video_salmonn.resources.device_map import parse_device_map
+from video_salmonn.training.exporting import read_recipe
 from video_salmonn.training.logbook import read_metrics
+from video_salmonn.training.run_folder import read_state
 
 BREAKS = "one\u2028two\u2029three\u0085four\u000b\u000c"
 """Characters at which ``str.splitlines`` breaks a line."""
@@ -97,6 +110,33 @@ def test_whatever_is_wrong_with_json_is_one_kind_of_error(text):
     with pytest.raises(ValueError, match=r"not JSON|UTF-8|surrogate"):
         json_value(text)
     assert json_value('"\\ud83d\\ude00"') == "\U0001f600"
+
+
+JSON_READERS = {
+    "results of an evaluation": ("results.json", lambda path: read_results(path.parent)),
+    "settings of an evaluation": ("settings.json", lambda path: agree_on_settings(path.parent, {}, [], resume=True)),
+    "SAVE-mini's marker": ("save-mini.json", lambda path: read_marker(path.parent)),
+    "SAVE's mapping of media": ("gqa.paths.json", lambda path: Finder(MediaIndex(path.parent), "gqa")),
+    "a checkpoint's state": ("state.json", lambda path: read_state(path.parent)),
+    "a checkpoint's recipe": ("recipe.json", lambda path: read_recipe(path.parent)),
+    "a store's index": ("index.json", lambda path: read_index(path.parent)),
+    "a store's keys": ("keys.json", lambda path: read_index(path.parent)),
+    "a model's calibration": ("calibration.json", read_calibration),
+    "a released folder": ("config.json", read_json),
+    "a device map": ("map.json", lambda path: parse_device_map(str(path))),
+    "convert's settings": ("settings.json", convert_settings),
+    "a model directory": ("config.json", lambda path: read_settings(path.parent)),
+}
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[" * 100_000, b'{"a": "\xe9"}', b'"\\ud800"', b"[]", b"null"], ids=repr)
+@pytest.mark.parametrize("name", JSON_READERS)
+def test_a_json_file_that_is_none_is_one_error_that_names_it(name, text, tmp_path):
+    file, read = JSON_READERS[name]
+    (tmp_path / file).write_bytes(text)
+    with pytest.raises(VideoSalmonnError, match=re.escape(str(tmp_path / file))) as caught:
+        read(tmp_path / file)
+    assert caught.value.remedy and len(str(caught.value)) < 400
 
 
 BAD_TIMES = ["2.5", float("nan"), float("inf"), -1, True, [1], {}, 10**400]

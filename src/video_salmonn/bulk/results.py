@@ -25,6 +25,8 @@ from video_salmonn.errors import ConfigError, ManifestError
 from video_salmonn.files import digest, json_value, written
 from video_salmonn.wording import counted
 
+BEGIN = b'{"id": "batch_req_'
+LONGEST_START = 4096
 HALF = 12
 """Hexadecimal digits of each half of a result's id."""
 
@@ -32,6 +34,24 @@ HALF = 12
 def settings_key(settings: Mapping[str, Any]) -> str:
     """Digest of what changes answers and is not part of a row."""
     return digest(dict(settings))[:HALF]
+
+
+def check_results(path: Path) -> None:
+    """Raise ManifestError for a file that a batch did not write, by its first line; nothing is changed in it."""
+    try:
+        with path.open("rb") as stream:
+            first = stream.readline(LONGEST_START)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})", remedy="choose another --out") from error
+    if first.strip() and not _begins(first):
+        raise ManifestError(f"{path}, line 1: is no result of a batch", remedy="choose another --out")
+
+
+def _begins(line: bytes) -> bool:
+    """Whether a line, which may be cut off anywhere, begins as a result's."""
+    return line[: len(BEGIN)] == BEGIN[: len(line)]
 
 
 class Results:
@@ -135,6 +155,8 @@ class Results:
         with self.path.open("rb") as stream:
             for number, text in enumerate(stream, 1):
                 if not text.endswith(b"\n"):
+                    if not _begins(text):  # not cut off: somebody else's file
+                        self._take(text, number)
                     break
                 whole += len(text)
                 if text.strip():

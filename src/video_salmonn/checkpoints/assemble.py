@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from video_salmonn.checkpoints.compact import expand
+from video_salmonn.checkpoints.directory import check_directory
 from video_salmonn.checkpoints.hub import hub_folder, is_hub_name
 from video_salmonn.checkpoints.shipped import ASSETS, CONNECTOR_FILE, LORA_FILE, SETUP, WORDS_FILE, shipped_model
 from video_salmonn.checkpoints.weights import load_weights
@@ -109,11 +110,7 @@ def load_directory(folder: Path, dtype: torch.dtype | None = None, profile: str 
         CheckpointError: the folder holds none, or tensors are missing or have no place.
         ConfigError: an unknown profile.
     """
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(
-            f"{folder}: no model here (config.json is missing)",
-            remedy=f"give a model directory, or one of: {', '.join(sorted(PRESETS))}",
-        )
+    check_directory(folder)
     try:
         config = _profiled(VideoSalmonnConfig.from_pretrained(folder, local_files_only=True), profile)
         model, report = load_weights(folder, config, dtype)

@@ -26,6 +26,7 @@ from video_salmonn.encoders.eva import EvaViT
 from video_salmonn.encoders.instructblip import InstructBlipQFormer, InstructionQFormerConfig
 from video_salmonn.errors import CheckpointError, VideoSalmonnError
 from video_salmonn.features.fbank import beats_fbank, frame_mask
+from video_salmonn.files import json_value
 
 TOLERANCE = 1e-4
 """Largest allowed absolute difference in float32."""
@@ -93,11 +94,11 @@ def read_golden(path: Path) -> GoldenFile:
             remedy="give a folder that holds golden files only",
         )
     try:
-        json.loads(metadata["config"])
-    except json.JSONDecodeError as error:
-        raise CheckpointError(
-            f"{path}: metadata 'config' is not JSON ({error})", remedy="copy the file again"
-        ) from None
+        config = json_value(metadata["config"])
+    except ValueError as error:
+        raise CheckpointError(f"{path}: metadata 'config' is {error}", remedy="copy the file again") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: metadata 'config' is not a JSON object", remedy="copy the file again")
     return GoldenFile(path, metadata, **parts)
 
 

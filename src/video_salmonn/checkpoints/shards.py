@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
+from video_salmonn.checkpoints.directory import INDEX
 from video_salmonn.files import write_tensors
 
 SHARD_BYTES = 2 << 30
-INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)

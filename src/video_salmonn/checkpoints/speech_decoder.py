@@ -15,19 +15,13 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
 from video_salmonn.checkpoints.assemble import read_tensors
+from video_salmonn.checkpoints.directory import DECODER, DECODER_WEIGHTS, check_decoder, has_decoder
 from video_salmonn.checkpoints.shipped import SETUP, shipped_place
 from video_salmonn.errors import CheckpointError, ConfigError, MissingPartError
 from video_salmonn.files import write_folder, write_tensors
 
-FOLDER = "speech_decoder"
-WEIGHTS = "decoder.safetensors"
 _ENCODER = "model.encoder."
 _TIED = "proj_out.weight"
-
-
-def has_decoder(model_folder: Path) -> bool:
-    """Whether a model directory holds the decoder of its speech encoder."""
-    return (model_folder / FOLDER / WEIGHTS).is_file()
 
 
 def write_decoder(model_folder: Path, whisper: Any, tokenizer: Any, alignment_heads: list[list[int]] | None) -> None:
@@ -52,9 +46,9 @@ def write_decoder(model_folder: Path, whisper: Any, tokenizer: Any, alignment_he
         whisper.config.save_pretrained(work)
         settings.save_pretrained(work)
         tokenizer.save_pretrained(work)
-        write_tensors(work / WEIGHTS, {name: t.half() if exact else t for name, t in state.items()})
+        write_tensors(work / DECODER_WEIGHTS, {name: t.half() if exact else t for name, t in state.items()})
 
-    write_folder(model_folder / FOLDER, write)
+    write_folder(model_folder / DECODER, write)
 
 
 def load_decoder(model_name: str | Path, encoder: torch.nn.Module, whisper: Path | None = None) -> tuple[Any, Any]:
@@ -73,14 +67,10 @@ def load_decoder(model_name: str | Path, encoder: torch.nn.Module, whisper: Path
     if whisper is not None:
         return _from_whole(whisper, encoder)
     folder = shipped_place() if model_name == "embedded" else Path(model_name)
-    if not has_decoder(folder):
-        if model_name == "embedded":
-            reason, remedy = "the decoder of its speech encoder is not set up", SETUP
-        else:
-            reason = f"this model comes without the decoder of its speech encoder (no {FOLDER} in its directory)"
-            remedy = "use decoder model, or give the folder of the Whisper that its encoder was taken from (--whisper)"
-        raise MissingPartError(f"{model_name}: {reason}", remedy=remedy)
-    folder = folder / FOLDER
+    if model_name == "embedded" and not has_decoder(folder):
+        raise MissingPartError(f"{model_name}: the decoder of its speech encoder is not set up", remedy=SETUP)
+    check_decoder(folder)
+    folder = folder / DECODER
     try:
         config = WhisperConfig.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):  # eager: times of words are read off the attention weights
@@ -88,7 +78,7 @@ def load_decoder(model_name: str | Path, encoder: torch.nn.Module, whisper: Path
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         like = next(encoder.parameters())
-        state = {name: tensor.to(like) for name, tensor in read_tensors(folder / WEIGHTS).items()}
+        state = {name: tensor.to(like) for name, tensor in read_tensors(folder / DECODER_WEIGHTS).items()}
         model.model.encoder = encoder
         missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:

@@ -8,7 +8,6 @@ into memory when they are used. Whatever does not fit exactly goes to ``from_pre
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,11 @@ from torch import nn
 from transformers import GenerationConfig
 from transformers.initialization import no_init_weights
 
+from video_salmonn.checkpoints.directory import INDEX, WEIGHTS, weight_files
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 
-WEIGHTS, INDEX, GENERATION = "model.safetensors", "model.safetensors.index.json", "generation_config.json"
+GENERATION = "generation_config.json"
 Report = dict[str, Any]
 
 
@@ -57,7 +57,7 @@ def _mapped(
     folder: Path, config: VideoSalmonnConfig, dtype: torch.dtype | None
 ) -> VideoSalmonnForConditionalGeneration | None:
     """The model with its tensors mapped; None where something does not fit exactly."""
-    files = _files(folder)
+    files = weight_files(folder) if any((folder / name).is_file() for name in (WEIGHTS, INDEX)) else []
     if not files or getattr(config, "quantization_config", None) is not None:
         return None
     state: dict[str, torch.Tensor] = {}
@@ -83,17 +83,6 @@ def _mapped(
     if (folder / GENERATION).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     return model
-
-
-def _files(folder: Path) -> list[Path]:
-    """The files of the weights; none where they are not there in this form."""
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if not (folder / INDEX).is_file():
-        return []
-    index = json.loads((folder / INDEX).read_text("utf-8"))
-    files = [folder / name for name in sorted(set(index["weight_map"].values()))]
-    return files if all(file.is_file() for file in files) else []
 
 
 def _dtype(value: Any) -> torch.dtype | None:

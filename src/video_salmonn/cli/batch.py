@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from video_salmonn.bulk.results import Results
+from video_salmonn.bulk.results import Results, check_results
 from video_salmonn.bulk.rows import parse_shards, read_rows, shard
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
@@ -57,6 +57,7 @@ def command(
         raise ConfigError(f"{source}: holds no rows", remedy="give lines to answer")
     if out.is_dir():
         raise ConfigError(f"{out}: is a folder", remedy="give the name of a file as --out")
+    check_results(out)
     engine = shared.load_engine(model, device, dtype, **memory)
     from video_salmonn.bulk.run import run, settings_of
 

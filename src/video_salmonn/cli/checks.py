@@ -11,12 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from video_salmonn.checkpoints import directory
 from video_salmonn.checkpoints.hub import is_hub_name
 from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.files import json_object
 from video_salmonn.inference.options import DTYPES, KV_CACHES, PACKED, checked
 from video_salmonn.media.limits import Limits, check_url
 from video_salmonn.media.options import MediaOptions
 from video_salmonn.model import prompt
+from video_salmonn.resources.device_map import parse_device_map
 
 NAMES = ("embedded", "tiny")
 """Models that need no directory."""
@@ -35,10 +38,21 @@ def check_model(name: str, dtype: str | None = None, profile: str | None = None)
             remedy=f"give a model directory (video-salmonn convert makes one of the official files), or one of: "
             f"{', '.join(NAMES)}",
         )
+    if name not in NAMES and not is_hub_name(name):
+        directory.check_directory(Path(name))
     if dtype is not None and dtype not in (*DTYPES, *PACKED):
         raise ConfigError(f"dtype {dtype!r} is unknown", remedy=f"one of {', '.join((*DTYPES, *PACKED))}")
     if profile is not None and profile not in PROFILES:
         raise ConfigError(f"profile {profile!r} is unknown", remedy=f"the only profile is: {', '.join(PROFILES)}")
+
+
+def check_decoder(name: str, decoder: str, whisper: Path | None = None) -> None:
+    """Raise unless a model has what a decoder of transcripts needs, as far as that can be told without PyTorch."""
+    if whisper is not None:
+        again = "give the folder of a Whisper in the Hugging Face form"
+        json_object(whisper / directory.CONFIG, CheckpointError, remedy=again, absent=again)
+    elif decoder == "whisper" and name != "embedded" and not is_hub_name(name):
+        directory.check_decoder(Path(name))
 
 
 def check_placement(device: str, memory: Mapping[str, Any] | None = None) -> None:
@@ -58,6 +72,7 @@ def check_placement(device: str, memory: Mapping[str, Any] | None = None) -> Non
         value = given.get(name)
         if value is not None and value not in allowed:
             raise ConfigError(f"{name} is {value!r}", remedy=f"use one of: {', '.join(allowed)}")
+    parse_device_map(given.get("device_map"))
     if given.get("quantiser") is not None and given.get("quantise") is None:
         raise ConfigError(f"quantiser is {given['quantiser']!r}, but nothing is quantised", remedy="give quantise too")
     if given.get("device_map") is not None and given.get("offload_encoders"):

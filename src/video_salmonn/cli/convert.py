@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from video_salmonn.checkpoints.released.given import ReleasedFiles, check_files
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError
+from video_salmonn.files import json_object
 from video_salmonn.wording import counted
 
 
@@ -40,13 +41,8 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Convert the released checkpoint and the five models it builds on; refuse anything that does not fit by name."""
-    from video_salmonn.checkpoints.released.convert import convert
-    from video_salmonn.checkpoints.released.files import ReleasedFiles
-    from video_salmonn.cli.startup import quiet_transformers
-
     if new == (delta is not None):
         raise ConfigError("convert needs --delta, or --new for a model to be trained, and not both", remedy="give one")
-    quiet_transformers()
     files = ReleasedFiles(
         delta=delta,
         beats=beats,
@@ -57,11 +53,17 @@ def command(
         instructblip_hf=instructblip_hf,
         bert_tokenizer=bert_tokenizer,
     )
+    check_files(files)
+    known = _settings(settings)
+    from video_salmonn.checkpoints.released.convert import convert
+    from video_salmonn.cli.startup import quiet_transformers
+
+    quiet_transformers()
     report = convert(
         files,
         out,
         dtype=dtype.value,
-        settings=_settings(settings),
+        settings=known,
         dry_run=dry_run,
         progress=lambda line: stderr.print(line, style="dim", markup=False),
     )
@@ -89,10 +91,4 @@ def command(
 def _settings(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path}: not readable as JSON ({error})", remedy="see docs/released.md") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: a JSON object is needed", remedy="see docs/released.md")
-    return values
+    return json_object(path, ConfigError, remedy="see docs/released.md")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,6 +13,9 @@ from video_salmonn.cli import data_bulk
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError, ManifestError
 from video_salmonn.wording import counted
+
+if TYPE_CHECKING:
+    from video_salmonn.data.manifest import Item
 
 command = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="Build, encode and check data sets."
@@ -41,6 +46,9 @@ def build_embedded(
     as_json: bool = _JSON,
 ) -> None:
     """Write the manifests that the embedded default is trained and tested on. Nothing is decoded or copied."""
+    from video_salmonn.embedded.data.sources import check_folder
+
+    check_folder(source)
     from video_salmonn.embedded.data.build import build
     from video_salmonn.embedded.data.spoken import parse_hours
 
@@ -66,6 +74,7 @@ def prepare_further(
     as_json: bool = _JSON,
 ) -> None:
     """Write further real recordings and pictures out of public repositories, small. Goes on where it stopped."""
+    _folders(clones=clones, source=source)
     from video_salmonn.embedded.data.further.prepare import prepare
 
     table = prepare(clones, source, out, collection, lambda line: stderr.print(line, markup=False, soft_wrap=True))
@@ -87,6 +96,10 @@ def name_further(
     as_json: bool = _JSON,
 ) -> None:
     """Ask the encoders' own heads what all pictures and sounds show, for training. Names of an earlier run are kept."""
+    from video_salmonn.embedded.data.sources import check_folder
+
+    _folders(further=further)
+    check_folder(source)
     import torch
 
     from video_salmonn.embedded.data.further.names import read_names, write_names
@@ -121,6 +134,7 @@ def answer_text(
     as_json: bool = _JSON,
 ) -> None:
     """Let the untouched language model answer prompts without media; its answers are what training keeps."""
+    _folders(further=further)
     import torch
 
     from video_salmonn.embedded.data.build import TEXT
@@ -159,10 +173,9 @@ def validate(
     else:
         for label, problems in (("error", account.problems), ("warning", account.warnings)):
             for problem in problems:
+                line = f", line {problem.line}" if problem.line else ""
                 file = f"{problem.file}: " if problem.file else ""
-                stdout.print(
-                    f"{label}: {manifest}, line {problem.line}: {file}{problem.reason}", markup=False, soft_wrap=True
-                )
+                stdout.print(f"{label}: {manifest}{line}: {file}{problem.reason}", markup=False, soft_wrap=True)
         length = f", {account.decoded} decoded ({account.seconds / 3600:.2f} h)" if decode else ""
         stdout.print(
             f"{counted(account.items, 'item')}, {counted(account.files, 'file')}{length}, "
@@ -187,7 +200,7 @@ def convert(
     from video_salmonn.data.readers import Reader, read
 
     reader = Reader(source, task, media)
-    count = write_manifest(out, read(reader, layout))
+    count = write_manifest(out, _some(read(reader, layout), source, reader.left_out))
     _tell_written(out, count, dict(reader.left_out), as_json)
 
 
@@ -205,7 +218,7 @@ def prepare(
     from video_salmonn.data.prepare import prepare as prepare_set
 
     layout, items = prepare_set(name, folder, split)
-    count = write_manifest(out, items)
+    count = write_manifest(out, _some(items, folder, layout.left_out))
     _tell_written(out, count, dict(layout.left_out), as_json)
 
 
@@ -242,11 +255,29 @@ def pack(
         stdout.print(f"{counts['done']} encoded, {counts['already']} were there, {counts['failed']} cannot be used")
 
 
-def _tell_written(out: Path, count: int, left_out: dict[str, int], as_json: bool) -> None:
-    """Say what was written and what was left out; no item at all is an error."""
+def _some(items: Iterable[Item], source: Path | str, left_out: Mapping[str, int]) -> Iterator[Item]:
+    """The items. Raises ManifestError where there is not one, before a manifest that is there is replaced."""
+    count = 0
+    for item in items:
+        count += 1
+        yield item
     if not count:
-        out.unlink(missing_ok=True)
-        raise ManifestError(f"{out}: no items could be made; left out: {left_out or 'nothing'}")
+        reasons = "; ".join(f"{number} left out ({reason})" for reason, number in left_out.items())
+        raise ManifestError(
+            f"{source}: no items can be made of it{f': {reasons}' if reasons else ''}",
+            remedy="give a file or folder of this format; docs/training.md shows each",
+        )
+
+
+def _folders(**given: Path) -> None:
+    """Raise ConfigError for an option that names no folder, before anything heavy is imported."""
+    for name, folder in given.items():
+        if not folder.is_dir():
+            raise ConfigError(f"--{name} {folder}: no such folder", remedy=f"give the folder as --{name}")
+
+
+def _tell_written(out: Path, count: int, left_out: dict[str, int], as_json: bool) -> None:
+    """Say what was written and what was left out."""
     if as_json:
         emit_json({"out": str(out), "items": count, "left_out": left_out})
         return

@@ -132,13 +132,13 @@ def encode_embedded(
     as_json: bool = _JSON,
 ) -> None:
     """Encode every sound and picture of the manifests once, with the frozen encoders. Goes on where it stopped."""
+    _splits_there(manifests, split)
     import torch
 
     from video_salmonn.data.manifest import read_manifest
     from video_salmonn.embedded.data.build import jobs
     from video_salmonn.embedded.data.encode import encode
 
-    _splits_there(manifests, split)
     torch.set_num_threads(threads)
     began = time.monotonic()
     sound: list[float] = []

@@ -101,9 +101,7 @@ def run_save(
     if not data.is_dir():
         raise ConfigError(f"{data}: no such folder", remedy="give the folder with annotation files and media")
 
-    from video_salmonn.evaluation.benchmark import Options, evaluate
-    from video_salmonn.evaluation.own_model import OwnModel
-    from video_salmonn.evaluation.shards import Shards
+    from video_salmonn.evaluation.benchmark import Options, evaluate, prepare
 
     options = Options(
         batch_size=batch_size,
@@ -117,12 +115,16 @@ def run_save(
         likelihood=choices == "likelihood",
         max_new_tokens=max_new_tokens,
     )
+    ready = prepare(wanted, data, out, options)
+    from video_salmonn.evaluation.own_model import OwnModel
+    from video_salmonn.evaluation.shards import Shards
+
     device = shared.choose_device(device)
     shards = Shards.from_environment(device)
     loaded = shared.load_engine(model, shards.device(device), dtype, profile, **memory)
     engine = OwnModel(loaded, num_beams=num_beams, profile=profile, whisper=whisper, known_whisper=_whisper)
     with _Bar(shards.first and not as_json) as progress:
-        results = evaluate(engine, wanted, data, out, options, shards=shards, progress=progress)
+        results = evaluate(engine, wanted, data, out, options, shards=shards, progress=progress, ready=ready)
     if not shards.first:
         return
     if as_json:
@@ -177,6 +179,9 @@ def build_mini(
     as_json: bool = _JSON,
 ) -> None:
     """Build SAVE-mini: SAVE's tasks and schemas from held-out open media (about 350 items)."""
+    from video_salmonn.embedded.data.sources import check_folder
+
+    check_folder(source)
     from video_salmonn.embedded.save_mini.build import build
     from video_salmonn.evaluation.save import tasks as tasks_of
 

@@ -19,6 +19,9 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
 ) -> None:
     """Write a trained model so that `video-salmonn ask --model OUT` and VideoSalmonn.load(OUT) take it."""
+    from video_salmonn.training.run_folder import find_checkpoint
+
+    find_checkpoint(run, checkpoint)  # before anything heavy is imported
     from video_salmonn.cli.startup import quiet_transformers
     from video_salmonn.training.exporting import export
 

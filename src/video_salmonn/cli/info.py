@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from video_salmonn.checkpoints.directory import read_settings
 from video_salmonn.cli.checks import PRESETS
 from video_salmonn.cli.output import emit_json, reports_errors, stdout
 from video_salmonn.errors import CheckpointError, ConfigError
@@ -27,14 +27,13 @@ def read_config(model: str) -> VideoSalmonnConfig:
     file = Path(model) / "config.json"
     if model not in PRESETS and not file.is_file():
         raise ConfigError(f"no preset {model!r}, and no model directory", remedy=f"presets: {', '.join(PRESETS)}")
+    if file.is_file():
+        read_settings(Path(model))
     from video_salmonn.model.configuration import VideoSalmonnConfig
     from video_salmonn.model.presets import preset
 
     if file.is_file():
         try:
-            kind = json.loads(file.read_text("utf-8")).get("model_type")
-            if kind != VideoSalmonnConfig.model_type:
-                raise CheckpointError(f"{file}: describes a {kind!r} model", remedy="give a video-salmonn directory")
             return VideoSalmonnConfig.from_pretrained(model)
         except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
             raise CheckpointError(f"{file}: cannot be read ({error})", remedy="export the model again") from error

@@ -48,17 +48,22 @@ def settings_of(keys: Sequence[str], *, mib: float, seconds: float, **more: Any)
         mib: largest file.
         seconds: longest media item.
         **more: fields of :class:`~video_salmonn.serving.settings.ServerSettings`.
+
+    Raises:
+        ConfigError: a value is impossible, or the address cannot be had.
     """
-    from video_salmonn.serving.server import new_key
+    from video_salmonn.serving.listening import bound_socket, new_key
     from video_salmonn.serving.settings import ServerSettings
 
-    return ServerSettings(
+    settings = ServerSettings(
         keys=tuple(dict.fromkeys(keys)) or (new_key(),),
         max_body_bytes=int(mib * (1 << 20)),
         max_media_seconds=seconds,
         max_frames=max(1200, int(2 * seconds)),
         **more,
     )
+    bound_socket(settings.host, settings.port).close()  # an address that cannot be had is said before a model is loaded
+    return settings
 
 
 def log_to_stderr() -> None:

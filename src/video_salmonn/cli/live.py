@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from video_salmonn.cli import options as shared
-from video_salmonn.cli.checks import check_media, check_question
+from video_salmonn.cli.checks import check_decoder, check_media, check_question
 from video_salmonn.cli.output import emit_json_line, reports_errors, stderr, stdout, styled
 from video_salmonn.errors import ConfigError
+from video_salmonn.inference.transcript_options import check_spans, check_transcript, checked_look_ahead
 
 if TYPE_CHECKING:
     from video_salmonn.inference.live import LiveEvent, LiveSession
     from video_salmonn.media.live import Portion
 
-DECODERS = ("model", "whisper")
 FASTEST = 1000.0
 
 
@@ -65,14 +65,16 @@ def command(
     """Follow a stream: write down what is said, or answer a question about every stretch of it. Ctrl-C ends it."""
     if question is not None:
         check_question(question)
-    if decoder not in DECODERS:
-        raise ConfigError(f"decoder is {decoder!r}", remedy=f"use one of: {', '.join(DECODERS)}")
+    check_transcript(decoder, language=language)
+    checked_look_ahead(look_ahead)
+    check_spans(question is not None, every, context)
     if not 0 < speed <= FASTEST:
         raise ConfigError(f"speed is {speed:g}", remedy=f"give a number above 0, at most {FASTEST:g}")
     if question is None and no_audio:
         raise ConfigError("a transcript is wanted of a stream that is not listened to", remedy="give a --question")
     writes = transcript or question is None
-    from video_salmonn.media.live import check_source, open_live, source_kind
+    check_decoder(model, decoder if writes else "model")
+    from video_salmonn.media.live import check_camera, check_source, open_live, source_kind
 
     check_source(source, start=start, end=end, speed=speed, microphone=microphone)
     looks = not no_video and question is not None
@@ -80,6 +82,12 @@ def command(
     if kind == "file":
         stretch = {"start": start, "end": end}
         check_media(source, None, {**stretch, "no_audio": no_audio, "no_video": not looks})
+    elif kind == "camera":
+        if question is None and microphone is None:
+            raise ConfigError(
+                "a camera without a microphone is not heard", remedy="give a --question or a --microphone"
+            )
+        check_camera(source, looks)
     engine = shared.load_engine(model, device, dtype, **memory)
     from video_salmonn.inference.live import LiveSession
 

@@ -124,6 +124,18 @@ def choose_device(wanted: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def check_loading(model: str, device: str, dtype: str | None, profile: str | None = None, **options: Any) -> None:
+    """Raise what can be told of :func:`load_engine`'s arguments before anything heavy is imported.
+
+    Raises:
+        CheckpointError: no such model, or a damaged one. ConfigError: an impossible device, dtype or option of memory.
+    """
+    from video_salmonn.cli.checks import check_model, check_placement
+
+    check_model(model, dtype, profile)
+    check_placement(device, options)
+
+
 def load_engine(
     model: str,
     device: str,
@@ -138,16 +150,14 @@ def load_engine(
     Raises:
         CheckpointError, MissingPartError, ConfigError: before anything heavy is imported where that can be told.
     """
-    from video_salmonn.cli.checks import check_model, check_placement
     from video_salmonn.cli.progress import working
     from video_salmonn.cli.startup import quiet_transformers, without_collection
 
-    check_model(model, dtype, profile)
-    check_placement(device, {**options, "device_map": device_map})
+    check_loading(model, device, dtype, profile, device_map=device_map, **options)
     with working(f"loading the model {model}"), without_collection():
         quiet_transformers()
         from video_salmonn.inference.engine import VideoSalmonn
-        from video_salmonn.resources.placement import parse_device_map
+        from video_salmonn.resources.device_map import parse_device_map
 
         return VideoSalmonn.load(
             model,

@@ -11,6 +11,7 @@ from rich.text import Text
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stdout, styled
 from video_salmonn.errors import ConfigError
+from video_salmonn.resources.device_map import parse_device_map
 from video_salmonn.wording import counted
 
 CARDS = (24, 40, 48, 80)
@@ -32,7 +33,6 @@ def command(
 ) -> None:
     """Compute what a question about a clip needs, from the model's configuration; nothing is loaded."""
     from video_salmonn.cli.info import read_config
-    from video_salmonn.resources.memory import memory_plan
 
     asked: dict[str, Any] = {
         "quantise": quantise,
@@ -40,7 +40,11 @@ def command(
         "beams": num_beams,
         "new_tokens": max_new_tokens,
     }
-    config, seconds, numbers = read_config(model), _seconds(clip), _short(dtype)
+    seconds, numbers = _seconds(clip), _short(dtype)
+    parse_device_map(device_map)
+    config = read_config(model)
+    from video_salmonn.resources.memory import memory_plan
+
     places = _here()
     wanted = _map(device_map, config, seconds, numbers, asked)
     plan = memory_plan(config, seconds, numbers, offload_encoders=offload_encoders, device_map=wanted, **asked)
@@ -65,13 +69,13 @@ def _short(dtype: str) -> str:
 
 def _map(text: str | None, config: Any, seconds: float, dtype: str, asked: dict[str, Any]) -> dict[str, Any] | None:
     """A device map; ``auto`` as loading would make it on this machine."""
-    from video_salmonn.resources.cost import build_on_meta
-    from video_salmonn.resources.memory import DTYPES, memory_plan
-    from video_salmonn.resources.placement import automatic_map, parse_device_map
-
     found = parse_device_map(text)
     if not isinstance(found, str):
         return found
+    from video_salmonn.resources.cost import build_on_meta
+    from video_salmonn.resources.memory import DTYPES, memory_plan
+    from video_salmonn.resources.placement import automatic_map
+
     plan = memory_plan(config, seconds, dtype, **asked)
     return automatic_map(
         build_on_meta(config).to(DTYPES.get(dtype, DTYPES["bf16"])), plan["needed"] - plan["weights"]["total"]

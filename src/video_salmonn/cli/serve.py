@@ -56,9 +56,7 @@ def command(
     memory: dict[str, Any],
 ) -> None:
     """Serve a model over HTTP with OpenAI's routes."""
-    with listening.packages("serve"):
-        from video_salmonn.serving.server import serve
-        from video_salmonn.serving.service import Service, name_of
+    shared.check_loading(model, device, dtype, **memory)
     keys = shared.keys_of(api_key, KEYS)
     made = not keys
     settings = listening.settings_of(
@@ -80,6 +78,9 @@ def command(
     wanted = None if replicas is None else _replicas(replicas)
     if wanted is None and sessions:
         raise ConfigError("--sessions goes with --replicas", remedy="give --replicas MIN:MAX too")
+    with listening.packages("serve"):
+        from video_salmonn.serving.server import serve
+        from video_salmonn.serving.service import Service, name_of
     service = None
     if wanted is None:
         service = Service(shared.load_engine(model, device, dtype, **memory), settings, served_name)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from video_salmonn.training.recipe import Recipe
+
+LOOKED_AT = 1000
+"""Lines of a manifest that are read before a model is loaded; training reads all."""
 
 
 @reports_errors
@@ -32,6 +39,7 @@ def command(
         raise ConfigError("--validate needs data.validation", remedy="give --set data.validation=MANIFEST")
     if not (resume or dry_run or validate) and (out / "metrics.jsonl").exists():
         raise ConfigError(f"{out} already holds a run", remedy="give --resume, or another --set output=FOLDER")
+    _check_files(loaded, out)
     from video_salmonn.cli.startup import quiet_transformers
 
     quiet_transformers()
@@ -93,3 +101,22 @@ def command(
 
 def _short(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _check_files(recipe: Recipe, out: Path) -> None:
+    """Raise for files that training could not use, as far as that is seen without PyTorch and in a moment.
+
+    Raises:
+        ManifestError: a manifest is missing, or damaged in its first lines.
+        ConfigError: the output is a file, or features or a start are not there.
+    """
+    from video_salmonn.data.manifest import read_manifest
+
+    for manifest in filter(None, (*recipe.data.train, recipe.data.validation)):
+        for _ in islice(read_manifest(manifest), LOOKED_AT):
+            pass
+    for key, name in (("data.features", recipe.data.features), ("init", recipe.init)):
+        if name and not Path(name).exists():
+            raise ConfigError(f"{key} {name}: no such file or folder", remedy=f"correct it, or give --set {key}=…")
+    if next((place for place in (out, *out.parents) if place.exists()), out).is_file():
+        raise ConfigError(f"output {out}: a file is in its place", remedy="choose another --set output=FOLDER")

@@ -8,16 +8,16 @@ from typing import Any
 import typer
 
 from video_salmonn.cli import options as shared
-from video_salmonn.cli.checks import check_media
+from video_salmonn.cli.checks import check_decoder, check_media
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.cli.progress import counting
 from video_salmonn.errors import ConfigError
 from video_salmonn.files import write_text
 from video_salmonn.inference.transcript import render
+from video_salmonn.inference.transcript_options import check_transcript, checked_look_ahead
 from video_salmonn.wording import counted
 
 WRITTEN = ("txt", "srt", "vtt", "json")
-DECODERS = ("model", "whisper")
 
 
 @reports_errors
@@ -51,14 +51,14 @@ def command(
 ) -> None:
     """Write down what is said in a video or sound file of any length, with times."""
     form = _form(form, out)
-    if decoder not in DECODERS:
-        raise ConfigError(f"decoder is {decoder!r}", remedy=f"use one of: {', '.join(DECODERS)}")
-    if translate and decoder != "whisper":
-        raise ConfigError("--translate needs --decoder whisper", remedy="give --decoder whisper too")
     if out is not None and out.is_dir():
         raise ConfigError(f"{out}: is a folder", remedy="give the name of a file as --out")
     stretch = {"start": start, "end": end}
     own = {name: value for name, value in (("joint_ctc", joint_ctc), ("num_beams", num_beams)) if value is not None}
+    task = "translate" if translate else "transcribe"
+    check_transcript(decoder, task, language=language, whisper=whisper, options=own)
+    check_decoder(model, decoder, whisper)
+    checked_look_ahead(look_ahead)
     check_media(media, sound, {**stretch, **own, "no_video": True})
     engine = shared.load_engine(model, device, dtype, **memory)
     with counting("transcribing", "s of sound") as progress:
@@ -67,7 +67,7 @@ def command(
             sound=sound,
             decoder=decoder,
             language=language,
-            task="translate" if translate else "transcribe",
+            task=task,
             words=form == "json" or as_json,
             whisper=whisper,
             look_ahead=look_ahead,

@@ -38,10 +38,9 @@ def command(
     memory: dict[str, Any],
 ) -> None:
     """Open a web page to ask about clips: drop or record one, ask, read the transcript."""
-    with listening.packages("web", "gradio", "gradio_client"):
-        from video_salmonn.serving.web.app import examples_in, own_examples, serve
     if examples is not None and not examples.is_dir():
         raise ConfigError(f"--examples {examples} is not a folder", remedy="give a folder of media files")
+    shared.check_loading(model, device, dtype, **memory)
     keys = shared.keys_of(key, KEYS)
     settings = listening.settings_of(
         keys,
@@ -55,6 +54,8 @@ def command(
         max_batch=4,
     )
     needs_key = bool(keys) or not settings.is_loopback
+    with listening.packages("web", "gradio", "gradio_client"):
+        from video_salmonn.serving.web.app import examples_in, own_examples, serve
     engine = shared.load_engine(model, device, dtype, **memory)
     listening.log_to_stderr()
 

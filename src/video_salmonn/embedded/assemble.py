@@ -10,8 +10,9 @@ import torch
 from transformers import AutoTokenizer
 
 from video_salmonn.checkpoints.assemble import Loaded, read_tensors, trained_state
+from video_salmonn.checkpoints.directory import has_decoder
 from video_salmonn.checkpoints.shipped import ASSETS, CHAT_TEMPLATE, RECORD, shipped_place
-from video_salmonn.checkpoints.speech_decoder import has_decoder, write_decoder
+from video_salmonn.checkpoints.speech_decoder import write_decoder
 from video_salmonn.embedded.parts import check
 from video_salmonn.embedded.pretrained import PARTS, load_whisper, part_directory
 from video_salmonn.errors import CheckpointError, MissingPartError

@@ -26,6 +26,7 @@ from video_salmonn.evaluation.save.task import Task
 from video_salmonn.evaluation.scoring import TaskScore, score
 from video_salmonn.evaluation.settings import agree_on_settings
 from video_salmonn.evaluation.shards import Shards
+from video_salmonn.files import json_object
 from video_salmonn.metrics.coco_java import check_tools
 from video_salmonn.metrics.intervals import LEVEL, RESAMPLES
 from video_salmonn.metrics.judge import JUDGE_VERSION, Judge
@@ -73,11 +74,16 @@ def evaluate(
     *,
     shards: Shards | None = None,
     progress: Progress | None = None,
+    ready: Sequence[Loaded] | None = None,
 ) -> dict[str, Any]:
     """Run tasks and write ``OUT/predictions/``, ``OUT/scores/`` and ``OUT/results.json``.
 
-    All tasks are read, and the tools of their metrics looked for, before the first question: what is missing does not
-    surface hours later.
+    Args:
+        engine: is asked.
+        tasks, data, out, options: as for :func:`prepare`.
+        shards: this process among several.
+        progress: called with every batch.
+        ready: what :func:`prepare` made of the same arguments, where it was called before the model was loaded.
 
     Returns:
         what ``results.json`` holds. Processes other than the first return it without scores.
@@ -88,16 +94,7 @@ def evaluate(
     import torch  # here: reports are read and written without it
 
     options, shards = options or Options(), shards or Shards()
-    if not tasks:
-        raise ConfigError("no task to run")
-    if (most := options.max_new_tokens) is not None:
-        if most < 1:
-            raise ConfigError(f"answers need at least one token, not {most}")
-        tasks = [replace(task, max_new_tokens=min(most, task.max_new_tokens)) for task in tasks]
-    if any(task.kind in ("caption", "dialogue") for task in tasks):
-        check_tools()
-    index = MediaIndex(data)
-    loaded = [load(t, data, index, limit=options.limit, allow_missing=options.allow_missing) for t in tasks]
+    loaded = prepare(tasks, data, out, options) if ready is None else ready
     settings = {
         "model": engine.describe(),
         "seed": options.seed,
@@ -135,6 +132,34 @@ def evaluate(
         if shards.first:
             _write(out / "results.json", results)
     return results
+
+
+def prepare(tasks: Sequence[Task], data: Path, out: Path, options: Options) -> list[Loaded]:
+    """Read all tasks and look for the tools of their metrics: what is missing does not surface hours later.
+
+    Neither a model nor PyTorch is needed for it.
+
+    Args:
+        tasks: which.
+        data: folder of annotations and media.
+        out: folder of the evaluation.
+        options: how to run.
+
+    Raises:
+        ConfigError, EvaluationError: see :func:`video_salmonn.evaluation.runner.load`.
+    """
+    if not tasks:
+        raise ConfigError("no task to run")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is not a folder", remedy="choose another --out")
+    if (most := options.max_new_tokens) is not None:
+        if most < 1:
+            raise ConfigError(f"answers need at least one token, not {most}")
+        tasks = [replace(task, max_new_tokens=min(most, task.max_new_tokens)) for task in tasks]
+    if any(task.kind in ("caption", "dialogue") for task in tasks):
+        check_tools()
+    index = MediaIndex(data)
+    return [load(t, data, index, limit=options.limit, allow_missing=options.allow_missing) for t in tasks]
 
 
 class _Whisper:
@@ -252,6 +277,12 @@ def _earlier(out: Path) -> dict[str, Any]:
     return read_results(out)["tasks"] if file.is_file() else {}
 
 
+def _is_entry(entry: Any) -> bool:
+    """Whether this is what an evaluation writes about a task."""
+    fields = {"n": int, "of": int, "annotations": dict, "metrics": dict, "prompt": dict, "baselines": dict}
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in fields.items())
+
+
 def read_results(out: Path) -> dict[str, Any]:
     """``results.json`` of an evaluation.
 
@@ -259,18 +290,11 @@ def read_results(out: Path) -> dict[str, Any]:
         EvaluationError: if it is missing or is none.
     """
     file = out / "results.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EvaluationError(
-            f"{file}: cannot be read: {error.strerror}", remedy="run `video-salmonn eval save` first"
-        ) from error
-    except ValueError as error:
-        raise EvaluationError(
-            f"{file}: is not JSON: {error}", remedy="run again with --resume after removing it"
-        ) from error
-    if not isinstance(found, dict) or not isinstance(found.get("tasks"), dict):
-        raise EvaluationError(f"{file}: holds no results of an evaluation")
+    again = "remove it and run again with --resume"
+    found = json_object(file, EvaluationError, remedy=again, absent="run `video-salmonn eval save` first")
+    tasks = found.get("tasks")
+    if not isinstance(tasks, dict) or not all(_is_entry(entry) for entry in tasks.values()):
+        raise EvaluationError(f"{file}: holds no results of an evaluation", remedy=again)
     return found
 
 

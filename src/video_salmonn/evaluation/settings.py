@@ -12,6 +12,7 @@ from typing import Any
 
 from video_salmonn.errors import ConfigError
 from video_salmonn.evaluation.predictions import write_atomic
+from video_salmonn.files import json_object
 
 SETTINGS = "settings.json"
 
@@ -34,10 +35,7 @@ def agree_on_settings(out: Path, settings: dict[str, Any], answers: Iterable[Pat
             raise ConfigError(
                 f"{out} already holds an evaluation", remedy="continue it with --resume, or choose another --out"
             )
-        try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{file}: cannot be read as JSON: {error}", remedy="choose another --out") from error
+        before = json_object(file, ConfigError, remedy="choose another --out")
         if difference := _difference(before, json.loads(json.dumps(settings)), ""):
             raise ConfigError(
                 f"{file}: the run to resume differs in {difference}",

@@ -17,6 +17,7 @@ import torch
 
 from video_salmonn.checkpoints.shipped import ASSETS, shipped_weights
 from video_salmonn.errors import CheckpointError
+from video_salmonn.files import json_object
 
 if TYPE_CHECKING:
     from video_salmonn.inference.engine import VideoSalmonn
@@ -79,8 +80,8 @@ def read_calibration(path: Path) -> Calibration:
     Raises:
         CheckpointError: it is damaged.
     """
+    found = json_object(path, CheckpointError, remedy="write it again, or delete it")
     try:
-        found = json.loads(path.read_text("utf-8"))
         temperatures = {str(kind): float(value) for kind, value in found["temperatures"].items()}
         biases = {str(kind): float(value) for kind, value in found.get("biases", {}).items()}
         measured = {str(kind): dict(value) for kind, value in found.get("measured", {}).items()}

@@ -27,8 +27,9 @@ from video_salmonn.inference.items import Item
 from video_salmonn.inference.live_features import RATE, LiveFeatures
 from video_salmonn.inference.media_store import EncodedMedia, Timer
 from video_salmonn.inference.sound_stretches import QuietCuts
-from video_salmonn.inference.transcribe import Transcriber, checked_look_ahead
+from video_salmonn.inference.transcribe import Transcriber
 from video_salmonn.inference.transcript import Segment, Word
+from video_salmonn.inference.transcript_options import check_spans, checked_look_ahead
 from video_salmonn.types import Answer, AnswerReport
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class LiveSession:
     ) -> None:
         if question is not None and not question.strip():
             raise ConfigError("the standing question is empty", remedy="ask something, or leave it out")
+        check_spans(question is not None or asks, every, context)
         self.engine, self.question, self.timer = engine, question, Timer()
         self.clock, self.speed = clock, speed
         self._options = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from video_salmonn.inference.media_store import Timer
 from video_salmonn.inference.pieces import border_loudness
+from video_salmonn.inference.transcript_options import STRETCH
 from video_salmonn.media import iter_clip
 from video_salmonn.types import Clip, Heard, MediaReport, Seen
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from video_salmonn.inference.engine import VideoSalmonn
 
 RATE = 16_000
-STRETCH = 300.0
-"""Longest stretch in seconds that is in memory at once."""
 QUIET_FROM = 0.8
 """A stretch ends at its quietest place after this share of its length."""
 STEP = 0.5

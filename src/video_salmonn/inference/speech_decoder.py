@@ -24,7 +24,6 @@ TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 COMPRESSION, LIKELIHOOD, NO_SPEECH = 1.35, -1.0, 0.6
 """Thresholds of the fallback, those of Whisper's authors (in transformers' units): how repetitive a text may be, how
 unlikely, and how surely nobody speaks."""
-TASKS = ("transcribe", "translate")
 
 
 @dataclass

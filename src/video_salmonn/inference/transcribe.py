@@ -30,30 +30,29 @@ from video_salmonn.errors import ConfigError, EmptyMediaError
 from video_salmonn.inference.alignment import word_times
 from video_salmonn.inference.items import Item
 from video_salmonn.inference.media_store import Timer
-from video_salmonn.inference.options import checked
 from video_salmonn.inference.pieces import AT_ONCE, border_loudness, spans
-from video_salmonn.inference.sound_stretches import RATE, STRETCH, SoundSource
-from video_salmonn.inference.speech_decoder import TASKS, SpeechDecoder
+from video_salmonn.inference.sound_stretches import RATE, SoundSource
+from video_salmonn.inference.speech_decoder import SpeechDecoder
 from video_salmonn.inference.transcript import Segment, Transcript, Word, segments_of
+from video_salmonn.inference.transcript_options import (
+    DECODING,
+    GENERATION,
+    STRETCH,
+    check_transcript,
+    checked_look_ahead,
+)
 from video_salmonn.model.words import without_names
 from video_salmonn.types import Clip, Heard, MediaReport, Seen, Waveform
 
 if TYPE_CHECKING:
     from video_salmonn.inference.engine import VideoSalmonn
 
-DECODERS = ("model", "whisper")
 QUESTION = "<asr>"
 """What the language model is asked."""
-SHORTEST_LOOK_AHEAD = 2.0
-"""Seconds that a stretch needs at least: words have to be understood in their context."""
 PIECE = 30.0
 """Longest piece in seconds for a model that does not state what it was trained on."""
 TOKENS_PER_SECOND = 8
 """Most tokens of speech in a second that an answer has room for."""
-DECODING = ("limits", "audio_stream", "on_corrupt")
-"""Decoding options that may be given."""
-GENERATION = ("joint_ctc", "joint_ctc_weight", "num_beams", "adapter_scale", "stop_repeats")
-"""Options of the language model that may be given, for ``decoder="model"``."""
 Progress = Callable[[float, float | None], None]
 """Called with the seconds that are transcribed, and the length of the file where it is known."""
 _DECODERS: WeakKeyDictionary[Any, SpeechDecoder] = WeakKeyDictionary()
@@ -91,7 +90,10 @@ class Transcriber:
         whisper: Path | None = None,
         **options: Any,
     ) -> None:
-        _check(engine, decoder, task, options)
+        check_transcript(decoder, task, language=language, whisper=whisper, options=options)
+        if engine.model.config.speech_config is None:
+            reason = "this model has no speech encoder: it hears no words"
+            raise ConfigError(f"{engine.name}: {reason}", remedy="use another")
         self.engine, self.decoder, self.task, self.words = engine, decoder, task, words
         self._listener = _listener(engine, whisper) if decoder == "whisper" else None
         self._options = {k: v for k, v in options.items() if k in GENERATION and v is not None}
@@ -180,7 +182,7 @@ def transcribe(
         MissingPartError: the model has no decoder of its own for ``whisper``.
         ConfigError: an option is impossible.
     """
-    longest = checked_look_ahead(STRETCH if look_ahead is None else look_ahead)
+    longest = STRETCH if look_ahead is None else checked_look_ahead(look_ahead)
     writer = Transcriber(engine, decoder=decoder, language=language, task=task, words=words, whisper=whisper, **options)
     source = SoundSource(engine, media, sound, start, end, {k: v for k, v in options.items() if k in DECODING})
     segments: list[Segment] = []
@@ -208,34 +210,6 @@ def transcribe(
         seconds,
         tuple(dict.fromkeys([*notes, *report.cuts, *report.warnings, *writer.warnings])),
     )
-
-
-def checked_look_ahead(seconds: float) -> float:
-    """The seconds, or ConfigError where they are too few or too many."""
-    if not SHORTEST_LOOK_AHEAD <= seconds <= STRETCH:
-        raise ConfigError(f"look_ahead is {seconds:g} s", remedy=f"give {SHORTEST_LOOK_AHEAD:g} to {STRETCH:g} seconds")
-    return float(seconds)
-
-
-def _check(engine: VideoSalmonn, decoder: str, task: str, options: dict[str, Any]) -> None:
-    if decoder not in DECODERS:
-        raise ConfigError(f"decoder is {decoder!r}", remedy=f"use one of: {', '.join(DECODERS)}")
-    if task not in TASKS:
-        raise ConfigError(f"task is {task!r}", remedy=f"use one of: {', '.join(TASKS)}")
-    if task == "translate" and decoder != "whisper":
-        raise ConfigError("the decoder model does not translate", remedy="use decoder whisper")
-    unknown = sorted(set(options) - {*DECODING, *GENERATION})
-    if unknown:
-        raise ConfigError(
-            f"transcribe has no option {', '.join(unknown)}",
-            remedy=f"options: {', '.join((*DECODING, *GENERATION))}",
-        )
-    idle = sorted(name for name in GENERATION if options.get(name) is not None)
-    if idle and decoder == "whisper":
-        raise ConfigError(f"{', '.join(idle)} has no effect with decoder whisper", remedy="leave it out")
-    checked(options)
-    if engine.model.config.speech_config is None:
-        raise ConfigError(f"{engine.name}: this model has no speech encoder: it hears no words", remedy="use another")
 
 
 def _listener(engine: VideoSalmonn, whisper: Path | None) -> SpeechDecoder:

@@ -323,20 +323,60 @@ def source_kind(source: str) -> str:
     return "file"
 
 
-def camera(source: str, microphone: str | None, options: MediaOptions) -> Pipe:
-    """A camera, with a microphone or without, as a pipe that the ``ffmpeg`` program writes.
+def check_camera(source: str, sight: bool = True) -> None:
+    """Raise unless what reads a camera is here, and, as far as a look at its path can tell, the camera itself.
+
+    Args:
+        source: as for :func:`open_live`.
+        sight: whether its picture is wanted.
 
     Raises:
-        MissingPartError: there is no such program. ConfigError: a platform whose devices are not known here.
+        MissingPartError: there is no ``ffmpeg``. MediaError: there is no such device. ConfigError: no device is named.
     """
+    camera_program()
+    device = camera_device(source)
+    if sight and device.startswith("/dev/") and not Path(device).exists():
+        raise MediaError(
+            source, f"there is no camera at {device}", remedy="connect it, or name another: ls /dev/video*"
+        )
+
+
+def camera_program() -> str:
+    """Path of ``ffmpeg``. Raises MissingPartError where it is not installed."""
     program = shutil.which("ffmpeg")
     if program is None:
         raise MissingPartError(
             "a camera is read by the program ffmpeg, which is not here",
             remedy="install ffmpeg, or pipe a stream of another program into: video-salmonn live -",
         )
+    return program
+
+
+def camera_device(source: str, platform: str = sys.platform) -> str:
+    """FFmpeg's name of a camera. Raises ConfigError for a platform whose devices are not known, or without a name."""
+    if platform not in DEVICES:
+        raise ConfigError(
+            f"cameras of {platform} are not known here", remedy="pipe a stream into: video-salmonn live -"
+        )
+    first = {"v4l2": "/dev/video0", "avfoundation": "0", "dshow": ""}[DEVICES[platform][0]]
+    device = source.partition(":")[2] if source.startswith("camera:") else first if source == "camera" else source
+    if not device:
+        raise ConfigError(
+            "which camera?", remedy="give camera:NAME; ffmpeg -list_devices true -f dshow -i x names them"
+        )
+    return device
+
+
+def camera(source: str, microphone: str | None, options: MediaOptions) -> Pipe:
+    """A camera, with a microphone or without, as a pipe that the ``ffmpeg`` program writes.
+
+    Raises:
+        MissingPartError: there is no such program. ConfigError: a platform whose devices are not known here.
+    """
     process = subprocess.Popen(
-        [program, *camera_arguments(source, microphone, options)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        [camera_program(), *camera_arguments(source, microphone, options)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
 
@@ -353,17 +393,8 @@ def camera_arguments(
     source: str, microphone: str | None, options: MediaOptions, platform: str = sys.platform
 ) -> list[str]:
     """What ``ffmpeg`` is called with for a camera. Raises ConfigError for a platform whose devices are not known."""
-    if platform not in DEVICES:
-        raise ConfigError(
-            f"cameras of {platform} are not known here", remedy="pipe a stream into: video-salmonn live -"
-        )
+    device = camera_device(source, platform)
     seen, heard = DEVICES[platform]
-    first = {"v4l2": "/dev/video0", "avfoundation": "0", "dshow": ""}[seen]
-    device = source.partition(":")[2] if source.startswith("camera:") else first if source == "camera" else source
-    if not device:
-        raise ConfigError(
-            "which camera?", remedy="give camera:NAME; ffmpeg -list_devices true -f dshow -i x names them"
-        )
     found = ["-hide_banner", "-loglevel", "error", "-nostdin", "-fflags", "nobuffer"]
     apart = seen != heard
     if options.use_video:

@@ -265,7 +265,11 @@ def check_usable(main: Feed, sound: Feed | None, options: MediaOptions) -> None:
     kind, detail = ("video", seen.detail) if seen.status == "absent" else ("audio", heard.detail)
     other = "sound" if kind == "video" else "picture"
     raise EmptyMediaError(
-        main.name, f"{detail}, and its {other} is switched off", stream=kind, remedy=f"Switch the {other} on."
+        main.name,
+        f"{detail}, and its {other} is not used",
+        stream=kind,
+        remedy=f"Pass a file with {'a picture' if kind == 'video' else 'sound'}; or, where an option switched the "
+        f"{other} off, leave that option out.",
     )
 
 

@@ -7,7 +7,6 @@ language model are never split. Here is only what decides which part goes where.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -115,26 +114,6 @@ def checked_device(wanted: str | torch.device) -> torch.device:
             reason = str(error).split("\n")[0]
             raise ConfigError(f"device {device} cannot be used here ({reason})", remedy="use device cpu") from error
     return device
-
-
-def parse_device_map(text: str | None) -> str | dict[str, Any] | None:
-    """A device map as the command line has it: ``auto``, JSON, or a JSON file.
-
-    Raises:
-        ConfigError: it is none of these.
-    """
-    if text is None or text == "auto":
-        return text
-    try:
-        found = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"device map {text!r} is neither auto nor JSON nor a JSON file ({error})",
-            remedy='for example: auto, or {"tower": 0, "connector": 0, "language_model": 1}',
-        ) from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"device map {text!r} is not a JSON object", remedy='give {"module name": device, …}')
-    return found
 
 
 def atoms(model: VideoSalmonnForConditionalGeneration) -> list[str]:

@@ -292,9 +292,9 @@ def _cores(scaling: Scaling) -> int:
 
 def _free_port(settings: ServerSettings) -> int:
     """The port, or any that is free. Raises ConfigError where it cannot be had."""
-    from video_salmonn.serving.server import bound_socket
+    from video_salmonn.serving.listening import bound_socket
 
-    with bound_socket(settings) as sock:
+    with bound_socket(settings.host, settings.port) as sock:
         found: socket.socket = sock
         return int(found.getsockname()[1])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import signal
 import socket
 from collections.abc import Callable
@@ -14,37 +13,11 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from video_salmonn.errors import ConfigError
 from video_salmonn.serving.app import create_app
 from video_salmonn.serving.guard import HEAD_BYTES
+from video_salmonn.serving.listening import bound_socket
 from video_salmonn.serving.live import MESSAGE_BYTES
 from video_salmonn.serving.service import Service
-from video_salmonn.serving.settings import ServerSettings
-
-
-def new_key() -> str:
-    """An API key that nobody can guess."""
-    return f"vs-{secrets.token_urlsafe(24)}"
-
-
-def bound_socket(settings: ServerSettings) -> socket.socket:
-    """A socket that listens where the settings say.
-
-    Raises:
-        ConfigError: the address cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((settings.host, settings.port))
-    except OSError as error:
-        sock.close()
-        raise ConfigError(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error})",
-            remedy="give another --port, or --port 0 for any that is free",
-        ) from error
-    return sock
 
 
 def timed_heads(seconds: float) -> type[asyncio.Protocol]:
@@ -120,7 +93,7 @@ def serve(service: Service, ready: Callable[[str], None] | None = None) -> None:
         ConfigError: the address cannot be had.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    sock = bound_socket(service.settings)
+    sock = bound_socket(service.settings.host, service.settings.port)
     server = Server(service, ready)
     # uvicorn raises the signal that ended it once more in the end; here that is no reason to die by it.
     known = {number: signal.signal(number, _ended) for number in (signal.SIGTERM, signal.SIGINT)}

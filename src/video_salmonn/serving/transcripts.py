@@ -10,8 +10,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import PlainTextResponse, Response
 
 from video_salmonn.errors import ConfigError
-from video_salmonn.inference.transcribe import DECODERS
 from video_salmonn.inference.transcript import Transcript, render, verbose_json
+from video_salmonn.inference.transcript_options import DECODERS
 from video_salmonn.serving.answering import JsonResponse
 from video_salmonn.serving.chat import without_path
 from video_salmonn.serving.problems import RequestProblem, problem_of

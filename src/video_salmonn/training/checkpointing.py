@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import platform
@@ -22,13 +21,10 @@ from video_salmonn.checkpoints.shipped import CONNECTOR_FILE, LORA_FILE, WORDS_F
 from video_salmonn.errors import CheckpointError
 from video_salmonn.model import adapters
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.training.run_folder import FILES, LAST, last_checkpoint, steps
 from video_salmonn.training.sharding import full, like
 
 OTHER_FILE = "other.safetensors"
-LAST = "last"
-BEST = "best"
-FILES = "files"
-"""Key of ``state.json``: the digests of the other files."""
 
 
 def trained_tensors(model: VideoSalmonnForConditionalGeneration) -> dict[str, dict[str, torch.Tensor]]:
@@ -142,23 +138,6 @@ def save_checkpoint(
     return target
 
 
-def last_checkpoint(run: Path) -> Path | None:
-    """The newest whole checkpoint of a run, or None."""
-    pointer = run / "checkpoints" / LAST
-    if pointer.is_file():
-        folder = pointer.parent / pointer.read_text().strip()
-        if (folder / "state.json").is_file():
-            return folder
-    found = steps(run)
-    return found[-1] if found else None
-
-
-def steps(run: Path) -> list[Path]:
-    """The numbered checkpoints of a run, oldest first."""
-    found = [path for path in run.glob("checkpoints/step-*") if path.name.removeprefix("step-").isdecimal()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
-
-
 def read_trained(place: Path) -> dict[str, torch.Tensor]:
     """What was trained, by the model's names.
 
@@ -229,22 +208,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
         ) from error
     for group, own in zip(optimizer.param_groups, settings):
         group.update(own)  # rates and decay are the recipe's, which may have changed since
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """The state a checkpoint was saved with. Raises CheckpointError where it is damaged."""
-    return read_record(folder, "state.json")
-
-
-def read_record(folder: Path, name: str) -> dict[str, Any]:
-    """One of a checkpoint's JSON files. Raises CheckpointError where it is missing or damaged."""
-    try:
-        values: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: {name} is damaged ({error})", remedy="use another checkpoint") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{folder}: {name} is damaged (no JSON object)", remedy="use another checkpoint")
-    return values
 
 
 def disk_free(path: Path) -> int:

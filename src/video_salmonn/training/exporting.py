@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,33 +13,13 @@ from video_salmonn.checkpoints.assemble import read_tensors
 from video_salmonn.checkpoints.compact import compact
 from video_salmonn.checkpoints.shipped import CONNECTOR_FILE, LORA_FILE, WORDS_FILE
 from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.files import write_tensors
+from video_salmonn.files import json_object, write_tensors
 from video_salmonn.training import checkpointing
 from video_salmonn.training.recipe import Recipe
+from video_salmonn.training.run_folder import find_checkpoint, read_state
 from video_salmonn.training.starting import build_model
 
 RECORDS = ("recipe.json", "environment.json", "state.json")
-
-
-def find_checkpoint(run: Path, which: str = "best") -> Path:
-    """A checkpoint of a run.
-
-    Args:
-        run: folder of a run, or a checkpoint folder itself.
-        which: ``best`` (the newest where nothing was validated), ``last``, or ``step-N``.
-
-    Raises:
-        CheckpointError: there is no such checkpoint.
-    """
-    if (run / "state.json").is_file():
-        return run
-    folder: Path | None = run / "checkpoints" / which
-    if which == "last" or (which == "best" and not (run / "checkpoints" / checkpointing.BEST).is_dir()):
-        folder = checkpointing.last_checkpoint(run)
-    if folder is None or not (folder / "state.json").is_file():
-        have = sorted(p.parent.name for p in run.glob("checkpoints/*/state.json"))
-        raise CheckpointError(f"{run}: no checkpoint {which!r}", remedy=f"there are: {', '.join(have) or 'none'}")
-    return folder
 
 
 def export(
@@ -73,7 +52,7 @@ def export(
         )
     if int8 and not adapter_only:
         raise ConfigError("int8 is for connector and adapter alone", remedy="add --adapter-only")
-    state = checkpointing.read_state(folder)
+    state = read_state(folder)
     if adapter_only:
 
         def write_small(work: Path) -> None:
@@ -104,11 +83,12 @@ def export(
 def read_recipe(folder: Path) -> Recipe:
     """The recipe a checkpoint was made with. Raises CheckpointError where it cannot be read."""
     path = folder / "recipe.json"
+    other = "use the version that trained it"
+    values = json_object(path, CheckpointError, remedy=other)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
         recipe = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Recipe), values))
-    except (OSError, json.JSONDecodeError, OmegaConfBaseException) as error:
-        raise CheckpointError(f"{path}: not a recipe ({error})", remedy="use the version that trained it") from error
+    except OmegaConfBaseException as error:
+        raise CheckpointError(f"{path}: not a recipe ({error})", remedy=other) from error
     assert isinstance(recipe, Recipe)
     recipe.init = None  # its weights are in the checkpoint
     return recipe

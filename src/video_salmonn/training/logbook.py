@@ -98,7 +98,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             value = json_value(text)
         except ValueError:
             continue
-        if isinstance(value, dict) and "step" in value:
+        if isinstance(value, dict) and isinstance(value.get("step"), int):
             lines.append(value)
     return lines
 

@@ -22,18 +22,18 @@ def plot(run: Path, out: Path) -> dict[str, int]:
         ConfigError: the run has written nothing yet, or the picture cannot be written.
         MissingPartError: matplotlib is not installed.
     """
+    path = run / METRICS
+    lines = read_metrics(path) if path.is_file() else []
+    training = [line for line in lines if isinstance(line.get("loss"), int | float)]
+    checks = [line for line in lines if "validation_loss" in line]
+    if not training:
+        raise ConfigError(f"{path}: no training step in it", remedy="give the output folder of a run")
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
     except ImportError as error:
         raise MissingPartError("matplotlib is not installed", remedy="pip install 'video-salmonn[train]'") from error
-    path = run / METRICS
-    lines = read_metrics(path) if path.is_file() else []
-    training = [line for line in lines if "loss" in line]
-    checks = [line for line in lines if "validation_loss" in line]
-    if not training:
-        raise ConfigError(f"{path}: no training step in it", remedy="give the output folder of a run")
     figure = Figure(figsize=(8, 7), layout="constrained")
     FigureCanvasAgg(figure)
     losses, answers, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1.4))
@@ -64,6 +64,6 @@ def plot(run: Path, out: Path) -> dict[str, int]:
 
 
 def _curve(axes: Any, lines: list[Line], key: str, label: str, style: str) -> None:
-    points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+    points = [(line["step"], line[key]) for line in lines if isinstance(line.get(key), int | float)]
     if points:
         axes.plot(*zip(*points), style, label=label, markersize=3.5, linewidth=1.3)

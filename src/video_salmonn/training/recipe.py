@@ -158,7 +158,7 @@ class Recipe:
     mixing: MixingConfig = field(default_factory=MixingConfig)
     optim: OptimRecipe = field(default_factory=OptimRecipe)
 
-    def check(self) -> None:
+    def check(self, where: Path | str = "recipe") -> None:
         """Refuse contradictions. Raises ConfigError naming the key."""
         rules = (
             (bool(self.data.train), "data.train", "is empty: give at least one manifest"),
@@ -202,7 +202,7 @@ class Recipe:
         )
         for holds, key, problem in rules:
             if not holds:
-                raise ConfigError(f"recipe: {key} {problem}", remedy=f"correct it, or give --set {key}=…")
+                raise ConfigError(f"{where}: {key} {problem}", remedy=f"correct it, or give --set {key}=…")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form."""
@@ -227,26 +227,48 @@ def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe
             bad = [item for item in overrides if "=" not in item]
             if bad:
                 raise ConfigError(f"--set {bad[0]!r}: key=value is needed")
-            parts.append(OmegaConf.from_dotlist(overrides))
+            parts += [_change(item) for item in overrides]
         recipe = OmegaConf.to_object(OmegaConf.merge(*parts))
-    except OSError as error:
-        raise ConfigError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
     except OmegaConfBaseException as error:
         first = str(error).splitlines()[0]
         key = getattr(error, "full_key", None) or getattr(error, "key", None)
         raise ConfigError(
             f"{path or 'recipe'}: {f'{key}: ' if key else ''}{first}", remedy="see recipes/*.yaml for every key"
         ) from error
-    except Exception as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{path}: not readable as YAML ({error})") from error
     assert isinstance(recipe, Recipe)
     for name in ("precision", "frozen_precision"):
         if getattr(recipe, name) == "False":  # what YAML reads a bare no as
             setattr(recipe, name, "no")
-    recipe.check()
+    recipe.check(path or "recipe")
     return recipe
+
+
+def _read(path: Path) -> Any:
+    """What a YAML file holds. Raises ConfigError, in one line, for whatever is wrong with it."""
+    try:
+        return OmegaConf.load(path)
+    except OSError as error:
+        if error.strerror is None:  # OmegaConf's own, for a file that holds one number
+            return None
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror})", remedy="give a recipe, such as recipes/tiny.yaml"
+        ) from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"{path}: not readable as YAML ({reason})", remedy="compare it with recipes/*.yaml"
+        ) from error
+
+
+def _change(item: str) -> Any:
+    """One ``key=value`` as a configuration. Raises ConfigError where the value is no YAML."""
+    try:
+        return OmegaConf.from_dotlist([item])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"--set {item!r}: not understood ({reason})", remedy="put texts with signs in quotes"
+        ) from error
 
 
 def _chain(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
@@ -254,7 +276,7 @@ def _chain(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
     path = path.resolve()
     if path in above:
         raise ConfigError(f"{path}: base leads back to itself", remedy="remove one of the base keys")
-    values = OmegaConf.load(path)
+    values = _read(path)
     if not isinstance(values, DictConfig):
         raise ConfigError(f"{path}: no keys in it", remedy="see recipes/*.yaml")
     base = values.pop("base", None)

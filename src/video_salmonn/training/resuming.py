@@ -8,7 +8,7 @@ from typing import Any
 
 from video_salmonn import files
 from video_salmonn.errors import CheckpointError, ConfigError
-from video_salmonn.training import checkpointing
+from video_salmonn.training.run_folder import FILES, last_checkpoint, read_state, steps
 
 FREE = ("output", "max_steps", "keep", "tensorboard", "log_every", "validate_every", "save_every", "validation_samples")
 """Keys of a recipe that may change without a word."""
@@ -28,8 +28,8 @@ def chosen(run: Path, name: str | None = None) -> Path | None:
             remedy=f"begin a run from its weights: --set init={weights or run} --set output=FOLDER",
         )
     if name is None:
-        return checkpointing.last_checkpoint(run)
-    found = {path.name: path for path in checkpointing.steps(run)}
+        return last_checkpoint(run)
+    found = {path.name: path for path in steps(run)}
     if name not in found:
         raise CheckpointError(f"{run}: no checkpoint {name!r}", remedy=f"there are: {', '.join(found) or 'none'}")
     return found[name]
@@ -42,13 +42,13 @@ def whole_state(folder: Path) -> dict[str, Any]:
         CheckpointError: one is missing or damaged (named); the remedy names the checkpoint before, if there is one.
     """
     number = step_of(folder)
-    older = [path.name for path in checkpointing.steps(folder.parent.parent) if step_of(path) < number]
+    older = [path.name for path in steps(folder.parent.parent) if step_of(path) < number]
     remedy = "there is none before it: start again with another --set output=FOLDER"
     if older:
         remedy = f"resume from the one before: --resume --checkpoint {older[-1]}"
     try:
-        state = checkpointing.read_state(folder)
-        for name, wanted in dict(state.get(checkpointing.FILES, {})).items():
+        state = read_state(folder)
+        for name, wanted in dict(state.get(FILES, {})).items():
             if files.digest_file(folder / name) != wanted:
                 raise CheckpointError(f"{folder / name}: damaged")
         int(state["step"])
@@ -97,7 +97,7 @@ def changed_keys(then: dict[str, Any], now: dict[str, Any], above: str = "") -> 
 def set_aside(run: Path, step: int) -> list[str]:
     """Rename the checkpoints after ``step``, where a run resumes; returns their new names."""
     names = []
-    for path in [path for path in checkpointing.steps(run) if step_of(path) > step]:
+    for path in [path for path in steps(run) if step_of(path) > step]:
         aside = path.with_name(f"set-aside-{path.name}")
         shutil.rmtree(aside, ignore_errors=True)
         path.replace(aside)

@@ -31,7 +31,7 @@ from video_salmonn.data.manifest import Item
 from video_salmonn.errors import TrainingError, VideoSalmonnError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
-from video_salmonn.training import checkpointing, resuming, sharding
+from video_salmonn.training import checkpointing, resuming, run_folder, sharding
 from video_salmonn.training.batching import Batch, Prepared, collate, diversity_counts
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.loading import Loader, first_of
@@ -346,7 +346,7 @@ class Trainer:
             report(line)
         if self.best is None or self.validated["validation_loss"] < self.best:
             self.best = self.validated["validation_loss"]
-            self.save(checkpointing.BEST)
+            self.save(run_folder.BEST)
         self.accelerator.wait_for_everyone()
 
     def measure(self) -> None:
@@ -414,7 +414,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.best = int(state["step"]), state.get("best")
         self.broken = dict(state.get("broken", {}))
-        self.notes = resuming.changed_keys(checkpointing.read_record(folder, "recipe.json"), self.recipe.to_dict())
+        self.notes = resuming.changed_keys(run_folder.read_record(folder, "recipe.json"), self.recipe.to_dict())
         if self.best is not None and state.get("held_out", self._held_out()) != self._held_out():
             self.best = None
             self.notes.append("the items of data.validation have changed: the best loss is looked for anew")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from video_salmonn.bulk.openai_lines import result_line
-from video_salmonn.bulk.results import Results
+from video_salmonn.bulk.results import Results, check_results
 from video_salmonn.bulk.rows import Row
 from video_salmonn.errors import ConfigError, ManifestError, MediaError
 
@@ -78,13 +78,26 @@ def test_two_processes_may_not_write_one_file(path):
         Results(path, SETTINGS)
 
 
-@pytest.mark.parametrize("text", ["no json\n", '{"custom_id": "a"}\n', "[1]\n"])
+@pytest.mark.parametrize("text", ["no json\n", '{"custom_id": "a"}\n', "[1]\n", "a note", "\0" * 9, "[{"])
 def test_a_file_of_something_else_is_refused(tmp_path, text):
     path = tmp_path / "other.jsonl"
     path.write_text(text)
     with pytest.raises(ManifestError, match="is not a result of a batch"):
         Results(path, SETTINGS)
-    assert path.read_text() == text
+    assert path.read_text() == text, "what a batch did not write stays as it is"
+
+
+def test_a_file_of_something_else_is_told_before_a_model_is_loaded(tmp_path, path):
+    other = tmp_path / "other.jsonl"
+    for text in ("no json\n", "a note", '{"id": 3}\n', "\0" * 9000):
+        other.write_text(text)
+        with pytest.raises(ManifestError, match="line 1: is no result of a batch"):
+            check_results(other)
+    check_results(path)
+    check_results(tmp_path / "none.jsonl")
+    for cut in (0, 5, 40):
+        other.write_bytes(path.read_bytes()[:cut])
+        check_results(other)
 
 
 def test_a_row_that_is_there_twice_is_refused(path):

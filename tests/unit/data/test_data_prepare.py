@@ -283,6 +283,8 @@ def test_the_command_tells_what_was_left_out(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["data", "prepare", "audiocaps", str(tmp_path / "set"), "--out", str(out), "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == {"out": str(out), "items": 1, "left_out": {"its media file is not there": 1}}
+    before = out.read_text()
     (tmp_path / "set/audio/Y-ab_c.wav").unlink()
     done = CliRunner().invoke(app, ["data", "prepare", "audiocaps", str(tmp_path / "set"), "--out", str(out)])
-    assert done.exit_code == 2 and not out.exists()
+    assert done.exit_code == 2 and "its media file is not there" in done.stderr
+    assert out.read_text() == before, "a manifest that is there stays"

@@ -8,8 +8,8 @@ import torch
 
 from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny, load_directory, load_model
+from video_salmonn.checkpoints.directory import DECODER, has_decoder
 from video_salmonn.checkpoints.shipped import ASSETS, RECORD, shipped_key, shipped_model, shipped_place
-from video_salmonn.checkpoints.speech_decoder import FOLDER, has_decoder
 from video_salmonn.embedded import assemble
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.files import fingerprint
@@ -48,7 +48,7 @@ def test_the_model_is_written_once_and_loads_as_any_directory(small, tmp_path):
 def test_the_decoder_of_the_speech_encoder_lies_beside_the_weights_and_is_added_where_it_is_missing(small, tmp_path):
     folder = assemble.write_model(tmp_path)
     assert has_decoder(folder)
-    shutil.rmtree(folder / FOLDER)  # as a version before wrote it
+    shutil.rmtree(folder / DECODER)  # as a version before wrote it
     assert assemble.write_model(tmp_path) == folder and has_decoder(folder) and len(small) == 1
 
 

@@ -99,6 +99,24 @@ def test_contradictions_are_refused_naming_the_key(change: str, key: str) -> Non
 def test_unreadable_recipes_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         load_recipe(tmp_path / "none.yaml")
-    (tmp_path / "bad.yaml").write_text("a: [1,")
-    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+    top = tmp_path / "top.yaml"
+    top.write_text("base: bad.yaml\n")
+    for text in (b"a: [1,", b"a:\n\t- 1", b"3", b"- 1", b"a: caf\xe9", b"a: 1\na: 2", b"{a: " * 3000, b"\0"):
+        (tmp_path / "bad.yaml").write_bytes(text)
+        for path in (top, tmp_path / "bad.yaml"):
+            with pytest.raises(ConfigError, match=r"bad\.yaml: (not readable as YAML|no keys)") as caught:
+                load_recipe(path)
+            assert "\n" not in str(caught.value) and "None" not in str(caught.value)
+            assert "recipes/" in caught.value.remedy
+    (tmp_path / "bad.yaml").write_text("")
+    with pytest.raises(ConfigError, match=r"bad\.yaml: data\.train is empty"):
         load_recipe(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    "change", ["max_steps=[", "=", "data..train=1", "a.b.c=d", "seed", "model={", "output=${output}"]
+)
+def test_a_change_that_cannot_be_is_named(change: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(FOLDER / "tiny.yaml", [change])
+    assert caught.value.remedy and "Traceback" not in str(caught.value)

@@ -16,7 +16,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
-from video_salmonn.checkpoints.released.files import ReleasedFiles, read_headers
+from video_salmonn.checkpoints.released.files import read_headers
+from video_salmonn.checkpoints.released.given import ReleasedFiles
 from video_salmonn.checkpoints.released.plan import Plan, plan_conversion
 from video_salmonn.checkpoints.released.report import RECORD, differences, record
 from video_salmonn.checkpoints.shards import SHARD_BYTES, Planned, write_shards

@@ -15,6 +15,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from video_salmonn.checkpoints.released import sizes as sizes
+from video_salmonn.checkpoints.released.given import ReleasedFiles, check_files
 from video_salmonn.checkpoints.released.sources import Ref, TensorFile, all_refs, folder_files, read_json
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.errors import CheckpointError, ConfigError
@@ -47,29 +48,6 @@ HF_QFORMER = (
 )
 
 Refs = dict[str, Ref]
-
-
-@dataclass(frozen=True)
-class ReleasedFiles:
-    """Where the official files are. ``instructblip`` and ``eva``, or ``instructblip_hf`` in place of both.
-
-    Attributes:
-        delta: the delta checkpoint; None for a model to be trained, whose connector and adapter are new.
-        beats: BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt.
-        whisper, llm: model folders.
-        instructblip, eva: the two official files of the visual tower.
-        instructblip_hf: Hugging Face folder of InstructBLIP.
-        bert_tokenizer: folder of InstructBLIP's tokenizer; by default ``qformer_tokenizer`` of the folder above.
-    """
-
-    delta: Path | None
-    beats: Path
-    whisper: Path
-    llm: Path
-    instructblip: Path | None = None
-    eva: Path | None = None
-    instructblip_hf: Path | None = None
-    bert_tokenizer: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -109,12 +87,7 @@ def read_headers(files: ReleasedFiles) -> ReleasedTensors:
         ConfigError: neither or both sources of the visual tower are given.
         CheckpointError: a file is missing or damaged, or is of another model.
     """
-    pair = (files.instructblip is not None) + (files.eva is not None)
-    if (files.instructblip_hf is None and pair < 2) or (files.instructblip_hf is not None and pair):
-        raise ConfigError(
-            "the visual tower needs --instructblip and --eva, or --instructblip-hf alone",
-            remedy="give the two official files, or the folder of Salesforce/instructblip-vicuna-13b",
-        )
+    check_files(files)
     delta = [TensorFile(files.delta)] if files.delta is not None else []
     beats = TensorFile(files.beats)
     if delta:

@@ -120,7 +120,8 @@ class Section:
         try:
             placed = self.place({name: ref.meta() for name, ref in self.refs.items()})
         except CheckpointError as error:
-            raise CheckpointError(f"{self.where}: {error}", remedy=error.remedy or LAYOUT) from error
+            remedy = LAYOUT if error.remedy == error.usual else error.remedy
+            raise CheckpointError(f"{self.where}: {error}", remedy=remedy) from error
         for name in placed.state:
             if name not in wanted:
                 raise CheckpointError(f"{self._refs(placed, name)} has no place (it would be {name!r})", remedy=LAYOUT)

@@ -10,7 +10,6 @@ Decisions in this file:
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from video_salmonn.checkpoints.released.names import BUFFERS
 from video_salmonn.errors import CheckpointError
+from video_salmonn.files import json_object
 
 WRAPPERS = ("model", "module", "state_dict")
 """Keys under which training scripts put the tensors."""
@@ -196,13 +196,8 @@ def _all_tensors(values: Mapping[Any, Any]) -> bool:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of a file. Raises CheckpointError where there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON ({error})", remedy="download the folder again") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: a JSON object is needed", remedy="download the folder again")
-    return value
+    again = "download the folder again"
+    return json_object(path, CheckpointError, remedy=again, absent=again)
 
 
 def folder_files(folder: Path) -> list[TensorFile]:
@@ -225,9 +220,9 @@ def folder_files(folder: Path) -> list[TensorFile]:
 
 def _sharded(folder: Path, index: Path) -> list[TensorFile]:
     listed = read_json(index).get("weight_map")
-    if not isinstance(listed, dict) or not listed:
+    if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
         raise CheckpointError(f"{index}: has no weight_map", remedy="download the folder again")
-    files = {name: TensorFile(folder / str(name)) for name in sorted(set(listed.values()))}
+    files = {name: TensorFile(folder / name) for name in sorted(set(listed.values()))}
     for name, place in listed.items():
         if name not in files[place].refs:
             raise CheckpointError(

@@ -22,6 +22,7 @@ from pathlib import Path
 from video_salmonn.embedded.data.sources import plain_words
 from video_salmonn.embedded.data.wordnet import read_texts
 from video_salmonn.errors import ManifestError
+from video_salmonn.files import numbered_lines
 
 COMMON_WORDS = 12_000
 """The commonest words, each of which is to be heard :data:`TIMES` times."""
@@ -87,14 +88,9 @@ def word_counts(folder: Path) -> dict[str, int]:
         ManifestError: the data folder lacks the list.
     """
     path = folder / "text" / "librispeech-word-counts.txt"
+    lines = [line for _, line in numbered_lines(path, ManifestError)]
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ManifestError(
-            f"{path}: cannot be read ({error.strerror})", remedy="give the data folder as --source"
-        ) from error
-    try:
-        return {word: int(count) for word, count in (line.split("\t") for line in lines if line)}
+        return {word: int(count) for word, count in (line.split("\t") for line in lines)}
     except ValueError as error:
         raise ManifestError(f"{path}: lines are a word, a tab and a number ({error})") from error
 
@@ -111,7 +107,7 @@ def candidates(folder: Path, held_out: Iterable[str], wordnet: Path | None = Non
     for name in ("ljspeech.txt", "librispeech-dev-clean.txt"):
         path = folder / "text" / name
         if path.is_file():
-            lines += path.read_text(encoding="utf-8").splitlines()
+            lines += [line for _, line in numbered_lines(path, ManifestError)]
     if wordnet is not None:
         lines += read_texts(wordnet)
     kept_out = {run for text in held_out for run in _runs(text)} | set(held_out)

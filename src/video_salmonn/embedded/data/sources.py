@@ -58,6 +58,9 @@ class Source:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+_AGAIN = "give the data folder as --source; its README says what it holds"
+
+
 def bucket(name: str, count: int) -> int:
     """A number in [0, count) that depends on the name only, on every machine."""
     return int(hashlib.sha1(name.encode()).hexdigest()[:8], 16) % count
@@ -69,13 +72,28 @@ def plain_words(text: str) -> str:
     return " ".join(word for word in (piece.strip("'") if piece == "'" else piece for piece in kept.split()) if word)
 
 
+class Row(dict[str, Any]):
+    """A line of a source's manifest; a field that it lacks is a ManifestError that names file and line."""
+
+    def __init__(self, value: dict[str, Any], where: str) -> None:
+        super().__init__(value)
+        self.where = where
+
+    def __missing__(self, key: str) -> Any:
+        raise ManifestError(f"{self.where}: lacks {key!r}", remedy=_AGAIN)
+
+
 def lines_of(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a JSON-lines file. Raises ManifestError naming file and line where one is damaged."""
     for number, line in numbered_lines(path, ManifestError):
+        where = f"{path}, line {number}"
         try:
-            yield json_value(line)
+            value = json_value(line)
         except ValueError as error:
-            raise ManifestError(f"{path}, line {number}: {error}", remedy="give the data folder as --source") from error
+            raise ManifestError(f"{where}: {error}", remedy=_AGAIN) from error
+        if not isinstance(value, dict):
+            raise ManifestError(f"{where}: is not a JSON object", remedy=_AGAIN)
+        yield Row(value, where)
 
 
 def _split_speech(collection: str, row: dict[str, Any]) -> str:
@@ -134,6 +152,23 @@ def gender_of(collection: str, speaker: str) -> str:
     return speaker_genders().get((collection.split("_")[0], speaker), "")
 
 
+def check_folder(folder: Path) -> None:
+    """Raise ManifestError unless a folder holds every manifest that :func:`read_sources` reads."""
+    for name in (*(f"speech/{collection}" for collection in _SPEECH), *_OTHERS):
+        file = folder / f"{name}.jsonl"
+        if not file.is_file():
+            raise ManifestError(f"{file}: no such file", remedy=_AGAIN)
+
+
+_OTHERS = (
+    "speech/orders",
+    "sounds/esc10",
+    "images/photos",
+    "images/coco",
+    "images/stamps",
+    "clips/grid_s1",
+    "clips/clips",
+)
 _SPEECH = ("librispeech", "librispeech_train", "librispeech_first", "speechocean", "asterisk", "ljspeech", "digits")
 
 
@@ -200,6 +235,6 @@ def read_sources(folder: Path, out: Path) -> list[Source]:
 
 def read_sentences(folder: Path, held_out: set[str]) -> list[str]:
     """Sentences for synthetic speech, those of held-out recordings left out."""
-    lines = (folder / "text" / "librispeech-dev-clean.txt").read_text(encoding="utf-8").splitlines()
-    sentences = dict.fromkeys(plain_words(line) for line in lines if line.strip())
+    lines = numbered_lines(folder / "text" / "librispeech-dev-clean.txt", ManifestError)
+    sentences = dict.fromkeys(plain_words(line) for _, line in lines)
     return [sentence for sentence in sentences if sentence not in held_out]

@@ -12,7 +12,6 @@ A name that fits several files is *ambiguous*: reported, never guessed.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable
@@ -22,7 +21,7 @@ from pathlib import Path
 from video_salmonn.errors import EvaluationError
 from video_salmonn.evaluation.item import Entry, Media
 from video_salmonn.evaluation.save.annotations import MEDIA_SUFFIXES
-from video_salmonn.files import is_there
+from video_salmonn.files import is_there, json_object
 
 _OTHER_SOUND = (".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a")
 
@@ -104,11 +103,8 @@ class Finder:
         self.mapping: dict[str, str] = {}
         file = index.root / f"{task}.paths.json"
         if file.is_file():
-            try:
-                loaded = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise EvaluationError(f"{file}: cannot be read as JSON: {error}") from error
-            if not isinstance(loaded, dict) or not all(isinstance(value, str) for value in loaded.values()):
+            loaded = json_object(file, EvaluationError)
+            if not all(isinstance(value, str) for value in loaded.values()):
                 raise EvaluationError(f"{file}: must be a JSON object from names to paths")
             self.mapping = loaded
 

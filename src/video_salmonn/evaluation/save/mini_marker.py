@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import EvaluationError
+from video_salmonn.files import json_object
 
 NAME = "SAVE-mini"
 FILE = "save-mini.json"
@@ -21,11 +21,7 @@ def read_marker(data: Path) -> dict[str, Any] | None:
     file = data / FILE
     if not file.is_file():
         return None
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        counts = found["counts"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise EvaluationError(f"{file}: is damaged: {error}", remedy="build SAVE-mini again") from error
-    if not isinstance(counts, dict):
+    found = json_object(file, EvaluationError, remedy="build SAVE-mini again")
+    if not isinstance(found.get("counts"), dict):
         raise EvaluationError(f"{file}: 'counts' must be an object", remedy="build SAVE-mini again")
-    return dict(found)
+    return found

@@ -16,7 +16,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.serving.server import HEAD_BYTES, bound_socket, timed_heads
+from video_salmonn.serving.listening import bound_socket
+from video_salmonn.serving.server import HEAD_BYTES, timed_heads
 from video_salmonn.serving.settings import ServerSettings
 from video_salmonn.serving.web import page
 from video_salmonn.serving.web.door import Door
@@ -160,7 +161,7 @@ def serve(
         ConfigError: the address cannot be had.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    sock = bound_socket(settings)
+    sock = bound_socket(settings.host, settings.port)
     try:
         with web_page(engine, settings, examples=examples, needs_key=needs_key) as app:
             Server(app, settings, ready).run(sockets=[sock])

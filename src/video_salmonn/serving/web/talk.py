@@ -16,8 +16,8 @@ from typing import Any
 from video_salmonn.errors import ConfigError, LimitError, MediaError
 from video_salmonn.inference.chat import ChatSession
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.inference.transcribe import DECODERS
 from video_salmonn.inference.transcript import Transcript
+from video_salmonn.inference.transcript_options import DECODERS
 from video_salmonn.inspection.inspecting import inspect_media
 from video_salmonn.inspection.player import Player, player_of
 from video_salmonn.inspection.timeline import Timeline

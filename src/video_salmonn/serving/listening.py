@@ -1,0 +1,33 @@
+"""Where a server listens, and the keys it makes: nothing here imports a server or PyTorch."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+
+from video_salmonn.errors import ConfigError
+
+
+def new_key() -> str:
+    """An API key that nobody can guess."""
+    return f"vs-{secrets.token_urlsafe(24)}"
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket at an address of this machine; port 0 is any that is free.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"cannot listen on {host}:{port} ({error.strerror or error})",
+            remedy="give another --port, or --port 0 for any that is free",
+        ) from error
+    return sock
