@@ -10,7 +10,7 @@ def counted(number: float, noun: str, verb: str = "", *, form: str = "") -> str:
 
     Args:
         number: how many there are.
-        noun: in the singular; an adjective may stand before it.
+        noun: in the singular; an adjective may precede it.
         verb: as it follows a plural, such as ``are``.
         form: format specification of the number, such as ``,``.
     """

@@ -144,7 +144,7 @@ def test_a_batch_that_fails_is_halved_until_one_row_is_left(engine):
 def test_failures_that_are_not_the_rows_own_end_the_run(engine, monkeypatch):
     monkeypatch.setattr(predicting, "MOST_UNEXPECTED", 3)
     rows = [Decoded(f"Q {number}?", (), SHORT) for number in range(6)]
-    with pytest.raises(TooManyFailures, match="3 rows one after the other"):
+    with pytest.raises(TooManyFailures, match="3 consecutive rows"):
         Predictor(Unsteady(engine, most=0)).answer(rows)
 
 

@@ -70,7 +70,7 @@ def test_lines_for_people():
     [
         (["nowhere.mp4"], "no such file"),
         ([GRID, "--speed", "0"], "speed is 0"),
-        ([GRID, "--no-audio"], "not listened to"),
+        ([GRID, "--no-audio"], "a transcript needs sound"),
         ([GRID, "--decoder", "ear"], "decoder is 'ear'"),
         ([GRID, "--microphone", "default"], "is for cameras"),
         (["-", "--speed", "2"], "speed is for files"),

@@ -35,7 +35,7 @@ def test_the_end_of_a_run_gives_figures_and_three_answers() -> None:
 
 def test_a_model_that_says_the_same_for_every_clip_is_told_apart() -> None:
     same = [sample(f"{n}", "Which digit?", "seven", f"{n}") for n in range(3)]
-    assert "one and the same answer" in remarks(same)[0] and "Which digit?" in remarks(same)[0]
+    assert "the same answer for all media" in remarks(same)[0] and "Which digit?" in remarks(same)[0]
     assert remarks([sample(f"{n}", "What is it?", "a man", "a man") for n in range(3)]) == []
     assert "not validated" in conclusion({}, [])[0]
 

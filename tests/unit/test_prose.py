@@ -63,7 +63,7 @@ def test_expressions_to_avoid(name):
 
 def test_documents_that_are_named_exist():
     known = {path.name for path in ROOT.rglob("*.md") if ".venv" not in path.parts}
-    pattern = re.compile(r"\bdocs/([\w-]+\.md)\b")
+    pattern = re.compile(r"(?<![\w/])docs/([\w-]+\.md)\b")
     missing = [
         f"{path.relative_to(ROOT)}: {name}"
         for path in texts()

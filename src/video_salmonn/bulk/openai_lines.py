@@ -1,6 +1,6 @@
 """OpenAI batch lines: ``{"custom_id", "method", "url": "/v1/chat/completions", "body"}`` in, result lines out.
 
-Media stand in the messages as the usual parts: ``image_url``, ``video_url``, ``audio_url`` (a ``data:`` URL, an
+Media are in the messages as the usual parts: ``image_url``, ``video_url``, ``audio_url`` (a ``data:`` URL, an
 ``https:`` URL, ``file:`` or a path relative to the lines' folder), ``input_audio`` and ``file`` with ``file_data``.
 A message's only picture and its only sound are one clip, as for the server.
 """
@@ -29,7 +29,7 @@ _TEXT = ("text", "input_text", "output_text")
 
 @dataclass(frozen=True)
 class Inline:
-    """Bytes that stand in the line itself as base64; decoded when they are needed.
+    """Bytes in the line itself as base64; decoded when they are needed.
 
     Attributes:
         data: base64 text, or a whole ``data:`` URL.
@@ -126,7 +126,7 @@ def _paired(parts: list[str | _Media]) -> list[str | _Media]:
 
 def _options(body: Mapping[str, Any]) -> dict[str, Any]:
     if body.get("n", 1) not in (1, None):
-        raise ConfigError(f"n is {body['n']!r}", remedy="one answer is made for a row")
+        raise ConfigError(f"n is {body['n']!r}", remedy="a row gets one answer")
     kind = (body.get("response_format") or {}).get("type", "text")
     if kind != "text":
         raise ConfigError("answers are plain text and cannot be forced into JSON", remedy="leave response_format out")

@@ -87,9 +87,9 @@ class Predictor:
             self._unexpected = 0 if isinstance(error, VideoSalmonnError) else self._unexpected + 1
             if self._unexpected >= MOST_UNEXPECTED:
                 raise TooManyFailures(
-                    f"{MOST_UNEXPECTED} rows one after the other failed unexpectedly, the last with "
+                    f"{MOST_UNEXPECTED} consecutive rows failed unexpectedly, the last with "
                     f"{type(error).__name__}: {error}",
-                    remedy="mend that (the device, its memory); the same command with --retry-failed continues",
+                    remedy="fix the cause (device, memory); the same command with --retry-failed continues",
                 ) from error
             return [error]
         self._unexpected = 0

@@ -1,4 +1,4 @@
-"""The file of results: appended and synced as answers come, and continued after whatever ended the run before.
+"""The file of results: appended and synced as answers come, and continued after any interruption.
 
 Decisions:
 

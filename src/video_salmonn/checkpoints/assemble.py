@@ -57,7 +57,7 @@ def build_tiny(
         model = VideoSalmonnForConditionalGeneration(config).eval()
         for parameter in (p for n, p in model.named_parameters() if n.startswith("tower.vision") and p.ndim > 1):
             torch.nn.init.normal_(parameter, std=0.05)  # the library's own 1e-10 would make every frame alike
-        # BERT's 0.02 is for widths of hundreds: at 32 it shrinks what tells clips apart to a ten-thousandth
+        # BERT's 0.02 is for widths of hundreds: at 32 it shrinks the differences between clips to a ten-thousandth
         for name, module in model.named_modules():
             if name.startswith(_WIDENED) and isinstance(module, (torch.nn.Linear, torch.nn.Conv1d)):
                 torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
@@ -126,7 +126,7 @@ def load_directory(folder: Path, dtype: torch.dtype | None = None, profile: str 
     if missing or report["unexpected_keys"]:
         raise CheckpointError(
             f"{folder}: tensors missing {sorted(missing)[:3]}, without a place {sorted(report['unexpected_keys'])[:3]}",
-            remedy="export the model again; nothing may stay random",
+            remedy="export the model again; every tensor must be loaded",
         )
     return model.eval(), processor
 

@@ -39,7 +39,7 @@ def shipped_weights(assets: Path = ASSETS) -> str:
 
 
 def shipped_key(assets: Path = ASSETS) -> str:
-    """What tells this version's embedded model from another's, 12 hexadecimal digits."""
+    """Identifies this version's embedded model, 12 hexadecimal digits."""
     config = embedded()
     values = config.to_dict()
     settings = {name: values[name] for name in SETTINGS}

@@ -61,7 +61,9 @@ def command(
     from video_salmonn.inference.times import yes_or_no  # PyTorch is imported by now
 
     if yes_or_no(question) is not None:
-        stderr.print("note: this model tells no times by itself; --times asks about pieces of the file", style="yellow")
+        stderr.print(
+            "note: the model does not state times by itself; --times asks about pieces of the file", style="yellow"
+        )
 
 
 def _answer_times(

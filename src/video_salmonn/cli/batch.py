@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 )
 def command(
     source: str = typer.Argument(
-        ..., metavar="INPUT", help="A folder, a glob in quotes, or lines: ours, or those of OpenAI's batch files."
+        ..., metavar="INPUT", help="A folder, a quoted glob, or JSON lines (also OpenAI's batch format)."
     ),
-    question: str = typer.Option(None, "--question", help="Asked about everything that has no question of its own."),
-    out: Path = typer.Option(..., "--out", help="File of results; if it is there, it is continued."),
+    question: str = typer.Option(None, "--question", help="Question for rows that have none."),
+    out: Path = typer.Option(..., "--out", help="File of results; an existing file is continued."),
     shards: str = typer.Option(None, "--shards", help="i/n: answer the i-th of n parts only; each has its own --out."),
     retry_failed: bool = typer.Option(False, "--retry-failed", help="Answer the failed rows in --out again."),
     model: str = shared.MODEL,

@@ -56,7 +56,7 @@ def check_decoder(name: str, decoder: str, whisper: Path | None = None) -> None:
 
 
 def check_placement(device: str, memory: Mapping[str, Any] | None = None) -> None:
-    """Raise for a device or an option of memory that cannot be, as far as that can be told without PyTorch."""
+    """Raise for a device or an option of memory that is impossible, as far as that is known without PyTorch."""
     kind = device.partition(":")[0]
     if kind not in DEVICES:
         raise ConfigError(f"device {device!r} is unknown", remedy="use cpu, cuda, cuda:N or mps")

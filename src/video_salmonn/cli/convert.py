@@ -26,17 +26,19 @@ class Dtype(StrEnum):
 @reports_errors
 def command(
     delta: Path = typer.Option(None, help="The delta checkpoint: pytorch_model_4_5001.pt."),
-    new: bool = typer.Option(False, "--new", help="In place of --delta: connector and adapter new, to be trained."),
+    new: bool = typer.Option(False, "--new", help="Instead of --delta: a new connector and adapter, to be trained."),
     beats: Path = typer.Option(..., help="BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt."),
     whisper: Path = typer.Option(..., help="Folder of openai/whisper-large-v2."),
     llm: Path = typer.Option(..., help="Folder of lmsys/vicuna-13b-v1.5; with --new also vicuna-7b-v1.5."),
-    out: Path = typer.Option(..., help="Model directory to make."),
+    out: Path = typer.Option(..., help="Model directory to write."),
     instructblip: Path = typer.Option(None, help="instruct_blip_vicuna13b_trimmed.pth."),
     eva: Path = typer.Option(None, help="eva_vit_g.pth."),
     instructblip_hf: Path = typer.Option(None, help="Folder of Salesforce/instructblip-vicuna-13b, in place of both."),
     bert_tokenizer: Path = typer.Option(None, help="Folder of bert-base-uncased's tokenizer."),
-    dtype: Dtype = typer.Option(Dtype.float16, help="Of the written weights; the release computes in float16."),
-    settings: Path = typer.Option(None, help="JSON of what the files don't tell and is not as released (docs)."),
+    dtype: Dtype = typer.Option(Dtype.float16, help="Dtype of the written weights; the release computes in float16."),
+    settings: Path = typer.Option(
+        None, help="JSON with settings that the files lack or that differ from the release (docs)."
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Check names and shapes from headers; write nothing."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:

@@ -31,14 +31,14 @@ _JSON = typer.Option(False, "--json", help="Print one JSON value.")
 def build_embedded(
     source: Path = _SOURCE,
     out: Path = _OUT,
-    seed: int = typer.Option(0, "--seed", min=0, max=2**63 - 1, help="Decides every choice."),
+    seed: int = typer.Option(0, "--seed", min=0, max=2**63 - 1, help="Seed of all random choices."),
     scale: float = typer.Option(1.0, "--scale", help="Multiplies the number of composed items."),
     wordnet: Path | None = typer.Option(
         None, "--wordnet", help="WordNet's folder: sentences that widen the vocabulary (Debian: wordnet-base)."
     ),
     further: list[Path] = typer.Option([], "--further", help="Folder written by prepare-further; repeatable."),
     held_out: Path | None = typer.Option(
-        None, "--held-out-questions", help="JSON lines with question and media that no training may use."
+        None, "--held-out-questions", help="JSON lines with question and media to keep out of training."
     ),
     speech_hours: str = typer.Option(
         "", "--speech-hours", help="Hours of synthetic speech by engine, like piper=20,kokoro=8,espeak=4."

@@ -26,7 +26,7 @@ command = typer.Typer(
 save = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
-    help="SAVE, the paper's benchmark: run it; `check` looks at the data only.",
+    help="Run SAVE, the paper's benchmark; `check` only looks at the data.",
 )
 command.add_typer(save, name="save")
 command.command("held-out")(held_out)
@@ -51,7 +51,7 @@ def run_save(
     model: str | None = typer.Option(None, "--model", help="Model name or folder."),
     out: Path | None = typer.Option(None, "--out", help="Folder for predictions, scores and results."),
     limit: int | None = typer.Option(None, "--limit", help="Ask only N items a task, spread evenly over its file."),
-    resume: bool = typer.Option(False, "--resume", help="Go on with what --out holds."),
+    resume: bool = typer.Option(False, "--resume", help="Continue the evaluation in --out."),
     baselines: str = typer.Option(
         "",
         "--baselines",
@@ -170,7 +170,7 @@ def check_save(
 def build_mini(
     source: Path = typer.Option(..., "--source", help="Folder of open media with manifests."),
     out: Path = typer.Option(..., "--out", help="New folder for SAVE-mini."),
-    seed: int = typer.Option(0, "--seed", min=0, max=2**63 - 1, help="Decides every choice."),
+    seed: int = typer.Option(0, "--seed", min=0, max=2**63 - 1, help="Seed of all random choices."),
     tasks: str = _TASKS,
     most: int | None = typer.Option(None, "--most", min=1, help="Maximum items of each sort, for quick tests."),
     redistributable: bool = typer.Option(

@@ -15,7 +15,7 @@ def command(
     out: Path = typer.Argument(..., help="Folder to write; must not exist yet."),
     checkpoint: str = typer.Option("best", "--checkpoint", help="best, last or step-N."),
     adapter_only: bool = typer.Option(False, "--adapter-only", help="Only the connector and the adapter."),
-    int8: bool = typer.Option(False, "--int8", help="With --adapter-only: matrices in a byte a number."),
+    int8: bool = typer.Option(False, "--int8", help="With --adapter-only: store matrices as int8."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
 ) -> None:
     """Write a trained model so that `video-salmonn ask --model OUT` and VideoSalmonn.load(OUT) take it."""

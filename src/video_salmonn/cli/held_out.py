@@ -23,12 +23,14 @@ def held_out(
         ..., "--out", help="Folder for answers and figures; a stopped run of the same model is resumed."
     ),
     model: str = typer.Option("embedded", "--model", help="Model name or folder."),
-    weights: Path = typer.Option(None, "--weights", help="Folder with connector and adapter in place of the model's."),
+    weights: Path = typer.Option(
+        None, "--weights", help="Folder with connector and adapter to use instead of the model's."
+    ),
     split: str = typer.Option("test", "--split", help="test, or dev while training."),
     groups: str = typer.Option("all", "--groups", help="Comma-separated names of groups (rows of the table), or all."),
     limit: int = typer.Option(None, "--limit", min=1, help="Maximum items per row, drawn by their ids."),
     compared: int = typer.Option(None, "--compared", min=1, help="Maximum items per row for other conditions."),
-    only_full: bool = typer.Option(False, "--only-full", help="No conditions that take something away."),
+    only_full: bool = typer.Option(False, "--only-full", help="Only with all media, without further conditions."),
     whisper: bool = typer.Option(False, "--whisper", help="Also run Whisper's own decoder on the speech rows."),
     batch_size: int = typer.Option(16, "--batch-size", min=1, help="Questions given to the model at once."),
     docs: Path = typer.Option(None, "--docs", help="Write the tables into this Markdown file."),

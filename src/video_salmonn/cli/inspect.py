@@ -31,7 +31,7 @@ def command(
     sound: str = shared.SOUND,
     model: str = shared.MODEL,
     question: str | None = typer.Option(
-        None, "--question", help="Ask it, also with sound, picture and all media taken away."
+        None, "--question", help="Ask this, also without sound, without picture, without media."
     ),
     profile: str = shared.PROFILE,
     scale: float = typer.Option(1.0, "--scale", min=0.5, max=4.0, help="Size of a picture; 1 is 1300 pixels wide."),

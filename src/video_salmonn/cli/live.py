@@ -30,26 +30,28 @@ def command(
         ..., help="A file, played in real time; - or a named pipe; camera, /dev/videoN or camera:NAME."
     ),
     question: str = typer.Option(
-        None, "--question", help="Answered about every stretch as it is closed; without it, a transcript."
+        None, "--question", help="Question about every closed window; without it, a transcript."
     ),
     model: str = shared.MODEL,
-    transcript: bool = typer.Option(False, "--transcript", help="With --question: also write down what is said."),
+    transcript: bool = typer.Option(False, "--transcript", help="With --question: also write a transcript."),
     look_ahead: float = typer.Option(
-        10.0, "--look-ahead", help="Seconds of sound that a text of the transcript may depend on, 2 to 300."
+        10.0, "--look-ahead", help="Longest piece of sound for the transcript in seconds, 2 to 300."
     ),
     every: float = typer.Option(
         None, "--every", help="Seconds from one answer to the next, in whole windows; by default one window (5 s)."
     ),
     context: float = typer.Option(
-        None, "--context", help="Seconds that an answer is about, in whole windows; by default what is new."
+        None, "--context", help="Seconds that an answer covers, in whole windows; by default the new ones."
     ),
     decoder: str = typer.Option(
-        "model", "--decoder", help="Of the transcript. model: the whole system. whisper: the speech encoder's decoder."
+        "model",
+        "--decoder",
+        help="Decoder of the transcript. model: the whole system. whisper: the speech encoder's decoder.",
     ),
-    language: str = typer.Option(None, "--language", help="Of the speech, for --decoder whisper."),
+    language: str = typer.Option(None, "--language", help="Language of the speech, for --decoder whisper."),
     speed: float = typer.Option(1.0, "--speed", help="Play a file this many times as fast."),
     microphone: str = typer.Option(
-        None, "--microphone", help="Heard with a camera: ffmpeg's name of the device (default with ALSA)."
+        None, "--microphone", help="Microphone beside a camera: ffmpeg's name of the device (default with ALSA)."
     ),
     start: float = shared.START,
     end: float = shared.END,
@@ -71,7 +73,7 @@ def command(
     if not 0 < speed <= FASTEST:
         raise ConfigError(f"speed is {speed:g}", remedy=f"give a number above 0, at most {FASTEST:g}")
     if question is None and no_audio:
-        raise ConfigError("a transcript is wanted of a stream that is not listened to", remedy="give a --question")
+        raise ConfigError("a transcript needs sound, which is switched off", remedy="give a --question")
     writes = transcript or question is None
     check_decoder(model, decoder if writes else "model")
     from video_salmonn.media.live import check_camera, check_source, open_live, source_kind
@@ -132,7 +134,7 @@ def follow(session: LiveSession, stream: Iterable[Portion], show: Any) -> None:
             ):
                 show(event)
     except KeyboardInterrupt:
-        stderr.print("interrupted: finishing what has come", style="dim")
+        stderr.print("interrupted: processing the input received so far", style="dim")
     finally:
         close = getattr(portions, "close", None)
         if close is not None:

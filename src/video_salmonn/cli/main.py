@@ -117,7 +117,7 @@ def root(
     ),
 ) -> None:
     """video-SALMONN: ask questions about what a video shows and what it lets you hear."""
-    for library in ("bitsandbytes", "torchao"):  # with quantise; they tell of kernels nobody needs
+    for library in ("bitsandbytes", "torchao"):  # with quantise; they log kernels that are not needed
         logging.getLogger(library).setLevel(logging.ERROR)
 
 

@@ -21,7 +21,9 @@ DTYPE = typer.Option(
     help="float32, bfloat16, float16; as stored by default. int8, int4: --quantise, rest in 16 bits.",
 )
 QUANTISE = typer.Option(None, "--quantise", help="int8 or int4: quantise the language model's layers.")
-QUANTISER = typer.Option(None, "--quantiser", help="bitsandbytes, or torchao (int8 only); the first installed.")
+QUANTISER = typer.Option(
+    None, "--quantiser", help="bitsandbytes, or torchao (int8 only); by default the first installed."
+)
 DEVICE_MAP = typer.Option(
     None, "--device-map", help="auto (fill the GPUs, then main memory), or JSON: which module on which device."
 )
@@ -148,7 +150,7 @@ def load_engine(
     """Load a model for a command. The libraries' own progress bars and notices stay off.
 
     Raises:
-        CheckpointError, MissingPartError, ConfigError: before anything heavy is imported where that can be told.
+        CheckpointError, MissingPartError, ConfigError: before anything heavy is imported if possible.
     """
     from video_salmonn.cli.progress import working
     from video_salmonn.cli.startup import quiet_transformers, without_collection

@@ -153,7 +153,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def _fault(error: Exception, as_json: bool) -> NoReturn:
-    """An error nobody foresaw: never hidden, but still one JSON value where one was promised."""
+    """An unforeseen error: not hidden, but still one JSON value with --json."""
     if not as_json or isinstance(error, (typer.Exit, typer.Abort, ClickException)):
         raise error
     traceback.print_exc()

@@ -157,7 +157,7 @@ def _here() -> list[dict[str, Any]]:
     if found:
         free = int(found[1]) * 1024
     elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # all of it: what is free is not told here
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # all of it: the free part is unknown here
     else:
         return places
     return [*places, {"device": "cpu", "name": "main memory", "free": free}]
@@ -193,7 +193,7 @@ def _print(account: dict[str, Any]) -> None:
     for device, plan in account.get("devices", {}).items():
         parts = ", ".join(f"{what} {size(count)}" for what, count in plan.items())
         stdout.print(f"{device}: {parts} {unit}", soft_wrap=True)
-    stdout.print(f"loading takes {size(account['loading'])} {unit} of main memory, whatever the device")
+    stdout.print(f"loading takes {size(account['loading'])} {unit} of main memory on any device")
     for place in account["here"]:
         verdict = styled("fits", "green") if place["fits"] else styled("does not fit", "red")
         known = f"{place['name']}, {size(place['free'])} {unit} free" if place["name"] else "not here"

@@ -31,11 +31,13 @@ def command(
     ),
     served_name: str = typer.Option(None, "--served-name", help="What clients call the model."),
     allow_url: list[str] = typer.Option(
-        None, "--allow-url", help="HOST or HOST:PORT that media may be fetched from by https; repeatable. None else."
+        None, "--allow-url", help="HOST or HOST:PORT from which media may be fetched by https; repeatable."
     ),
     max_requests: int = typer.Option(64, "--max-requests", min=1, help="Requests at once; more get 503."),
-    max_per_key: int = typer.Option(32, "--max-requests-per-key", min=1, help="Of one key; more get 429."),
-    max_batch: int = typer.Option(16, "--max-batch", min=1, help="Requests that are answered together."),
+    max_per_key: int = typer.Option(
+        32, "--max-requests-per-key", min=1, help="Requests per key at once; more get 429."
+    ),
+    max_batch: int = typer.Option(16, "--max-batch", min=1, help="Largest number of requests answered together."),
     max_body: float = typer.Option(64, "--max-body-mib", min=0.001, help="Largest request body and file, in MiB."),
     max_seconds: float = listening.MAX_SECONDS,
     max_new_tokens: int = typer.Option(512, "--max-new-tokens", min=1, help="Longest answer."),

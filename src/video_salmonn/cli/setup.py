@@ -13,7 +13,7 @@ from video_salmonn.cli.output import reports_errors
 
 @reports_errors
 def command(
-    check: bool = typer.Option(False, "--check", help="Only report what is there; change nothing."),
+    check: bool = typer.Option(False, "--check", help="Only report what is installed; change nothing."),
     voices: bool = typer.Option(
         False, "--voices", help="Install the two neural voices for synthetic training speech (124 MB) instead."
     ),

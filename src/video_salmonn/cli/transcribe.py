@@ -26,11 +26,13 @@ def command(
     media: str = typer.Argument(..., help="A video or sound file, or an https URL."),
     sound: str = shared.SOUND,
     model: str = shared.MODEL,
-    form: str = typer.Option(None, "--format", help="txt, srt, vtt or json; by default what --out is named, else txt."),
+    form: str = typer.Option(None, "--format", help="txt, srt, vtt or json; by default the suffix of --out, else txt."),
     decoder: str = typer.Option(
         "model", "--decoder", help="model: the whole system. whisper: the decoder of the model's speech encoder."
     ),
-    language: str = typer.Option(None, "--language", help="Of the speech, for --decoder whisper; detected by default."),
+    language: str = typer.Option(
+        None, "--language", help="Language of the speech, for --decoder whisper; detected by default."
+    ),
     translate: bool = typer.Option(False, "--translate", help="With --decoder whisper: translate into English."),
     whisper: Path = typer.Option(
         None, "--whisper", help="Folder of the Whisper that the model's speech encoder was taken from."
@@ -38,7 +40,7 @@ def command(
     start: float = shared.START,
     end: float = shared.END,
     look_ahead: float = typer.Option(
-        None, "--look-ahead", help="Seconds of sound a text may depend on, 2 to 300; `live` has 10. By default 300."
+        None, "--look-ahead", help="Longest piece of sound in seconds, 2 to 300 (default 300; `live` uses 10)."
     ),
     out: Path = typer.Option(None, "--out", help="Write the transcript to this file."),
     joint_ctc: str = shared.JOINT_CTC,
@@ -85,7 +87,7 @@ def command(
     else:
         stdout.print(f"{counted(len(transcript.segments), 'segment')} in {out}", soft_wrap=True)
     if not transcript.segments:
-        stderr.print("note: no speech was heard", style="yellow", soft_wrap=True)
+        stderr.print("note: no speech was found", style="yellow", soft_wrap=True)
     for warning in transcript.warnings:
         stderr.print(f"note: {warning}", style="yellow", soft_wrap=True)
 

@@ -25,7 +25,7 @@ def command(
         None, "--key", help=f"A key that visitors need; repeatable. Others see arguments: better set {KEYS} (a,b)."
     ),
     examples: Path = typer.Option(
-        None, "--examples", help="Folder of clips to pick from; by default those of the repository, where it is here."
+        None, "--examples", help="Folder of example clips; by default those of the repository."
     ),
     max_file: float = typer.Option(64, "--max-file-mib", min=0.001, help="Largest file, in MiB."),
     max_seconds: float = listening.MAX_SECONDS,

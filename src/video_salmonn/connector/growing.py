@@ -94,7 +94,7 @@ def _grow_block_attention(one: Attention, other: Attention, place: slice, parts:
     width = one.query.in_features
     per_head = width // one.heads
     head = torch.arange(width) // per_head
-    rows = head * per_head * parts + torch.arange(width) % per_head  # where a small row stands among the wide heads
+    rows = head * per_head * parts + torch.arange(width) % per_head  # position of a small row among the wide heads
     for name, factor in (("query", math.sqrt(parts)), ("key", 1.0), ("value", 1.0)):
         source, target = getattr(one, name), getattr(other, name)
         kept = torch.zeros_like(target.weight) if name == "key" else target.weight.clone()

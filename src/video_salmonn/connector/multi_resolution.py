@@ -147,7 +147,7 @@ class MultiResolutionCausalQFormer(nn.Module):
             modality_mask: ``(B, 2)`` = [use picture, use sound].
             zero_levels: indices of levels whose outputs are set to zero (paper Table 5).
             stretch: make every window this many times longer at the same number of queries, for long media: fewer
-                tokens per second. Frames of a stretched window share the learned positions of the frame they stand for.
+                tokens per second. Frames of a stretched window share the learned positions of their frame.
 
         Returns:
             tokens and everything the losses and pictures need.

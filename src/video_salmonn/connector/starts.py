@@ -22,8 +22,9 @@ QUIET = 0.3
 def spread_positions(connector: MultiResolutionCausalQFormer, amplitude: float = 0.5) -> None:
     """Start a new connector's position table from sinusoids of 4 to 500 slots.
 
-    BERT's start (normal, 0.02) disappears beside the normalised features, so queries cannot tell early from late until
-    the table has grown; alignment is what CTC has to find first. Only for connectors trained from scratch.
+    BERT's initialisation (normal, 0.02) is negligible beside the normalised features, so queries cannot distinguish
+    early from late until the table has grown, and CTC must first learn the alignment. Only for connectors trained
+    from scratch.
     """
     rows, width = connector.positions.shape
     place = torch.arange(rows)[:, None]
@@ -35,7 +36,7 @@ def spread_positions(connector: MultiResolutionCausalQFormer, amplitude: float =
 
 @torch.no_grad()
 def open_branch(projection: nn.Linear, features: torch.Tensor, labels: Sequence[int]) -> None:
-    """Start a projection from the directions that tell labels apart; further outputs take principal components.
+    """Start a projection from the directions that separate labels; further outputs take principal components.
 
     A random projection of a convolutional network's 1280 channels to 256 mixes what matters with what does not, and the
     Q-Former has to find it again. A ridge regression to the names (seconds, closed form) says which directions matter:

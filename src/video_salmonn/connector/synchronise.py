@@ -51,7 +51,7 @@ def pad_slots(values: torch.Tensor, slots: int) -> torch.Tensor:
 
 
 def keep_real(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Set padding frames to exact zeros, after the projection (whose bias would otherwise stand there).
+    """Set padding frames to exact zeros, after the projection (which would otherwise leave its bias there).
 
     Args:
         values: ``(B, T, S, D)``.

@@ -120,7 +120,7 @@ def check_manifest(path: Path, *, decode: bool = False, workers: int = 2) -> Acc
 
 
 def _unusable(file: Path) -> str:
-    """Why a file cannot be used, as far as looking at it tells; empty where it can."""
+    """Why a file cannot be used, as far as that can be seen without decoding; empty if it can."""
     try:
         status = file.stat()
     except FileNotFoundError:

@@ -15,7 +15,7 @@ noise and music), ``level`` (dB relative to full scale that the layer's loudest 
 ``speed`` (default 1): a factor of their pace, which also raises pitch and formants. Without ``length`` the
 sound is as long as its layers; with a length and no layers it is silence.
 
-A **picture recipe** is ``{"length": seconds, "slides": [{"file": path, "at": s}, …]}``: each slide stands until the
+A **picture recipe** is ``{"length": seconds, "slides": [{"file": path, "at": s}, …]}``: each slide is shown until the
 next one. A plain path stands for one file as it is.
 """
 

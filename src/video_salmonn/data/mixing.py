@@ -108,7 +108,7 @@ class Pools:
         """An item of the same domain with another picture and another sound, for the answer "No"; None without one.
 
         A spoken caption is swapped with a spoken caption of another picture, any other pair with a pair of the same
-        source, or else of the same task: where the sound comes from must not tell the answer.
+        source, or else of the same task: the origin of the sound must not give the answer away.
         """
         for domain in _domains(item):
             group = self.pairs.get(domain, ())

@@ -39,7 +39,7 @@ class Reader:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def place(self, name: str) -> str:
-        """A media path, absolute, so that the manifest may stand anywhere."""
+        """A media path, absolute, so that the manifest may be anywhere."""
         return str((self.root or Path(self.source).parent).resolve() / name)
 
 

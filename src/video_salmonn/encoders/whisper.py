@@ -1,7 +1,7 @@
 """Whisper's encoder for segments of any length up to 30 s (released: large-v2, always padded to 30 s).
 
 transformers' ``WhisperEncoder`` refuses any input but a full 30 s window, because it adds its whole position table.
-The weights and layers are used as they are; only the position table is cut to the length at hand. At the full length
+The weights and layers are used as they are; only the position table is cut to the input's length. At the full length
 the result is the library's own, bit for bit (tested).
 """
 

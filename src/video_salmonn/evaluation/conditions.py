@@ -1,4 +1,4 @@
-"""The conditions an item is asked under: as it is, and the baselines that tell what a score is made of.
+"""The conditions an item is asked under: as it is, and the baselines that show what a score depends on.
 
 - ``full``: as published.
 - ``no_media``: the language model alone; what the question gives away.

@@ -18,7 +18,7 @@ class Request:
         media: what to show and play; empty media means the language model alone.
         question: the whole prompt of the task, without the model's own template.
         max_new_tokens: how long the answer may be. Decoding is greedy: nothing else is left open.
-        use_video: False switches the picture off (not the file: what the model is told is "absent").
+        use_video: False switches the picture off (not the file: the model gets "absent").
         use_audio: False switches the sound off.
         zero_levels: indices of the connector's resolutions to set to zero (paper, table 5).
         candidates: answers whose likelihood is wanted beside the generated answer.

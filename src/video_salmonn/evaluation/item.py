@@ -18,7 +18,7 @@ class MediaNames:
         image: file name of the picture.
         sound: file name of the sound that goes with it, or alone.
         also: other names the sound goes by, tried in order.
-        own_sound: the video's own track is this very sound, so it may stand in where the sound file is missing
+        own_sound: the video's own track is this very sound, so it may replace a missing sound file
             (never for matching tasks, whose pairs are made of two clips).
         whole: a longer recording the clip was cut from, used with ``span`` where the clip itself is missing.
         span: (from, to) in seconds inside ``whole``.

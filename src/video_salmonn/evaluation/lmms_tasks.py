@@ -110,7 +110,7 @@ def doc_to_text(doc: Mapping[str, Any]) -> str:
 
 
 def doc_to_messages(doc: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The item as one user message: picture, sound, prompt. ``silent`` tells this package's model not to listen."""
+    """The item as one user message: picture, sound, prompt. ``silent`` makes this package's model ignore the sound."""
     parts: list[dict[str, Any]] = []
     if doc.get("video"):
         times = {"start_time": doc.get("start"), "end_time": doc.get("end")}

@@ -140,7 +140,7 @@ class OwnModel:
         decoder = WhisperDecoder.from_folder(folder, self.engine.model.device) if fits else None
         if decoder is None or not decoder.shares_encoder(speech.model):
             raise MissingPartError(
-                f"{self.engine.name}: its speech encoder is not that of {folder.name}, whose decoder is at hand",
+                f"{self.engine.name}: its speech encoder is not that of {folder.name}, whose decoder is available",
                 remedy="name the folder of the Whisper it was taken from by --whisper",
             )
         decoder.name = name

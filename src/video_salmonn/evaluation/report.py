@@ -1,4 +1,4 @@
-"""A report of an evaluation: Markdown and HTML with the same content, from ``results.json`` and what lies beside it.
+"""A report of an evaluation: Markdown and HTML with the same content, from ``results.json`` and the files beside it.
 
 Published numbers are printed in a column of their own and marked as published: they were measured elsewhere, with
 another model, other prompts and unreleased scoring.
@@ -113,7 +113,7 @@ def _metric(name: str) -> str:
 
 
 def _known(metrics: dict[str, Any]) -> list[str]:
-    """Names of the metrics that have a value; the others stand in the first table, with the reason at their task."""
+    """Names of the metrics that have a value; the others are in the first table, with the reason at their task."""
     return [name for name, scored in metrics.items() if scored.get("value") is not None]
 
 
@@ -136,7 +136,7 @@ def _levels(results: dict[str, Any]) -> list[Block]:
         return []
     header: tuple[str, ...] = ("task", "metric", "both", "fine only", "coarse only")
     header += ("published: both", "published: fine only", "published: coarse only") if save else ()
-    return [Table(header, rows), "Set to zero at test time, without retraining; the language model is not told."]
+    return [Table(header, rows), "Set to zero at test time, without retraining and without a change of the prompt."]
 
 
 def _task(out: Path, name: str, entry: dict[str, Any], draw: Draw | None, *, save: bool) -> list[Block]:

@@ -36,7 +36,7 @@ Block = str | Table | Bars | Link
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A headline and what stands under it."""
+    """A headline and its content."""
 
     title: str
     blocks: list[Block]

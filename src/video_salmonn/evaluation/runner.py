@@ -228,7 +228,7 @@ def _likelihoods(item: Item, request: Request, report: AnswerReport) -> tuple[Li
     found = tuple(Likelihood(**one) for one in report.get("likelihoods") or [])
     if tuple(one.text for one in found) != request.candidates:
         raise EvaluationError(
-            f"item {item.id!r}: the model told no likelihoods of its {counted(len(request.candidates), 'candidate')}",
+            f"item {item.id!r}: the model returned no likelihoods of {counted(len(request.candidates), 'candidate')}",
             remedy="run without --choices likelihood",
         )
     return found
@@ -242,7 +242,7 @@ def _prediction(item: Item, text: str, **more: Any) -> Prediction:
 
 
 def _warnings(report: AnswerReport) -> list[str]:
-    """Warnings about the answer itself; those about its media stand with the media."""
+    """Warnings about the answer itself; those about its media are in the reports of the media."""
     media = report.get("media") or []
     told = {w for entry in media for w in (*(entry.get("cuts") or ()), *(entry.get("warnings") or ()))}
     return [warning for warning in report.get("warnings") or [] if warning not in told]

@@ -44,7 +44,8 @@ def agree_on_settings(out: Path, settings: dict[str, Any], answers: Iterable[Pat
         settings = _joined(before, settings)
     elif any(file.is_file() and file.stat().st_size for file in answers):
         raise ConfigError(
-            f"{out} holds predictions but no settings.json to tell what they are of", remedy="choose another --out"
+            f"{out} contains predictions but no settings.json, so their settings are unknown",
+            remedy="choose another --out",
         )
     write_atomic(file, json.dumps(settings, ensure_ascii=False, indent=2).encode() + b"\n")
 

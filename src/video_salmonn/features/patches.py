@@ -48,7 +48,7 @@ def yamnet_patches(sound: torch.Tensor, frames: int | None = None) -> torch.Tens
     """Sound ``(B, n)`` at 16 kHz -> patches ``(B, T, 96, 64)``, patch ``t`` centred on ``[0.5 t, 0.5 t + 0.5)`` s.
 
     Args:
-        sound: float32 waveforms in [-1, 1]; silence stands before and after them.
+        sound: float32 waveforms in [-1, 1]; silence is added before and after them.
         frames: ``T``; by default the frames that the sound reaches, ``ceil(n / 8000)``.
     """
     count = math.ceil(sound.shape[-1] / (FRAME * HOP)) if frames is None else frames

@@ -74,7 +74,7 @@ def best_path(logs: torch.Tensor, labels: Sequence[int | None]) -> list[tuple[in
 
 
 def columns_of(text: str, tokenizer: Any, places: Mapping[int, int]) -> tuple[list[str], list[list[int | None]]]:
-    """Words of a text, and for each the columns of its tokens as they stand within a sentence.
+    """Words of a text, and for each the columns of its tokens as they are within a sentence.
 
     Args:
         text: an answer.

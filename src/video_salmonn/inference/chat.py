@@ -22,7 +22,7 @@ class ChatSession:
 
     Args:
         engine: answers.
-        media: the media of the whole conversation; they stand before the first question.
+        media: the media of the whole conversation; they come before the first question.
         options: for every question, as for :meth:`VideoSalmonn.ask`.
     """
 

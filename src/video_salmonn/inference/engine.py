@@ -60,7 +60,7 @@ class VideoSalmonn:
         cache: of encoded media; by default 1 GiB in memory.
         load_seconds: for reports.
         notices: sentences that go into the warnings of every report.
-        fingerprint: tells these encoders from others in a cache on disk; made here by default.
+        fingerprint: identifies these encoders in a cache on disk; computed here by default.
     """
 
     def __init__(
@@ -272,7 +272,7 @@ class VideoSalmonn:
         if not answers:
             raise ConfigError("likelihoods of no answers were asked for", remedy="give at least one")
         if item.options.get("long") == "segments":
-            raise ConfigError("likelihoods cannot be told stretch by stretch", remedy="use long='coarse' or 'error'")
+            raise ConfigError("likelihoods are not computed stretch by stretch", remedy="use long='coarse' or 'error'")
         texts = [prompt.readable(answer, "an answer") for answer in answers]
         conversation = expanded(item.conversation)
         rendered = self.processor.render_text(conversation, len(item.media))

@@ -71,7 +71,7 @@ def generate(
         new_tokens: longest answer.
         options: checked ones, the same for all rows.
         timer: gets ``prefill`` and ``generate``.
-        streamer: is told of every token; only for one row.
+        streamer: receives every token; only for one row.
 
     Raises:
         ConfigError: transformers refuses an option.

@@ -34,7 +34,7 @@ def answer_ids(processor: VideoSalmonnProcessor, conversation: Conversation, ask
     start = len(asked.input_ids)
     if whole.input_ids[:start] != asked.input_ids:
         raise ConfigError(
-            "the chat template renders an open answer differently from a complete one, so likelihoods cannot be told",
+            "the chat template renders an open answer differently from a complete one, so likelihoods are undefined",
             remedy="use prompt: vicuna or llama2, or a template without a thinking part",
         )
     return [token for token, label in zip(whole.input_ids[start:], whole.labels[start:]) if label == token]

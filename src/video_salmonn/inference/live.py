@@ -105,7 +105,7 @@ class LiveSession:
             on; the standing one's up to a window's end, by default what is new since its last answer.
         decoder, language: of the transcript, as for :func:`~video_salmonn.inference.transcribe.transcribe`.
         max_new_tokens: longest answer; None for the model's own.
-        clock: tells the time in seconds; None for a stream whose latency means nothing.
+        clock: returns the time in seconds; None for a stream whose latency is meaningless.
         speed: seconds of the stream that come in a second.
 
     Raises:
@@ -150,7 +150,7 @@ class LiveSession:
             self._writer = Transcriber(engine, decoder=decoder, language=language)
         self._every = self._checked_every(every)
         if self.features is None and self._writer is None:
-            raise ConfigError("neither a transcript nor answers are wanted", remedy="give a question")
+            raise ConfigError("neither a transcript nor a question is given", remedy="give a question")
         self._look_ahead = checked_look_ahead(look_ahead)
         self._cuts = QuietCuts(self._look_ahead)
         self._sound_samples = 0
@@ -244,7 +244,7 @@ class LiveSession:
         return self._answers()
 
     def finish(self) -> list[LiveEvent]:
-        """The stream has ended: what its open stretch and its open windows tell."""
+        """Results of the open stretch and the open windows at the end of the stream."""
         events: list[LiveEvent] = []
         if self._writer is not None:
             for place, stretch in self._cuts.finish():

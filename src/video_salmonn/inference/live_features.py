@@ -299,7 +299,7 @@ class LiveFeatures:
         heard = math.ceil(self.heard / self.frame_seconds - 1e-9) if self.sound else 0
         end = self.frames
         if not end:
-            raise ConfigError("nothing has come yet that could be asked about", remedy="send pictures or sound first")
+            raise ConfigError("no input has been received yet", remedy="send pictures or sound first")
         visual = [*self._visual, *([self._encoded_pictures(self._pictures)] if self._pictures else [])]
         sounds = [*self._sounds, *([self._encoded_sound(np.concatenate(self._samples))] if self._held else [])]
         return self._media(self.begin(end), end, visual, sounds, seen, heard)

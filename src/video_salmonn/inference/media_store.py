@@ -70,7 +70,7 @@ class EncodedMedia:
 
 
 def content_key(source: Any) -> str | None:
-    """A digest of what a source holds; None where it cannot be told without fetching it (URLs, clips, odd objects)."""
+    """A digest of what a source holds; None if it is unknown without fetching it (URLs, clips, odd objects)."""
     if source is None:
         return "none"
     if isinstance(source, bytes):
@@ -163,7 +163,7 @@ class MediaStore:
         model: whose encoders are used.
         processor: that belongs to it.
         cache: where features are kept.
-        fingerprint: tells this model's encoders from others' in a cache shared on disk.
+        fingerprint: identifies this model's encoders in a cache shared on disk.
         lock: held by whoever runs the model. Parts of a spread or offloaded model come and go when they are called, so
             its encoders may not run while another thread runs anything of it.
     """

@@ -32,7 +32,7 @@ AT_ONCE = 16
 ROOM = 0.8
 """Share of the longest length that pieces have on average, so that a border can be moved to where it is quiet."""
 AROUND = 0.1
-"""Seconds of sound around a border that tell how quiet it is there."""
+"""Seconds of sound around a border that are measured for loudness."""
 _YES, _NO = re.compile(r"\W*yes\b", re.IGNORECASE), re.compile(r"\W*no\b", re.IGNORECASE)
 
 

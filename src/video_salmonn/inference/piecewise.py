@@ -132,7 +132,7 @@ def outcome(
         asked: the item.
         rows, made: one entry a span.
         config: of the connector.
-        likely: tells how likely an answer is, where that decides.
+        likely: computes how likely an answer is, if that decides.
     """
     begin, seconds = float(asked.options.get("start") or 0), config.frame_seconds
     pieces = [

@@ -109,7 +109,7 @@ class Preparer:
         if stretch > 1:
             warnings.append(f"long media: windows are {stretch} times as long as usual, so details are coarser")
         if prompt.replaced:
-            warnings.append(f"{counted(prompt.replaced, 'token')} of the question stand for media and were left out")
+            warnings.append(f"{counted(prompt.replaced, 'token')} of the question are media tokens and were left out")
         warnings += without_effect(asked.options, bool(self.model.generation_config.do_sample))
         return Prepared(
             prompt.input_ids,

@@ -40,7 +40,7 @@ def shared_log_likelihoods(
     """
     shared = _common(prompts)
     if any(media_id in ids[shared:] for ids in prompts):
-        raise ConfigError("media stand behind the words of a question", remedy="put media before the questions")
+        raise ConfigError("media come after the words of a question", remedy="put media before the questions")
     device = model.device
     first_ids = torch.tensor([list(prompts[0][:shared])], device=device)
     none = torch.zeros(0, model.connector.config.llm_dim, device=device, dtype=model.dtype)

@@ -58,7 +58,7 @@ def ask_times(
     """
     number(seconds, "seconds", low=1)
     if isinstance(media, list) and len(media) != 1:
-        raise ConfigError("times can be told of one media item only", remedy="ask about one file")
+        raise ConfigError("times need exactly one media item", remedy="ask about one file")
     for name in ("piece_seconds", "long"):
         if options.get(name) not in (None, "error"):
             raise ConfigError(f"{name} cannot be combined with times", remedy=f"leave {name} out")
@@ -69,14 +69,14 @@ def ask_times(
     answer = engine.ask(media, asked or question, sound=sound, piece_seconds=seconds, **options)
     told = answer.report.get("pieces") or [_whole(answer, float(options.get("start") or 0))]
     pieces = [Piece(one["from"], one["to"], one["answer"]) for one in told]
-    how = f"asked of {len(pieces)} pieces of up to {seconds:g} s one by one; the model itself tells no times"
+    how = f"asked about {len(pieces)} pieces of up to {seconds:g} s one by one; the model itself does not state times"
     warnings = [note for note in answer.report["warnings"] if not note.startswith("long media:")] + [f"times: {how}"]
     if asked is not None and is_yes_or_no(pieces):
         text = moments(pieces)
     else:
         text = timeline(pieces)
         if asked is not None:
-            warnings.append(f"{asked!r} was not answered by yes or no: what was answered is shown")
+            warnings.append(f"{asked!r} was not answered with yes or no; the answers are shown")
     times = [piece.to_dict() for piece in pieces]
     return Answer(text, {**answer.report, "answer": text, "times": times, "warnings": warnings})
 

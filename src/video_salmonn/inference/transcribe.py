@@ -107,7 +107,7 @@ class Transcriber:
 
     @property
     def language(self) -> str | None:
-        """Code of the language that was given or detected; None where the decoder does not tell."""
+        """Code of the language that was given or detected; None if the decoder does not state it."""
         return self._made.language
 
     @property
@@ -196,7 +196,9 @@ def transcribe(
     report = source.report
     if report.heard.status not in ("used", "silent"):
         detail = report.heard.detail or f"sound: {report.heard.status}"
-        raise EmptyMediaError(report.source, f"there is nothing to hear ({detail})", remedy="give a file with sound")
+        raise EmptyMediaError(
+            report.source, f"there is no sound to transcribe ({detail})", remedy="give a file with sound"
+        )
     notes = engine.notices if decoder == "model" else []
     seconds = {name: round(value, 4) for name, value in writer.timer.seconds.items()}
     return Transcript(

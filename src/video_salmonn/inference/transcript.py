@@ -61,7 +61,7 @@ class Transcript:
     Attributes:
         segments: in the order of time.
         duration: seconds of the file, or of the stretch that was asked for.
-        language: English name in lower case ("english"), or "unknown" where the decoder does not tell.
+        language: English name in lower case ("english"), or "unknown" if the decoder does not state it.
         decoder: ``model`` or ``whisper``.
         task: ``transcribe``, or ``translate`` where the text is an English translation.
         media: the report on the media item, as in answers: what was heard, cut and lost.

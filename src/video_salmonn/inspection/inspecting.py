@@ -289,7 +289,7 @@ def _notes(engine: VideoSalmonn, sight: Sight | None, comparison: Comparison | N
     notes = []
     if comparison is not None and comparison.pieces:
         notes.append(
-            f"The answer was put together of answers about {counted(len(comparison.pieces), 'piece')}, one after the "
+            f"The answer combines answers about {counted(len(comparison.pieces), 'piece')}, one after the "
             f"other; windows, cosines and words are drawn for the whole clip in one pass."
         )
     if sight is not None:

@@ -13,7 +13,7 @@ class Layout:
         width: of the drawing.
         left: where the time axis begins; what is left of it holds labels.
         right: room after its end.
-        stacked: labels stand above their lanes.
+        stacked: labels are above their lanes.
     """
 
     width: float

@@ -59,7 +59,7 @@ def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _natural(frames: FrameBatch, source: Any, options: MediaOptions) -> tuple[int, int]:
-    """Height and width of the picture before the model's resizing; those it was given where that cannot be told."""
+    """Height and width of the picture before the model's resizing; those it was given if that is unknown."""
     given = frames.frames.shape[1], frames.frames.shape[2]
     resized = options.frame_size or (options.picture_size if given == options.picture_size else None)
     if resized is None or options.spotlight or not _again(source):

@@ -368,7 +368,7 @@ def _windows(lanes: Lanes, level: LevelView, index: int) -> None:
 
 
 def _tokens(lanes: Lanes) -> None:
-    """Every media token, or bars where there are too many to tell apart."""
+    """Every media token, or bars if there are too many to distinguish."""
     tokens, height, scene = lanes.timeline.tokens, 22.0, lanes.scene
     kept, wide = tokens.kept, tokens.seconds * lanes.pixels
     trimmed = len(kept) - tokens.given

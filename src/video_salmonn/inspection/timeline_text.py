@@ -162,7 +162,7 @@ def answers(timeline: Timeline) -> list[tuple[str, str, str, str, str]]:
 
 
 def caveats(timeline: Timeline) -> list[str]:
-    """What stands right below the answer: how far it can be trusted, and what was lost on the way."""
+    """The text right below the answer: how far it can be trusted, and what was lost."""
     return [f"{sentence[:1].upper()}{sentence[1:]}." for sentence in (*timeline.caveats, *warnings(timeline))]
 
 

@@ -23,7 +23,7 @@ from video_salmonn.media.source import Opened, in_words
 from video_salmonn.wording import counted
 
 GUESSED = ("mp3", "aac", "amr", "loas", "mpegvideo", "h264", "hevc", "ac3", "eac3", "dts", "mjpeg")
-"""Formats without a duration in their header. What FFmpeg tells for them it guesses from the bit rate: not used."""
+"""Formats without a duration in their header. FFmpeg guesses it from the bit rate, so its value is not used."""
 DERIVED = ("mpegts", "mpeg", "ogg")
 """Formats whose duration FFmpeg takes from the last time stamps."""
 DECODING_ERRORS = (av.error.FFmpegError, OSError, ValueError, MemoryError, OverflowError)
@@ -166,7 +166,7 @@ class Container:
         for track in (self.video, self.audio):
             if track is not None:
                 if track.index >= len(self._av.streams):
-                    raise MediaError(self.name, "its streams come and go", remedy="Re-encode the file.")
+                    raise MediaError(self.name, "its streams change within the file", remedy="Re-encode the file.")
                 track.stream = self._av.streams[track.index]
                 self._prepare(track.stream)
 

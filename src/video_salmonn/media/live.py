@@ -346,7 +346,7 @@ def camera_program() -> str:
     program = shutil.which("ffmpeg")
     if program is None:
         raise MissingPartError(
-            "a camera is read by the program ffmpeg, which is not here",
+            "reading a camera needs the program ffmpeg, which is not installed",
             remedy="install ffmpeg, or pipe a stream of another program into: video-salmonn live -",
         )
     return program
@@ -355,9 +355,7 @@ def camera_program() -> str:
 def camera_device(source: str, platform: str = sys.platform) -> str:
     """FFmpeg's name of a camera. Raises ConfigError for a platform whose devices are not known, or without a name."""
     if platform not in DEVICES:
-        raise ConfigError(
-            f"cameras of {platform} are not known here", remedy="pipe a stream into: video-salmonn live -"
-        )
+        raise ConfigError(f"cameras on {platform} are not supported", remedy="pipe a stream into: video-salmonn live -")
     first = {"v4l2": "/dev/video0", "avfoundation": "0", "dshow": ""}[DEVICES[platform][0]]
     device = source.partition(":")[2] if source.startswith("camera:") else first if source == "camera" else source
     if not device:
@@ -404,7 +402,7 @@ def camera_arguments(
         name = microphone if apart else {"avfoundation": f"none:{microphone}", "dshow": f"audio={microphone}"}[heard]
         found += ["-thread_queue_size", "1024", "-f", heard, "-i", name]
     if "-i" not in found:
-        raise ConfigError("neither picture nor sound of the camera is wanted", remedy="leave --no-video out")
+        raise ConfigError("picture and sound of the camera are both switched off", remedy="leave --no-video out")
     return [
         *found,
         "-r",

@@ -96,7 +96,7 @@ def _announce(report: MediaReport, main: Feed, ear: Feed, options: MediaOptions)
         report.seen.end, report.seen.frames = end, count if most is None else min(count, most)
         ends.append(end)
     if report.heard.status in ("used", "silent"):
-        # A few frames cannot tell silence.
+        # A few frames do not prove silence.
         report.heard.status, report.heard.end = "used", _within(_end_of(ear, "audio"), options)
         report.heard.detail = "not decoded: it may prove silent"
         ends.append(report.heard.end)

@@ -292,5 +292,5 @@ def _read_into(pipe: IO[bytes], array: np.ndarray) -> None:
 
 def _cause(code: int) -> str:
     if code == -9:
-        return "killed, probably for want of memory"
+        return "killed, probably because memory ran out"
     return f"signal {-code}" if code < 0 else f"exit status {code}"

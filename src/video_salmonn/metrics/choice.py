@@ -88,7 +88,7 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A letter in an answer: which, and how it stands there."""
+    """A letter in an answer, and its context."""
 
     index: int
     named: bool
@@ -99,7 +99,7 @@ class _Found:
 
 
 def read_choice(answer: str, candidates: Sequence[str]) -> int | None:
-    """Index of the candidate that ``answer`` means, or None if it cannot be told.
+    """Index of the candidate that ``answer`` means, or None if that is not clear.
 
     Args:
         answer: the generated text.

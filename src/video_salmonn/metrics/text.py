@@ -42,7 +42,7 @@ def normalise_answer(text: str) -> str:
 
 
 def contains_words(text: str, phrase: str) -> bool:
-    """Whether the words of ``phrase`` stand next to each other in ``text``; both already normalised, whole words only.
+    """Whether the words of ``phrase`` are adjacent in ``text``; both already normalised, whole words only.
 
     An empty phrase is contained in nothing.
     """

@@ -95,7 +95,7 @@ def vqa_accuracy(
 
 
 def contains_answer(prediction: str, answers: Sequence[str]) -> bool:
-    """Whether any answer stands in the prediction as whole words.
+    """Whether the prediction contains any answer as whole words.
 
     Both are normalised as above or, since that keeps quotation marks and colons and joins words at some marks, as
     :func:`plain_words` does it: either containment counts.

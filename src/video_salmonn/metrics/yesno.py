@@ -66,7 +66,7 @@ def read_yes_no(answer: str) -> bool | None:
 
 
 def _word(hit: re.Match[str]) -> bool | None:
-    """What a yes or a no says where it stands; None for the "no" of a noun."""
+    """The meaning of a yes or no in its context; None for the "no" of a noun."""
     following = (hit["next"] or "").strip()
     if hit["word"] == "no" and following and following not in _AFTER_NO:
         return None

@@ -1,4 +1,4 @@
-"""Prompt aliases: ``<asr>`` and its like stand for a natural instruction.
+"""Prompt aliases: ``<asr>`` and similar tags are replaced by a natural instruction.
 
 The released code replaces a question that is nothing but a tag by a random variant of its list. The tags are the
 released ones; the sentences are our own, several a tag, so that a model does not learn one wording by heart.

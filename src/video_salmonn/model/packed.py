@@ -1,4 +1,4 @@
-"""Layers packed in 8 or 4 bits: how to tell one."""
+"""Layers packed in 8 or 4 bits: how to recognise one."""
 
 from __future__ import annotations
 

@@ -28,12 +28,12 @@ _SOURCES = ("url", "path", "base64")
 
 
 def sources_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    """The sources that a media part of a message brings, by the name each stands under."""
+    """The sources that a media part of a message brings, by the names of their keys."""
     return {name: part[name] for name in (part["type"], *_SOURCES) if part.get(name) is not None}
 
 
 def places(conversation: str | Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Parts of a conversation's messages that stand for media, in order."""
+    """Media parts of a conversation's messages, in order."""
     if isinstance(conversation, str) or not isinstance(conversation, Sequence):
         return []  # `parse` reports what is not a conversation
     contents = [message.get("content", "") for message in conversation if isinstance(message, Mapping)]
@@ -300,7 +300,7 @@ def tokenise(
     Args:
         pieces: of :func:`build_pieces`.
         tokenizer: of the language model.
-        media_token_id: will stand for one media token; no token of a person's text is it.
+        media_token_id: represents one media token; user text never contains it.
         begin: start with the tokenizer's begin-of-sequence token (Vicuna and Llama-2; chat templates bring their own).
 
     Returns:

@@ -77,7 +77,7 @@ def openings_of(tokenizer: Any, columns: Sequence[int]) -> list[int]:
 
     Args:
         tokenizer: of the language model.
-        columns: tokens of words as they stand within a sentence.
+        columns: tokens of words as they are within a sentence.
 
     Returns:
         for each column the token of its word without the space, or ``~piece`` where that takes several tokens, of which

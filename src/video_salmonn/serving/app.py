@@ -151,7 +151,7 @@ def _add_chat(app: FastAPI, service: Service) -> None:
 def _add_files(app: FastAPI, service: Service) -> None:
     files, kept = service.files, service.settings.file_seconds
 
-    @app.post("/v1/files", summary="Upload a media file; its id can stand in requests of the same key.")
+    @app.post("/v1/files", summary="Upload a media file; its id can be used in requests with the same key.")
     async def upload(request: Request, file: UploadFile, purpose: Annotated[str, Form()] = "user_data") -> Response:
         if purpose not in PURPOSES:
             raise RequestProblem(400, "purpose is unknown", remedy=f"use {', '.join(PURPOSES)}", param="purpose")

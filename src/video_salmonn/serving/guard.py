@@ -1,4 +1,4 @@
-"""The door: who may enter, how many at once, and how much they may bring. It stands before every route.
+"""Access control before every route: keys, numbers of requests and sizes of bodies.
 
 A request gets here with its head alone. Its key is compared before anything else, then it takes one of the places there
 are, and only then is its body read, within limits of size and time. The place is free again when the answer has ended,
@@ -39,7 +39,7 @@ logger = logging.getLogger("video_salmonn.serving")
 
 
 class Keys:
-    """API keys, compared in a time that tells nothing.
+    """API keys, compared in constant time.
 
     Args:
         keys: that open the door.
@@ -180,7 +180,7 @@ class Guard:
             most = settings.max_requests_per_key
             return RequestProblem(
                 429,
-                f"this key has {most} requests under way, as many as it may",
+                f"this key has {most} requests in progress, which is the limit",
                 remedy="wait for one of them",
                 retry_after=max(1.0, min(60.0, self._seconds)),
             )

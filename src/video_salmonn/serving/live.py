@@ -112,10 +112,10 @@ class Rooms:
         """A place for a session. Raises RequestProblem where there is none."""
         settings = self._settings
         if self.open >= settings.max_sessions:
-            raise RequestProblem(503, "the server has as many live sessions as it may", remedy="try again later")
+            raise RequestProblem(503, "the server has reached its limit of live sessions", remedy="try again later")
         if self._by_key[owner] >= settings.max_sessions_per_key:
             raise RequestProblem(
-                429, f"this key has {settings.max_sessions_per_key} live sessions, as many as it may", remedy="end one"
+                429, f"this key has {settings.max_sessions_per_key} live sessions, which is the limit", remedy="end one"
             )
         self._by_key[owner] += 1
         try:
@@ -458,7 +458,7 @@ class _Stream:
         self._query = asyncio.ensure_future(self._answer(text, ReadMedia(media, False, kind_of(media), tokens)))
 
     async def _answer(self, text: str, media: ReadMedia) -> None:
-        """Stream one answer; what goes wrong is told and ends only it."""
+        """Stream one answer; an error is reported and ends only this answer."""
         system = self.config.system_prompt
         conversation: list[dict[str, Any]] = [] if not system else [{"role": "system", "content": system}]
         conversation.append({"role": "user", "content": [{"type": "media"}, {"type": "text", "text": text}]})

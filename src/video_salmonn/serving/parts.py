@@ -2,7 +2,7 @@
 
 Decisions:
 
-* What a part holds is told by its content when it is decoded; its type and MIME type are hints that may be wrong.
+* The content of a part is determined when it is decoded; its type and MIME type are hints that may be wrong.
 * A picture and one sound in the same message are one clip (the picture is looked at while the sound is heard), as
   ``ask --sound`` makes one. ``mm_processor_kwargs.pair_sound: false`` keeps them apart.
 * Images that are the frames of one video become one item where the first of them stood.
@@ -44,10 +44,10 @@ class Wanted:
 
     Attributes:
         kind: what its part says it is.
-        param: where it stands in the body, such as ``messages[0].content[1]``.
+        param: its place in the body, such as ``messages[0].content[1]``.
         urls: where it is: ``data:`` or ``https:`` URLs; several only for frames of one video.
         file_id: of an uploaded file, where it is one.
-        base64: its bytes, where they stand in the part without a URL.
+        base64: its bytes, if they are in the part without a URL.
         sound: a sound that belongs to a picture.
         uuid: the client's name for it, by which it can be meant later without being sent.
     """
@@ -126,7 +126,7 @@ def _read_parts(
             found.append(text)
             continue
         if role != "user":
-            raise RequestProblem(400, f"{param}: media can stand in user messages only", param=param)
+            raise RequestProblem(400, f"{param}: media are allowed in user messages only", param=param)
         found.append(_wanted(kind, part, param))
     found = _frames_joined(found, where, options, settings, asked)
     found = _sound_paired(found, options)

@@ -51,7 +51,7 @@ class RequestProblem(VideoSalmonnError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that tell clients whether to try again."""
+        """Headers that state whether clients should retry."""
         if self.retry_after is not None:
             return {"retry-after": str(max(1, round(self.retry_after))), "x-should-retry": "true"}
         return {"x-should-retry": "false"} if self.status in (408, 499) else {}
@@ -66,7 +66,7 @@ class RequestProblem(VideoSalmonnError):
 
 
 def problem_of(error: BaseException, param: str | None = None) -> RequestProblem:
-    """The problem that stands for any error; of what nobody foresaw, nothing is told to the client.
+    """The problem for any error; the client gets no details of unforeseen errors.
 
     Args:
         error: what was raised.

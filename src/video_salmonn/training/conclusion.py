@@ -54,4 +54,4 @@ def remarks(samples: Sequence[dict[str, Any]]) -> list[str]:
             alike.append(question)
     if not alike:
         return []
-    return [f"the model gives one and the same answer whatever it sees and hears, to: {'; '.join(alike[:3])}"]
+    return [f"the model gives the same answer for all media, to: {'; '.join(alike[:3])}"]

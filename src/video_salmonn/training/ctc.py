@@ -59,7 +59,7 @@ class WordHead(WordOutputs):
     Args:
         embeddings: the language model's input embeddings, ``(vocabulary, D)`` or the module that holds them.
         texts: transcripts and names that the vocabulary is taken from.
-        tokenizer: the language model's; texts are tokenised as they stand in an answer, after a space.
+        tokenizer: the language model's; texts are tokenised as in an answer, after a space.
         blank: token of the blank; by default that of :data:`PAUSE`.
     """
 

@@ -91,7 +91,7 @@ class Recipe:
             state. Items are then every sound and picture of the manifests, once each, of the tasks ``transcribe``,
             ``sound`` and ``picture``.
         fresh: parts of the model that start anew, whatever its directory holds: ``connector``, ``lora``.
-        open_branches: start a new connector's projections of pictures and sound events from what tells the names apart
+        open_branches: start a new connector's projections of pictures and sounds from directions that separate names
             that items state (:func:`~video_salmonn.connector.starts.open_branch`).
         connector: changes to the connector's configuration (the ablations), before anything is built.
         output: folder of the run.

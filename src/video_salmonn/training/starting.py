@@ -129,7 +129,7 @@ def has_new_branches(recipe: Recipe) -> bool:
 
 @torch.no_grad()
 def open_branches(connector: MultiResolutionCausalQFormer, maker: ExampleMaker) -> None:
-    """Start the branches of pictures and sounds from what tells the training names apart.
+    """Start the branches of pictures and sounds from the directions that separate the training names.
 
     Args:
         connector: whose branches have learned nothing yet; changed in place.

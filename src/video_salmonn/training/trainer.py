@@ -6,7 +6,7 @@ Decisions:
   depend on the number of processes, and a resumed run continues at the same sample, also on another number of them.
 * What a pass loses is summed and divided by what counts of the *global* batch (answer tokens, or outputs of the
   connector), so uneven ranks and accumulation weigh everything alike.
-* Answers stand at the end (prompts are padded on the left), so logits are made for the last positions only.
+* Answers are at the end (prompts are padded on the left), so logits are computed for the last positions only.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ class Trainer:
         return diversity_counts(rows, self.plain.connector.config, self.recipe.diversity_form)
 
     def silenced(self, number: int) -> tuple[int, ...]:
-        """Which level is zero in a pass of the step at hand: the same for all processes, and when it is resumed."""
+        """Which level is zero in a pass of the current step: the same for all processes, and when it is resumed."""
         rng = random.Random(f"{self.recipe.seed}/levels/{self.step}/{number}")
         count = len(self.plain.connector.config.levels)
         return (rng.randrange(count),) if count > 1 and rng.random() < self.recipe.level_dropout else ()
@@ -288,7 +288,7 @@ class Trainer:
                 self.rules = sum(gather_object([self.rules]), Counter())
 
     def ask_to_stop(self) -> None:
-        """End the run after the step at hand, with a checkpoint."""
+        """End the run after the current step, with a checkpoint."""
         self.asked = True
 
     def _steps(self, report: Report) -> None:

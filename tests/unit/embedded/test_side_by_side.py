@@ -25,5 +25,5 @@ def test_processes_tell_what_they_do_and_why_they_end():
     with pytest.raises(MediaError, match=r"a\.wav"):
         side_by_side(numbers, [[6, 7], [8, -1]], told.append, wait=0.1)
     assert sorted(told) == list(range(1, 9)), "the others come to their end"
-    with pytest.raises(ConfigError, match="want of memory"):
+    with pytest.raises(ConfigError, match="memory ran out"):
         side_by_side(numbers, [[100]], told.append, wait=0.1)

@@ -130,7 +130,7 @@ def test_files_with_impossible_likelihoods_are_refused(tmp_path):
 
 
 def test_an_engine_that_tells_none_is_an_error(data, tmp_path):
-    with pytest.raises(EvaluationError, match="told no likelihoods"):
+    with pytest.raises(EvaluationError, match="returned no likelihoods"):
         evaluate(RuleEngine(), tasks("nextqa"), data, tmp_path / "out", Options(likelihood=True))
 
 

@@ -191,7 +191,7 @@ def test_foreign_predictions_in_the_folder_are_refused(data, tmp_path):
     with pytest.raises(EvaluationError, match="not of this task, among them 'x'"):
         run(data, tmp_path / "out", "gqa", resume=True)
     (tmp_path / "out/settings.json").unlink()
-    with pytest.raises(ConfigError, match="holds predictions but no settings"):
+    with pytest.raises(ConfigError, match="contains predictions but no settings"):
         run(data, tmp_path / "out", "gqa")
 
 

@@ -121,7 +121,7 @@ def test_folder_named_as_the_task_settles_ambiguity(data):
         (
             "testdev_balanced_questions_with_images.json",
             lambda x: x[0].update(image="../../x.jpg"),
-            "item 0 .*can be used",
+            "item 0 .*not a usable name",
         ),
         ("testdev_balanced_questions_with_images.json", lambda x: x[0].update(image=None), "item 0 .*file name"),
         ("testdev_balanced_questions_with_images.json", lambda x: x.append(3), "item 2 .*not a JSON object"),

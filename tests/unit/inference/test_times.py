@@ -74,14 +74,14 @@ def test_a_when_question_is_asked_as_yes_or_no_of_every_piece(engine):
     assert listener.asked == [("Is a dog heard?", {"piece_seconds": 5.0, "max_new_tokens": 4})]
     assert found.text == found.report["answer"] == "From 0:05 to 0:10."
     assert found.report["times"][1] == {"from": 5.0, "to": 10.0, "answer": "Yes."}
-    assert found.report["warnings"][0] == "small" and "tells no times" in found.report["warnings"][1]
+    assert found.report["warnings"][0] == "small" and "does not state times" in found.report["warnings"][1]
 
 
 def test_answers_other_than_yes_and_no_are_shown_as_they_are(engine):
     listener = Listener(engine, "A dog.", "Yes.", "No.")
     found = ask_times(listener, "x.wav", "When is a dog heard?")
     assert found.text == timeline(pieces("A dog.", "Yes.", "No."))
-    assert "not answered by yes or no" in found.report["warnings"][-1]
+    assert "not answered with yes or no" in found.report["warnings"][-1]
 
 
 def test_any_other_question_gets_a_timeline_of_the_real_pieces(engine):
@@ -97,7 +97,7 @@ def test_any_other_question_gets_a_timeline_of_the_real_pieces(engine):
 @pytest.mark.parametrize(
     ("media", "options", "message"),
     [
-        (["a.wav", "b.wav"], {}, "one media item only"),
+        (["a.wav", "b.wav"], {}, "exactly one media item"),
         ("a.wav", {"long": "coarse"}, "long cannot be combined"),
         ("a.wav", {"piece_seconds": 3}, "piece_seconds cannot be combined"),
         ("a.wav", {"seconds": 0.5}, "seconds must be"),

@@ -52,7 +52,7 @@ Refs = dict[str, Ref]
 
 @dataclass(frozen=True)
 class ReleasedTensors:
-    """The headers of all official files, and what stands beside the tensors.
+    """The headers of all official files, and their entries that are not tensors.
 
     Attributes:
         delta, beats, whisper, llm: tensors by official name; no delta where connector and adapter are new.
@@ -151,11 +151,11 @@ def released_config(found: ReleasedTensors, settings: Mapping[str, Any] | None =
 
     Args:
         found: the headers.
-        settings: what the files do not tell and is not as released: any of ``connector``, ``vision``,
+        settings: what the files do not contain or what differs from the release: any of ``connector``, ``vision``,
             ``instruction_qformer``, ``lora``, ``media``, ``generation`` (objects), and ``prompt``.
 
     Raises:
-        ConfigError: an unknown setting. CheckpointError: a size cannot be told.
+        ConfigError: an unknown setting. CheckpointError: a size cannot be determined.
     """
     given = dict(settings or {})
     unknown = sorted(set(given) - set(SETTINGS))

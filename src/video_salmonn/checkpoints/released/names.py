@@ -353,7 +353,7 @@ def check_complete(module: torch.nn.Module, placed: Placement, what: str) -> Non
     if missing:
         raise CheckpointError(
             f"{what}: {counted(len(missing), 'tensor', 'are')} missing, first {missing[0]!r}",
-            remedy="the file is incomplete or of another layout; nothing may stay random",
+            remedy="the file is incomplete or of another layout; every tensor must be loaded",
         )
     for name, tensor in placed.state.items():
         if name not in wanted:

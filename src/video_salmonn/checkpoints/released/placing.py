@@ -130,8 +130,8 @@ class Section:
             raise CheckpointError(
                 f"{self.where}: tensor {self.official(name)!r} is missing; {wanted[name]} is needed for {name!r}"
                 + (f" ({more} more are missing)" if more else ""),
-                remedy="the file is incomplete or of another layout; nothing may stay random. For a checkpoint trained "
-                "with fewer layers or adapted maps, state their number in --settings",
+                remedy="the file is incomplete or of another layout; every tensor must be loaded. For a checkpoint "
+                "trained with fewer layers or adapted maps, state their number in --settings",
             )
         for name, tensor in placed.state.items():
             if tuple(tensor.shape) != wanted[name]:

@@ -13,7 +13,7 @@ RECORD = "CONVERSION.md"
 
 
 def choices(config: VideoSalmonnConfig) -> list[str]:
-    """What the files do not tell, and how it was settled."""
+    """What the files do not contain, and how it was chosen."""
     connector, lora = config.connector_config, config.lora
     levels = ", ".join(
         f"{counted(level.frames, 'frame')} with {counted(level.queries, 'query')}" for level in connector.levels
@@ -97,7 +97,7 @@ def record(report: dict[str, Any], config: VideoSalmonnConfig) -> str:
     lines += [] if report["dropped"] else ["nothing"]
     lines += ["", "## Second names, compared and equal", ""]
     lines += [f"- `{alias['tensor']}` = `{alias['equals']}`" for alias in report["aliases"]] or ["none"]
-    lines += ["", "## Choices (what the files do not tell)", ""]
+    lines += ["", "## Choices (what the files do not contain)", ""]
     lines += [f"- {choice}" for choice in choices(config)]
     lines += ["", "## Notes", ""]
     lines += [f"- {note}" for note in report["notes"]] or ["none"]

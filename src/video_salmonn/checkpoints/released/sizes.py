@@ -1,6 +1,6 @@
 """Sizes of the released model's parts, read off the official files: shapes, BEATs' ``cfg``, folders' ``config.json``.
 
-What files do not tell (heads, window lengths, mask direction, LoRA's alpha) is as released, unless the caller says
+What files do not contain (heads, window lengths, mask direction, LoRA's alpha) is as released, unless the caller says
 otherwise. So is how many layers, blocks and adapted maps there are at least: counted in the file alone, a file without
 its last layer would pass for a smaller model. Where several tensors tell the same size the majority counts, so that one
 misshapen tensor is found and named as such, and does not drag the whole model to its shape.
@@ -46,7 +46,7 @@ def majority(refs: Refs, axes: Iterable[tuple[Callable[[str], bool], int]], what
         where: the file, for the error.
 
     Raises:
-        CheckpointError: no tensor tells it.
+        CheckpointError: no tensor determines it.
     """
     found = Counter(
         ref.shape[axis]
@@ -56,7 +56,7 @@ def majority(refs: Refs, axes: Iterable[tuple[Callable[[str], bool], int]], what
     )
     if not found:
         raise CheckpointError(
-            f"{where}: no tensor tells the {what}", remedy="the file is incomplete or of another layout"
+            f"{where}: no tensor determines the {what}", remedy="the file is incomplete or of another layout"
         )
     return found.most_common(1)[0][0]
 

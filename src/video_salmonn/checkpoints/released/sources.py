@@ -171,7 +171,7 @@ class TensorFile:
             raise self._refuse(f"not readable as a torch file ({_first_line(error)})") from error
 
     def _unwrap(self, value: Any) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
-        """The state dict of what was pickled, and what stands beside it."""
+        """The pickled state dict, and the other entries of the file."""
         extras: dict[str, Any] = {}
         if isinstance(value, Mapping) and not _all_tensors(value):
             key = next((k for k in WRAPPERS if isinstance(value.get(k), Mapping)), None)

@@ -58,7 +58,7 @@ def nextqa(layout: Layout) -> Iterator[Item]:
 
 
 def msvdqa(layout: Layout) -> Iterator[Item]:
-    """MSVD-QA (Xu et al. 2017): ``SPLIT_qa.json``; ``youtube_mapping.txt`` tells which clip ``vidN`` is."""
+    """MSVD-QA (Xu et al. 2017): ``SPLIT_qa.json``; ``youtube_mapping.txt`` maps ``vidN`` to clips."""
     path = layout.find(f"{layout.split}_qa.json")
     names = {}
     try:

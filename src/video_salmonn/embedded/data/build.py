@@ -109,7 +109,7 @@ def build_items(plan: Plan, out: Path, account: dict[str, Any] | None = None) ->
 
     Args:
         plan: what to build from.
-        out: where the manifests will stand.
+        out: the folder for the manifests.
         account: gets what the synthetic speech brings, as ``speech``.
     """
     sources = all_sources(plan, out)

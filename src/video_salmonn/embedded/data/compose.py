@@ -258,7 +258,7 @@ def picture_with_sound(stock: Stock, count: int) -> Iterator[Item]:
 def matches(stock: Stock, count: int) -> Iterator[Item]:
     """Does the sound fit the picture? Half of the pairs do; sounds and pictures are the same in both halves.
 
-    The answer names both before it decides: the verdict then rests on words that stand there.
+    The answer names both before it decides: the verdict then depends on words that were already written.
     """
     by_label: dict[str, list[Source]] = {}
     for source in stock.of("photo"):

@@ -58,7 +58,7 @@ def _spoken(text: str) -> str:
 
 
 def phonemes(text: str) -> str:
-    """A text's phonemes in IPA with stress marks; words apart by spaces, punctuation where it stands in the text.
+    """A text's phonemes in IPA with stress marks; words apart by spaces, punctuation as in the text.
 
     Raises:
         MissingPartError: espeak-ng is not installed.

@@ -177,7 +177,7 @@ def read_sources(folder: Path, out: Path) -> list[Source]:
 
     Args:
         folder: the data folder.
-        out: the folder that built manifests will stand in; paths are made relative to it.
+        out: the folder for the manifests; paths are made relative to it.
 
     Raises:
         ManifestError: a manifest of the layout is missing or damaged.

@@ -43,7 +43,7 @@ def read_texts(folder: Path) -> list[str]:
                 f"{folder / name}: cannot be read ({error.strerror})", remedy="apt-get install wordnet-base"
             ) from error
         for line in lines:
-            if line.startswith("  ") or "|" not in line:  # the licence stands at the head of every file
+            if line.startswith("  ") or "|" not in line:  # the licence is at the head of every file
                 continue
             text = line.split("|", 1)[1]
             examples += _QUOTED.findall(text)

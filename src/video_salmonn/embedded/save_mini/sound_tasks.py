@@ -76,7 +76,7 @@ def avm(build: Builder) -> int:
     pairs = build.random.sample(pairs, min(build.many(8), len(pairs)))
     heard = [sound for _, sound in pairs]
     for number, (photo, sound) in enumerate(pairs):
-        # The same pictures and the same sounds stand in both halves, so neither alone tells the answer.
+        # Both halves have the same pictures and the same sounds, so neither alone gives the answer away.
         wrong = next((s for s in heard[number + 1 :] + heard if photo.label not in FITS[s.label]), None)
         for fits, played in ((True, sound), (False, wrong)):
             if played is None:

@@ -17,7 +17,7 @@ from video_salmonn.metrics.yesno import read_yes_no
 def read(file: Path) -> list[Entry]:
     """Fields ``image`` ([mp4 or jpg, wav]), ``question``, ``answer`` (Yes or No), ``text`` (not shown).
 
-    The sound of a pair is often another clip's, so the video's own track never stands in for it.
+    The sound of a pair is often another clip's, so the video's own track never replaces it.
     """
     entries = []
     for record in read_records(file):

@@ -32,7 +32,7 @@ class Located:
 
     Attributes:
         media: found media, by entry id.
-        notes: by entry id, what stands in for what.
+        notes: by entry id, which file replaces which.
         missing: (entry id, names that were not found).
         ambiguous: (entry id, names that fit several files).
     """

@@ -1,4 +1,4 @@
-"""The file that says a data folder is SAVE-mini: its numbers must never stand beside the paper's."""
+"""The file that says a data folder is SAVE-mini: its figures must never be printed beside the paper's."""
 
 from __future__ import annotations
 

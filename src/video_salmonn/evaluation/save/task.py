@@ -1,7 +1,7 @@
 """What a task is: annotation file, prompt, metrics, reader. The tasks themselves are one small file each.
 
 A task's prompt and its way of reading answers are pinned: changing either changes the version, and the version is
-stored with every result, so that two numbers can be told apart.
+stored with every result, so that two numbers can be distinguished.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Task:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def facts(self, entries: Sequence[Entry]) -> dict[str, int]:
-        """Counts that tell the published file from another: distinct media, recordings they were cut from, answers; and
+        """Counts that distinguish the published file from another: distinct media, their recordings, answers; and
         entries by part, and by part and answer."""
         out = {
             "pictures and videos": len({e.names.image or e.names.video for e in entries} - {None}),

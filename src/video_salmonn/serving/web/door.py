@@ -1,4 +1,4 @@
-"""What stands before the web page: who may enter, which paths there are, and what the browser may do.
+"""Access to the web page: who may enter, which paths exist, and what the browser may do.
 
 Decisions:
 

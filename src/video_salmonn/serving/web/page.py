@@ -141,7 +141,7 @@ class Handlers:
 
 
 def told(error: VideoSalmonnError) -> str:
-    """What a visitor is told of an error."""
+    """The text of an error for a visitor."""
     remedy = error.remedy
     return f"{error}. {remedy[:1].upper()}{remedy[1:].rstrip('.')}." if remedy else f"{error}."
 

@@ -39,7 +39,7 @@ CATEGORIES: dict[str, frozenset[str]] = {
         "city": "london paris rome beijing shanghai berlin venice york boston moscow athens madrid",
     }.items()
 }
-"""Words of which exactly one may stand in an utterance that is asked about."""
+"""Words of which exactly one may occur in an utterance that is asked about."""
 
 NONE_OF_IT = "No {category} is mentioned."
 

@@ -166,7 +166,7 @@ WIDER: dict[str, tuple[str, ...]] = {
 
 NEVER_AT_ONCE = {("clothes", "clothes"), ("dairy", "dairy"), ("produce", "produce"), ("produce", "dairy"),
                  ("dairy", "produce"), ("clothes", "person")}  # fmt: skip
-"""Groups whose things stand beside each other in the same pictures, so that No would be a guess."""
+"""Groups whose things occur together in the same pictures, so that No would be a guess."""
 
 OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "airplanes": ("an airplane", "a plane"),
@@ -214,5 +214,5 @@ def seen_apart(first: str, second: str) -> bool:
 
 
 def heard_apart(first: str, second: str) -> bool:
-    """Whether nobody would take the one sound for the other."""
+    """Whether the two sounds are clearly different."""
     return first != second and not any(first in group and second in group for group in LIKE)

@@ -28,7 +28,7 @@ class Collection:
 
     Attributes:
         name: of the manifest and of its folder.
-        kind: ``speech``, ``sounds``, ``images`` or ``clips``: where it stands.
+        kind: ``speech``, ``sounds``, ``images`` or ``clips``: its folder.
         repository: ``owner/name``.
         licence: of all of it, where rows state none.
         suffix: of the written files.

@@ -33,7 +33,7 @@ def read_further(folder: Path, out: Path) -> Iterator[Source]:
 
     Args:
         folder: with ``speech/``, ``sounds/``, ``images/`` and ``clips/``; a manifest that is not there is left out.
-        out: the folder that built manifests will stand in.
+        out: the folder for the manifests.
     """
     for path in sorted(folder.glob("*/*.jsonl")):
         base, name = path.parent, path.stem

@@ -123,7 +123,7 @@ def _or_halves(
     group: list[SpeechJob], speak: Speak, failed: dict[str, str]
 ) -> Iterator[tuple[list[SpeechJob], list[NDArray[np.float32]]]]:
     """A batch spoken; one that fails (too large for the memory, or with something in it that no voice can say) is
-    halved until what fails stands alone."""
+    halved until the failing item is alone."""
     try:
         yield group, speak(group)
         return
