@@ -22,6 +22,7 @@ WRITTEN = ("txt", "srt", "vtt", "json")
 
 @reports_errors
 @shared.with_memory
+@shared.answering("start", "end", "num_beams", "joint_ctc")
 def command(
     media: str = typer.Argument(..., help="A video or sound file, or an https URL."),
     sound: str = shared.SOUND,
@@ -37,26 +38,23 @@ def command(
     whisper: Path = typer.Option(
         None, "--whisper", help="Folder of the Whisper that the model's speech encoder was taken from."
     ),
-    start: float = shared.START,
-    end: float = shared.END,
     look_ahead: float = typer.Option(
         None, "--look-ahead", help="Longest piece of sound in seconds, 2 to 300 (default 300; `live` uses 10)."
     ),
     out: Path = typer.Option(None, "--out", help="Write the transcript to this file."),
-    joint_ctc: str = shared.JOINT_CTC,
-    num_beams: int = shared.BEAMS,
     device: str = shared.DEVICE,
     dtype: str = shared.DTYPE,
     as_json: bool = shared.JSON,
     *,
+    options: dict[str, Any],
     memory: dict[str, Any],
 ) -> None:
     """Write down what is said in a video or sound file of any length, with times."""
     form = _form(form, out)
     if out is not None and out.is_dir():
         raise ConfigError(f"{out}: is a folder", remedy="give the name of a file as --out")
-    stretch = {"start": start, "end": end}
-    own = {name: value for name, value in (("joint_ctc", joint_ctc), ("num_beams", num_beams)) if value is not None}
+    stretch = {name: options.pop(name) for name in ("start", "end")}
+    own = {name: value for name, value in options.items() if value is not None}
     task = "translate" if translate else "transcribe"
     check_transcript(decoder, task, language=language, whisper=whisper, options=own)
     check_decoder(model, decoder, whisper)
