@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, default=100, help="steps of the stage of reading")
     made.add_argument("--batch", type=int, default=16, help="items a step of reading")
     made.add_argument("--word-batch", type=int, default=16, help="items a step of words")
-    made.add_argument("--micro-batch", type=int, default=64, help="items a forward pass, at most")
+    made.add_argument("--micro-batch", type=int, default=64, help="items a forward pass of reading, at most")
+    made.add_argument("--word-micro-batch", type=int, default=64, help="items a forward pass of words, at most")
     made.add_argument("--rate", type=float, default=1e-3, help="peak learning rate of the stage of words")
     made.add_argument("--limit", type=int, default=30, help="held-out items a row (of ten rows), at most")
     made.add_argument("--model", choices=["embedded", "tiny"], default="embedded", help="tiny: random, to try it out")
@@ -72,6 +73,7 @@ def main(words: list[str] | None = None) -> int:
             arguments.batch,
             arguments.word_batch,
             arguments.micro_batch,
+            arguments.word_micro_batch,
             arguments.rate,
             arguments.limit,
             arguments.model,
@@ -102,6 +104,9 @@ def main(words: list[str] | None = None) -> int:
         else:
             command = [sys.executable, "-m", "studies.ablations", *words, "--worker", "--commit", plan.commit]
             running.watch(plan, found, [command] * plan.parallel, _environment(), say)
+    except running.CrowdedError:
+        say("the card's memory is full: --micro-batch or --parallel smaller")
+        return running.CROWDED
     except StoppedError:
         say("stopped: the same command continues with this variant")
         return 1
@@ -118,7 +123,8 @@ def main(words: list[str] | None = None) -> int:
 def _environment() -> dict[str, str]:
     """Of a worker: the package and this folder can be imported, and processes that share cores take one thread each."""
     paths = os.pathsep.join(filter(None, [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": paths}
+    given = {"OMP_NUM_THREADS": "1", "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    return {**given, **os.environ, "PYTHONPATH": paths}
 
 
 if __name__ == "__main__":

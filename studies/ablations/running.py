@@ -31,10 +31,13 @@ from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.files import digest
 from video_salmonn.resources.arithmetic import multiplies_bfloat16
 from video_salmonn.version import __version__
+from video_salmonn.wording import counted
 
 HELD_SHARE = 0.5
 """Of a card's memory that is free, what the features of all processes together may take."""
 FAILED = "failed.txt"
+CROWDED = 3
+"""What a process ends with that found the card's memory full."""
 Say = Callable[[str], None]
 
 
@@ -93,37 +96,61 @@ def folder_of(plan: Plan, data: Data, name: str, seed: int) -> Path:
     return plan.out / f"{name}-{seed}-{digest(_identity(plan, data, name))[:8]}"
 
 
+class CrowdedError(Exception):
+    """The card has no room for one more process; what was being trained is left to the others."""
+
+
 def run_all(plan: Plan, data: Data, say: Say) -> int:
-    """Run what is pending and not claimed by another process, one after the other.
+    """Run what is pending and not claimed by another process, the first of it first, until there is none.
 
     A variant that fails is noted in its folder and left out. On a card, whose state is then unknown, the process ends.
 
     Returns:
         how many failed.
+
+    Raises:
+        CrowdedError: the card's memory is full.
+        StoppedError: by a signal.
     """
     store: FeatureStore | None = None
     failures = 0
-    for name, seed in pending(plan, data):
-        folder = folder_of(plan, data, name, seed)
-        folder.mkdir(parents=True, exist_ok=True)
+
+    def claimed() -> tuple[str, int, FileLock] | None:
+        """The first that is free, locked."""
+        for name, seed in pending(plan, data):
+            folder = folder_of(plan, data, name, seed)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            if (name, seed) in pending(plan, data) and not (folder / FAILED).is_file():
+                return name, seed, lock
+            lock.release()
+        return None
+
+    while (claim := claimed()) is not None:
+        name, seed, lock = claim
         try:
-            with FileLock(folder / ".lock", timeout=0):
-                if (name, seed) not in pending(plan, data) or (folder / FAILED).is_file():
-                    continue
-                if store is None:  # read once by a process, whatever it runs
-                    store = FeatureStore(plan.features)
-                    store.hold(plan.device, HELD_SHARE / plan.parallel)
-                run(plan, data, name, seed, store, say)
-        except Timeout:
-            continue
+            if store is None:  # read once by a process, whatever it runs
+                store = FeatureStore(plan.features)
+                store.hold(plan.device, HELD_SHARE / plan.parallel)
+            run(plan, data, name, seed, store, say)
         except StoppedError:
             raise
+        except torch.OutOfMemoryError as error:
+            say(f"{name}, seed {seed}: out of memory, left to other processes: {error}")
+            raise CrowdedError from error
         except Exception:  # noqa: BLE001 - whatever it is, the other variants are still to be run
             failures += 1
-            (folder / FAILED).write_text(traceback.format_exc(), encoding="utf-8")
-            say(f"{name}, seed {seed}: failed: {folder / FAILED}")
+            note = folder_of(plan, data, name, seed) / FAILED
+            note.write_text(traceback.format_exc(), encoding="utf-8")
+            say(f"{name}, seed {seed}: failed: {note}")
             if plan.device != "cpu":
                 break
+        finally:
+            lock.release()
     return failures
 
 
@@ -212,7 +239,10 @@ def failures(plan: Plan, data: Data) -> Iterator[Path]:
 
 
 def watch(plan: Plan, data: Data, commands: Sequence[Sequence[str]], environment: dict[str, str], say: Say) -> None:
-    """Run worker processes until nothing is left; one that dies is replaced, at most as often as there are variants.
+    """Run worker processes until nothing is left.
+
+    One that dies is replaced, at most as often as there are variants. One that found the card's memory full is replaced
+    only if it was the last: the others have more room without it.
 
     Args:
         plan: what they run.
@@ -243,7 +273,9 @@ def watch(plan: Plan, data: Data, commands: Sequence[Sequence[str]], environment
                     continue
                 del workers[number]
                 left = len(pending(plan, data)) - len(list(failures(plan, data)))
-                if code and left > len(workers) and chances > 0:
+                if code == CROWDED and workers:
+                    say(f"worker {number} found the card's memory full; {counted(len(workers), 'worker')} left")
+                elif code and left > len(workers) and chances > 0:
                     chances -= 1
                     say(f"worker {number} ended with {code} ({plan.out}/worker-{number}.log); another one is started")
                     workers[number] = start(number)

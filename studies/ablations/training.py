@@ -36,7 +36,8 @@ class Budget:
         steps: of the stage of reading.
         batch: items a step of reading.
         word_batch: items a step of words.
-        micro_batch: items a forward pass, at most.
+        micro_batch: items a forward pass of reading, at most.
+        word_micro_batch: the same of words.
         rate: peak rate of the connector in the stage of words; other rates are the recipes'.
         limit: held-out items a row, at most.
         model: ``embedded``, or ``tiny`` to try this out.
@@ -47,6 +48,7 @@ class Budget:
     batch: int
     word_batch: int
     micro_batch: int
+    word_micro_batch: int
     rate: float
     limit: int
     model: str = "embedded"
@@ -102,7 +104,7 @@ def words_recipe(variant: Variant, seed: int, budget: Budget, data: Data, featur
     manifest = data.train(variant.mixing)
     recipe = _common(load_recipe(WORDS, _fixed(manifest, features)), variant, seed, budget, out / "words")
     recipe = replace(recipe, open_branches=True, max_steps=budget.word_steps, batch_size=budget.word_batch)
-    recipe.micro_batch = min(budget.micro_batch, recipe.batch_size)
+    recipe.micro_batch = min(budget.word_micro_batch, recipe.batch_size)
     recipe.optim = replace(recipe.optim, rate=budget.rate, warmup_steps=min(60, budget.word_steps))
     recipe.data.shares = _of(recipe.data.shares, word_items(_items(manifest)))
     if variant.mixing == "none":

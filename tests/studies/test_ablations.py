@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from studies.ablations import data, results, running, training
-from studies.ablations.__main__ import main
+from studies.ablations.__main__ import _environment, main
 from studies.ablations.variants import FIRST, VARIANTS
 
 from video_salmonn.embedded.held_out.groups import GROUPS
 from video_salmonn.training.items import read_items
 
-BUDGET = training.Budget(2, 2, 4, 4, 4, 1e-3, 3, "tiny")
+BUDGET = training.Budget(2, 2, 4, 4, 4, 4, 1e-3, 3, "tiny")
 OPTIONS = "--word-steps 2 --steps 2 --batch 4 --word-batch 4 --limit 3 --model tiny --device cpu --commit abc"
 
 
@@ -183,6 +185,39 @@ def test_marks_add_up_to_the_figure(material: Path, found: data.Data):
         answers = [item.answer if place % 3 else "yes x" for place, item in enumerate(asked)]
         marks = marks_of(group, asked, answers)
         assert results.value_of(group.metric, marks) == pytest.approx(group.score(asked, answers).value), group.name
+
+
+def test_a_full_card_leaves_its_variant_to_others(material: Path, found: data.Data, tmp_path: Path, monkeypatch):
+    plan = running.Plan(("full", "fine-only"), (0,), BUDGET, material / "features", tmp_path, tmp_path / "r", "cpu")
+
+    def full(trainer: training.Trainer) -> dict[str, float]:
+        raise torch.OutOfMemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "train_step", full)
+        with pytest.raises(running.CrowdedError):
+            running.run_all(plan, found, lambda line: None)
+    assert not list(running.failures(plan, found)), "it is tried again"
+    assert running.run_all(plan, found, lambda line: None) == 0 and running.pending(plan, found) == []
+
+
+@pytest.mark.slow
+def test_workers_that_die_are_replaced_and_those_without_room_are_not(
+    material: Path, found: data.Data, tmp_path: Path, monkeypatch
+):
+    plan = running.Plan(("full", "fine-only"), (0,), BUDGET, material / "features", tmp_path, tmp_path / "r", "cpu", 2)
+    data.prepare(material / "manifests", material / "features", tmp_path)
+    places = f"--results {plan.results} --out {tmp_path} --features {plan.features}"
+    options = f"--only full --only fine-only --seeds 0 --micro-batch 4 --word-micro-batch 4 {OPTIONS} {places}"
+    once = f"test -e {tmp_path}/died || {{ touch {tmp_path}/died; kill -9 $$; }}; "
+    worker = f"{once}exec {sys.executable} -m studies.ablations {options} --worker"
+    said: list[str] = []
+    monkeypatch.chdir(Path(__file__).parents[2])
+    commands = [["sh", "-c", "exit 3"], ["sh", "-c", worker]]
+    running.watch(plan, found, commands, _environment(), said.append)
+    assert [line["variant"] for line in results.read_results(plan.results)] == ["full", "fine-only"]
+    assert any("memory full; 1 worker left" in line for line in said)
+    assert sum("another one is started" in line for line in said) == 1
 
 
 @pytest.mark.slow
