@@ -281,21 +281,24 @@ def test_300_rows_killed_twice_are_complete_unique_and_as_if_uninterrupted(tmp_p
     lines[50:50] = [{"id": name, "media": f"media/{name}", "question": "What?"} for name in ("x.mp4", "y.wav", "z.jpg")]
     source = write(tmp_path / "in.jsonl", *lines)
 
+    said = tmp_path / "stderr.txt"
+
     def start(out: Path) -> subprocess.Popen:
         call = [sys.executable, "-m", "video_salmonn", "batch", source, "--out", str(out), "--model", "tiny"]
         call += ["--max-new-tokens", "6", "--workers", "1"]
-        return subprocess.Popen(call, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+        with said.open("a") as stream:
+            return subprocess.Popen(call, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=stream)
 
     def killed_at(out: Path, rows: int) -> None:
         process = start(out)
         while not out.is_file() or out.read_bytes().count(b"\n") < rows:
-            assert process.poll() is None
+            assert process.poll() is None, said.read_text()[-2000:]
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()
 
     whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
-    assert start(whole).wait() == 1, "three rows failed"
+    assert start(whole).wait() == 1, f"three rows failed: {said.read_text()[-2000:]}"
     killed_at(parts, 40)
     killed_at(parts, 170)
     assert start(parts).wait() == 1

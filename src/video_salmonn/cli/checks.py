@@ -16,7 +16,7 @@ from video_salmonn.checkpoints.hub import is_hub_name
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.files import json_object
 from video_salmonn.inference.options import DTYPES, KV_CACHES, PACKED, checked
-from video_salmonn.media.limits import Limits, check_url
+from video_salmonn.media.limits import Limits, check_url, display_url, resolve_public
 from video_salmonn.media.options import MediaOptions
 from video_salmonn.model import prompt
 from video_salmonn.resources.device_map import parse_device_map
@@ -85,7 +85,7 @@ def check_question(question: str) -> None:
 
 
 def check_media(media: str, sound: str | None, options: Mapping[str, Any]) -> None:
-    """Raise unless the file can be opened and what is asked for may be in it; URLs are judged, not fetched.
+    """Raise unless the file can be opened and what is asked for may be in it; of URLs the host is looked up, no more.
 
     Raises:
         MediaError: it cannot be used. ConfigError: an option is impossible.
@@ -108,7 +108,8 @@ def check_media(media: str, sound: str | None, options: Mapping[str, Any]) -> No
         if not source:
             raise ConfigError("the name of the media file is empty", remedy="give a file or an https URL")
         if "://" in source:
-            check_url(source, Limits())
+            parts = check_url(source, Limits())
+            resolve_public(str(parts.hostname), parts.port or 443, Limits(), display_url(source))
         else:
             local.append(source)
     if local == [one for one in (media, sound) if one is not None]:

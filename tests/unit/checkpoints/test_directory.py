@@ -96,6 +96,8 @@ def test_commands_say_so_before_pytorch_is_imported(tmp_path):
         ["ask", "examples/shirt.jpg", "What?", "--model", str(folder)],
         ["ask", "examples/shirt.jpg", "What?", "--model", "tiny", "--device-map", "{"],
         ["transcribe", "examples/helicopter.flac", "--model", str(folder)],
+        ["ask", "https://127.0.0.1:1/x.mp4", "What?", "--model", "tiny"],
+        ["chat", "https://localhost/x.mp4", "--model", "tiny"],
         ["transcribe", "examples/helicopter.flac", "--model", "tiny", "--decoder", "whisper"],
         ["transcribe", "examples/helicopter.flac", "--language", "de"],
         ["transcribe", "examples/helicopter.flac", "--decoder", "whisper", "--whisper", str(tmp_path)],
