@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import psutil
@@ -151,6 +154,8 @@ def test_replicas_come_under_load_and_a_killed_one_takes_only_what_it_held(tmp_p
 @pytest.mark.slow
 @pytest.mark.distributed
 def test_a_session_stays_with_its_replica(tmp_path):
+    from websockets.sync.client import connect
+
     with (
         cluster(tmp_path, "--replicas", "2", "--sessions") as (_, url),
         httpx.Client(base_url=url, headers=HEADERS, timeout=300) as client,
@@ -164,6 +169,11 @@ def test_a_session_stays_with_its_replica(tmp_path):
             assert found.status_code == 200 and found.headers["x-replica"] == stored.headers["x-replica"]
             names.add(stored.headers["x-replica"])
         assert len(names) == 2
+        with connect(f"{url.replace('http', 'ws')}/v1/video/chat/stream", additional_headers=HEADERS) as live:
+            for message in ({"type": "session.config", "max_tokens": 4}, {"type": "ping"}, {"type": "video.done"}):
+                live.send(json.dumps(message))
+            told = [json.loads(event)["type"] for event in live]
+        assert told == ["session.config", "pong", "session.done"]
         lost = client.post("/v1/chat/completions", json={**BODY, "model": "none"})
         assert lost.status_code == 404 and lost.json()["error"]["type"] == "not_found_error"
 
@@ -175,12 +185,16 @@ def test_arguments_of_rays_own_commands_are_checked_and_converted(monkeypatch):
     for wrong, message in (
         ({"modle": "tiny"}, "modle"),
         ({"max_replicas": "many"}, "max_replicas"),
+        ({"max_batch": 2.5}, "max_batch"),
+        ({"sessions": "perhaps"}, "sessions"),
+        ({"drain_seconds": None}, "drain_seconds"),
         ({"min_replicas": 3, "max_replicas": "2"}, "3 to 2"),
         ({"host": "0.0.0.0"}, "host"),
     ):
         with pytest.raises(ConfigError, match=message):
             application({"api_keys": KEY, **wrong})
-    made = application({"api_keys": KEY, "model": "tiny", "max_replicas": "3", "sessions": "true", "max_batch": "2"})
+    wanted = {"max_replicas": "3", "sessions": "true", "max_batch": "2", "upscale_delay": "0.5"}
+    made = application({"api_keys": KEY, "model": "tiny", **wanted})
     deployment = made._bound_deployment
     assert deployment._deployment_config.autoscaling_config.max_replicas == 3
     assert deployment.max_ongoing_requests == 4
@@ -190,3 +204,22 @@ def test_arguments_of_rays_own_commands_are_checked_and_converted(monkeypatch):
     assert fixed._bound_deployment.ray_actor_options["num_gpus"] == 1
     _, settings = fixed._bound_deployment.init_args
     assert settings.keys == (KEY, "another-long-key") and settings.allow_urls == ("a.example", "b.example")
+
+
+def test_the_configuration_in_the_docs_is_one_that_ray_serve_takes(monkeypatch):
+    yaml = pytest.importorskip("yaml")
+    from ray.serve.schema import ServeDeploySchema
+
+    from video_salmonn.serving.ray_proxy import ENVIRONMENT
+
+    page = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text("utf-8")
+    config = ServeDeploySchema.model_validate(yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1]))
+    (one,) = config.applications
+    module, _, name = one.import_path.partition(":")
+    monkeypatch.setenv("VIDEO_SALMONN_API_KEYS", one.runtime_env["env_vars"]["VIDEO_SALMONN_API_KEYS"])
+    made = getattr(importlib.import_module(module), name)(one.args)
+    assert made._bound_deployment.ray_actor_options["num_gpus"] == 1
+    assert config.controller_options.runtime_env["env_vars"] == ENVIRONMENT
+    (path,) = ENVIRONMENT.values()
+    module, _, name = path.rpartition(".")
+    assert callable(getattr(importlib.import_module(module), name)) and f"={path}" in page

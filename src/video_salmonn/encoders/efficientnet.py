@@ -96,10 +96,12 @@ class EfficientNetEncoder(nn.Module):
 
     def grid(self, frames: torch.Tensor) -> torch.Tensor:
         """Normalised frames ``(N, 3, 224, 224)`` -> ``(N, 1280, 7, 7)``."""
+        if frames.device.type == "cpu":  # two thirds of the time, and the same bits
+            frames = frames.contiguous(memory_format=torch.channels_last)
         hidden = F.relu6(self._bn0(self._conv_stem(frames)))
         for block in self._blocks:
             hidden = block(hidden)
-        return F.relu6(self._bn1(self._conv_head(hidden)))
+        return F.relu6(self._bn1(self._conv_head(hidden))).contiguous()
 
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """Normalised frames ``(N, 3, 224, 224)`` -> ImageNet logits ``(N, 1000)``."""

@@ -61,11 +61,11 @@ class Scaling:
 
     min_replicas: int = 1
     max_replicas: int = 4
-    num_cpus: float = 1
-    num_gpus: float = 0
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
     sessions: bool = False
-    upscale_delay: float = 10
-    downscale_delay: float = 300
+    upscale_delay: float = 10.0
+    downscale_delay: float = 300.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_replicas <= self.max_replicas:
@@ -164,7 +164,8 @@ def deployed(model: Model, settings: ServerSettings, scaling: Scaling) -> Applic
         extra["num_replicas"] = scaling.min_replicas
     if scaling.sessions:
         router = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
-        extra["request_router_config"] = {"request_router_class": router}
+        strict = {"num_fallback_replicas": 0}  # a busy replica is waited for: another one has not the session's files
+        extra["request_router_config"] = {"request_router_class": router, "request_router_kwargs": strict}
     made = serve.deployment(
         name=NAME,
         ray_actor_options={"num_cpus": scaling.num_cpus, "num_gpus": scaling.num_gpus},
@@ -221,7 +222,7 @@ def run(model: Model, settings: ServerSettings, scaling: Scaling, ready: Callabl
 
     Raises:
         MissingPartError: Ray Serve is not installed.
-        ConfigError: the address cannot be had.
+        ConfigError: the address cannot be had, or Ray or the replicas do not start.
     """
     serve = _ray_serve()
     import ray
@@ -236,7 +237,13 @@ def run(model: Model, settings: ServerSettings, scaling: Scaling, ready: Callabl
         options = {"address": "local", "include_dashboard": False, "num_cpus": _cores(scaling)}
     quiet = {"enable_access_log": False, "log_level": "WARNING"}
     known = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+    try:
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+    except Exception as error:  # so general are Ray's own, such as that of a machine too busy to start it
+        raise ConfigError(
+            f"Ray cannot be started or joined: {error}",
+            remedy="try again when the machine is less busy, or set RAY_ADDRESS to that of a Ray that runs",
+        ) from error
     try:
         for number in known:
             signal.signal(number, _interrupted)
@@ -307,6 +314,9 @@ def _converted(name: str, value: Any, default: Any) -> Any:
         if isinstance(default, tuple):
             parts = value.split(",") if isinstance(value, str) else value
             return tuple(str(part).strip() for part in parts if str(part).strip())
-        return type(default)(value) if isinstance(value, str) else value
+        made = type(default)(value)
+        if not isinstance(value, str) and made != value:
+            raise ValueError(value)
+        return made
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{name} is {value!r}", remedy=f"give a value such as {default!r}") from error

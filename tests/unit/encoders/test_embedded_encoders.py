@@ -96,3 +96,20 @@ def test_resampler_pools_row_by_row():
     assert tokens[0, 0, 0] == grid[0, 0, :2, :2].mean()
     assert tokens[0, 24, 0] == grid[0, 0, 5:, 5:].mean()
     assert (tokens.flatten().diff() > 0)[:4].all()
+
+
+def test_the_layout_of_channels_in_memory_does_not_change_the_eyes_values():
+    torch.manual_seed(0)
+    eye = EfficientNetEncoder().eval()
+    for module in eye.modules():  # at their first values the activations would vanish
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+    frames = torch.randn(3, 3, 224, 224)
+    with torch.inference_mode():
+        hidden = torch.nn.functional.relu6(eye._bn0(eye._conv_stem(frames)))
+        for block in eye._blocks:
+            hidden = block(hidden)
+        plain = torch.nn.functional.relu6(eye._bn1(eye._conv_head(hidden)))
+        found = eye.grid(frames)
+    assert found.is_contiguous() and plain.abs().max() > 1
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-5)
