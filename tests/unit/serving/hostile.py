@@ -213,7 +213,7 @@ add("5,000 pictures as the frames of one video", 400, "5000 frames",
 add("100 videos in one request", 400, "100 media items", lambda s: s.chat([url_part("data:,", "video_url")] * 100))
 add_part("a part of an unknown type", 400, "type is not one", {"type": "eval", "eval": "1"})
 add_part("a part that is a number in a dict's place", 400, "video_url.url", {"type": "video_url", "video_url": 7})
-add_part("a `uuid` of media that nobody sent", 404, "no media with this uuid", {**url_part(""), "uuid": "of-another-key"})
+add_part("a `uuid` of media that nobody sent", 404, "no media with this uuid", {**url_part(""), "uuid": "another key"})
 add_part("a `uuid` of a million characters", 400, "uuid is not text", {**url_part("x"), "uuid": "x" * 1_000_000})
 add_part("a `uuid` that is a list", 400, "uuid is not text", {**url_part("x"), "uuid": ["x"]})
 add_part("neither media nor a `uuid`", 400, "video_url.url", {"type": "video_url", "video_url": None, "uuid": None})
