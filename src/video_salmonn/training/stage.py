@@ -33,9 +33,14 @@ def build_source(
 ) -> FeatureSource:
     """Where features come from: a store, held by ``device`` if it can, or the model's own encoders behind a cache.
 
-    A ``store`` that is open already is used as it is, in place of the recipe's.
+    A ``store`` that is open already takes the place of the recipe's.
+
+    Raises:
+        ConfigError: the features are of other encoders than the model's, or there are none.
     """
-    if store is None and recipe.data.features:
+    if store is not None:
+        store.check(model_marks(model))
+    elif recipe.data.features:
         store = FeatureStore(recipe.data.features, model_marks(model))
         if not len(store):
             raise ConfigError(
