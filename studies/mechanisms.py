@@ -45,7 +45,7 @@ from video_salmonn.connector.diversity import mean_cosine
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import MixingConfig, Pools, mix
-from video_salmonn.model.connect import Connected
+from video_salmonn.model.connect import MediaTokens
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 
@@ -188,7 +188,7 @@ class Run:
             self.reader = Reader(self.model.connector.config.llm_dim, answers)
         self.weight = weight
 
-    def connect(self, samples: Sequence[Sample]) -> Connected:
+    def connect(self, samples: Sequence[Sample]) -> MediaTokens:
         """The samples through the connector."""
         return self.model.connect_media([sample.features for sample in samples])
 

@@ -31,7 +31,7 @@ PieceReport = TypedDict("PieceReport", {"from": float, "to": float, "answer": st
 """What was answered about a piece of long media; seconds on the clip axis."""
 
 
-class MediaEntry(TypedDict):
+class MediaAccount(TypedDict):
     """JSON form of :class:`MediaReport`; ``reused``: it came from the cache, nothing was decoded or encoded."""
 
     source: str
@@ -62,7 +62,7 @@ class AnswerReport(TypedDict, total=False):
 
     answer: str
     model: str
-    media: list[MediaEntry]
+    media: list[MediaAccount]
     media_tokens: int
     prompt_tokens: int
     new_tokens: int
@@ -175,7 +175,7 @@ class MediaReport:
     cuts: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def to_dict(self) -> MediaEntry:
+    def to_dict(self) -> MediaAccount:
         """The JSON form used by every command."""
         return {
             "source": self.source,

@@ -18,7 +18,7 @@ from video_salmonn.cache import Cache, Entry
 from video_salmonn.cli.main import app
 from video_salmonn.errors import ConfigError, ContextError, ManifestError, MediaError
 from video_salmonn.inference.disk_entries import DiskEntries
-from video_salmonn.inference.items import Item
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.inference.released_json import answer_file
 from video_salmonn.model import prompt
 from video_salmonn.model.processing import question_of
@@ -463,7 +463,7 @@ def test_items_in_every_form(engine):
     placed = [{"role": "user", "content": [{"type": "video"}, "What?"]}]
     forms = [
         {"question": "What?", "media": str(MEDIA / "flower.webm"), **SHORT},
-        Item("What?", [MEDIA / "flower.webm"], SHORT),
+        MediaQuestion("What?", [MEDIA / "flower.webm"], SHORT),
         {
             "question": [{"role": "user", "content": [{"type": "video"}, "What?"]}],
             "media": MEDIA / "flower.webm",

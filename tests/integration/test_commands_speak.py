@@ -22,8 +22,8 @@ from video_salmonn.cli import output, progress
 from video_salmonn.cli.main import app
 from video_salmonn.cli.output import emit_json, json_mode, reports_errors, stdout
 from video_salmonn.errors import ConfigError, MediaError
-from video_salmonn.inference.items import Item
 from video_salmonn.inference.options import checked
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.resources.placement import checked_device
 
 FLOWER = Path(__file__).parents[1] / "fixtures" / "media" / "flower.webm"
@@ -88,7 +88,7 @@ def test_half_a_character_in_a_question_is_one_error(engine):
         lambda: engine.ask(None, earlier),
         lambda: list(engine.stream(None, LONE)),
         lambda: engine.chat(None).ask(LONE),
-        lambda: engine.likelihoods(Item("What?"), ["Yes", LONE]),
+        lambda: engine.likelihoods(MediaQuestion("What?"), ["Yes", LONE]),
         lambda: engine.processor(LONE),
         lambda: engine.processor.apply_chat_template(messages),
     ):

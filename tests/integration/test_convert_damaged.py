@@ -65,7 +65,7 @@ def refused(found):
 
 def test_the_sources_are_whole(memory):
     found, _ = memory
-    assert len(plan_conversion(found, HEADS).entries) > 200
+    assert len(plan_conversion(found, HEADS).targets) > 200
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -176,7 +176,7 @@ def test_any_corrupted_number_is_named(memory, source, value):
     found, states = memory
     plan = plan_conversion(found, HEADS)
     state, seen = states[source], set()
-    for entry in plan.entries:
+    for entry in plan.targets:
         for ref in entry.inputs.values():
             if ref.file.path.stem != source:
                 continue
@@ -196,7 +196,7 @@ def test_numbers_too_large_for_float16_are_named(memory):
     found, states = memory
     states["llm"]["lm_head.weight"] = states["llm"]["lm_head.weight"].clone()
     states["llm"]["lm_head.weight"][0, 0] = 1e6
-    entry = next(e for e in plan_conversion(found, HEADS).entries if e.name == "language_model.lm_head.weight")
+    entry = next(e for e in plan_conversion(found, HEADS).targets if e.name == "language_model.lm_head.weight")
     with pytest.raises(CheckpointError, match=r"lm_head\.weight.*too large"):
         entry.make(torch.float16)
     assert entry.make(torch.bfloat16).dtype == torch.bfloat16

@@ -9,7 +9,7 @@ import pytest
 
 from video_salmonn import VideoSalmonn
 from video_salmonn.errors import ConfigError, ContextError, EmptyMediaError, MediaError
-from video_salmonn.inference.items import Item, expanded
+from video_salmonn.inference.questions import MediaQuestion, expanded
 from video_salmonn.inspection.inspecting import inspect_media
 from video_salmonn.media import ArraySound, load_clip
 
@@ -71,7 +71,7 @@ def test_no_audio_on_a_decoded_clip_hears_nothing_in_every_way_of_asking(engine,
         streamed,
         engine.chat(clip, no_audio=True).ask(QUESTION, **SHORT),
         engine.chat(clip).ask(QUESTION, **options),
-        *engine.batch([Item(QUESTION, [clip], options), {"question": QUESTION, "media": clip, **options}]),
+        *engine.batch([MediaQuestion(QUESTION, [clip], options), {"question": QUESTION, "media": clip, **options}]),
     ]
     assert {answer.report["media"][0]["heard"]["status"] for answer in answers} == {"off"}
     assert {answer.text for answer in answers} == {engine.ask(NASA, QUESTION, **options).text}
@@ -79,8 +79,8 @@ def test_no_audio_on_a_decoded_clip_hears_nothing_in_every_way_of_asking(engine,
     assert inspect_media(engine, clip, no_audio=True).report.heard.status == "off"
     deaf = engine.processor(QUESTION, media=[clip], no_audio=True)
     assert int(deaf["segment_counts"]) == 0 < int(engine.processor(QUESTION, media=[clip])["segment_counts"])
-    (one,) = engine.likelihoods(Item(QUESTION, [clip], {"no_audio": True}), ["Yes"])
-    (other,) = engine.likelihoods(Item(QUESTION, [NASA], {"no_audio": True}), ["Yes"])
+    (one,) = engine.likelihoods(MediaQuestion(QUESTION, [clip], {"no_audio": True}), ["Yes"])
+    (other,) = engine.likelihoods(MediaQuestion(QUESTION, [NASA], {"no_audio": True}), ["Yes"])
     assert one.log == pytest.approx(other.log, abs=1e-4)
 
 
@@ -151,7 +151,7 @@ def test_what_stands_in_a_place_of_another_kind_is_refused(engine, clip):
         with pytest.raises(MediaError, match=f"a place for {kind}, and is"):
             engine.ask(media, messages, **SHORT)
         with pytest.raises(MediaError, match=f"a place for {kind}, and is"):
-            engine.likelihoods(Item(messages, [media]), ["Yes"])
+            engine.likelihoods(MediaQuestion(messages, [media]), ["Yes"])
     heard = [{"role": "user", "content": [{"type": "audio"}, QUESTION]}]
     assert engine.ask(NASA, heard, no_video=True, **SHORT).report["media"][0]["seen"]["status"] == "off"
 

@@ -13,7 +13,7 @@ import torch
 from video_salmonn.checkpoints.assemble import load_model
 from video_salmonn.data.feature_index import FeatureIndex, add_to_index, read_index
 from video_salmonn.data.feature_store import FeatureStore
-from video_salmonn.embedded.data.encode import FrozenEncoders, Job, encode
+from video_salmonn.embedded.data.encode import EncodeJob, FrozenEncoders, encode
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.model.encoder_marks import model_marks
 
@@ -25,7 +25,7 @@ def jobs():
     clips = sorted((ROOT / "examples" / "grid").glob("*.mp4"))[:2]
     names = [str(clip.relative_to(ROOT)) for clip in clips]
     recipe = {"layers": [{"file": names[0], "speed": 1.1}, {"noise": "white", "seed": 1, "level": -50}]}
-    return [Job("sound", names[0]), Job("sound", recipe), Job("visual", names[1])]
+    return [EncodeJob("sound", names[0]), EncodeJob("sound", recipe), EncodeJob("visual", names[1])]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_encoding_processes_share_out_what_is_missing(stores, jobs, tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"no sound at all")
     told: list[tuple[int, int]] = []
     heard: list[float] = []
-    work = [*jobs, Job("sound", str(tmp_path / "broken.wav"))]
+    work = [*jobs, EncodeJob("sound", str(tmp_path / "broken.wav"))]
     found = encode(work, ROOT, tmp_path, processes=2, progress=lambda *at: told.append(at), heard=heard.append)
     assert found == {"done": 3, "already": 0, "failed": 1} and "broken.wav" in (tmp_path / "failed.txt").read_text()
     assert told == [(number, 4) for number in (1, 2, 3, 4)] and 4 < sum(heard) < 8
@@ -92,17 +92,17 @@ def test_what_is_half_there_is_made_again(stores, jobs, tmp_path):
 
 def test_media_that_cannot_be_decoded_are_named(stores, tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"no sound at all")
-    found = encode([Job("sound", "broken.wav")], tmp_path, tmp_path / "features", workers=1)
+    found = encode([EncodeJob("sound", "broken.wav")], tmp_path, tmp_path / "features", workers=1)
     assert found == {"done": 0, "already": 0, "failed": 1}
     assert "broken.wav" in (tmp_path / "features" / "failed.txt").read_text()
 
 
 def test_a_file_that_is_gone_costs_its_own_features_only(jobs, stores, tmp_path):
-    found = encode([Job("visual", "gone.png"), jobs[0], Job("sound", "gone.wav")], ROOT, tmp_path)
+    found = encode([EncodeJob("visual", "gone.png"), jobs[0], EncodeJob("sound", "gone.wav")], ROOT, tmp_path)
     assert found == {"done": 1, "already": 0, "failed": 2}
     told = (tmp_path / "failed.txt").read_text()
     assert "gone.png" in told and "gone.wav" in told and "No such file" in told
-    assert encode([Job("visual", "gone.png")], ROOT, tmp_path) == {"done": 0, "already": 0, "failed": 1}
+    assert encode([EncodeJob("visual", "gone.png")], ROOT, tmp_path) == {"done": 0, "already": 0, "failed": 1}
 
 
 def test_a_store_says_which_encoders_made_it_and_is_refused_by_others(stores, jobs, tmp_path):

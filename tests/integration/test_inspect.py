@@ -275,7 +275,7 @@ def test_long_media_refuse_or_stretch(engine, wav, monkeypatch):
     with pytest.raises(ContextError, match="do not fit the context of 60"):
         inspect_media(engine, str(wav), question="Eh?", max_new_tokens=16)
     coarse = inspect_media(engine, str(wav), question="Eh?", max_new_tokens=16, long="coarse")
-    assert coarse.stretch > 1 and coarse.levels[0].seconds == 0.5 * coarse.stretch
+    assert coarse.coarseness > 1 and coarse.levels[0].seconds == 0.5 * coarse.coarseness
     assert coarse.tokens.given < 18 and "windows are" in coarse.warnings[0]
     assert "windows are" in Page(to_html(coarse)).text
 

@@ -10,7 +10,7 @@ import pytest
 from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.errors import ConfigError
-from video_salmonn.inference.items import Item
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.model import prompt
 from video_salmonn.model.presets import tiny
 
@@ -77,9 +77,9 @@ def test_a_picture_is_seen_in_every_piece(engine):
 
 def test_together_as_alone_and_streamed_as_asked(engine):
     items = [
-        Item(ASK, [noise(9)], OPTIONS),
-        Item("What do you hear?", [noise(2, 1)], OPTIONS),
-        Item("What do you hear?", [noise(6, 2)], OPTIONS),
+        MediaQuestion(ASK, [noise(9)], OPTIONS),
+        MediaQuestion("What do you hear?", [noise(2, 1)], OPTIONS),
+        MediaQuestion("What do you hear?", [noise(6, 2)], OPTIONS),
     ]
     together = [answer.text for answer in engine.batch(items)]
     assert together == [engine.batch([item])[0].text for item in items]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from video_salmonn import VideoSalmonn
-from video_salmonn.inference.items import Item
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.inspection.inspecting import inspect_media
 from video_salmonn.media import ArraySound, ArrayVideo
 from video_salmonn.model import prompt
@@ -84,9 +84,11 @@ def test_every_public_call_from_24_threads_at_once(options):
         item, question = [media(number)], f"What is number {number}?"
         return [
             lambda: engine.ask(item, question, adapter_scale=float(number % 2), **SHORT).text,
-            lambda: [a.text for a in engine.batch([Item(question, item, SHORT), Item("And?", item, SHORT)])],
+            lambda: [
+                a.text for a in engine.batch([MediaQuestion(question, item, SHORT), MediaQuestion("And?", item, SHORT)])
+            ],
             lambda: streamed(item, question),
-            lambda: round(engine.likelihoods(Item(question, item), ["Yes", "No"])[0].log, 3),
+            lambda: round(engine.likelihoods(MediaQuestion(question, item), ["Yes", "No"])[0].log, 3),
             lambda: engine.chat(item).ask(question, **SHORT).text,
             lambda: inspect_media(engine, media(number)[0], question=question, max_new_tokens=2).comparison.answer,
             lambda: engine.processor(question, media=item)["input_ids"].tolist(),
@@ -115,7 +117,7 @@ def test_models_are_loaded_by_24_threads_at_once_with_equal_weights():
 def test_control_tokens_in_a_question_stay_text_while_others_are_tokenised():
     """A tokenizer keeps its settings in itself: a call with other ones meanwhile must not turn them into tokens."""
     processor = VideoSalmonn.load("tiny").processor
-    template = [prompt.Piece("template", "</s><s>"), prompt.Piece("user", "</s><s>")]
+    template = [prompt.PromptPart("template", "</s><s>"), prompt.PromptPart("user", "</s><s>")]
     wanted = prompt.tokenise(template, processor.tokenizer, processor.config.media_token_id, begin=False)
 
     def work(number):

@@ -21,7 +21,7 @@ from training_runs import GRID, ROOT, changes, entries, recipe, run, write
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.errors import CheckpointError, ConfigError, ContextError, TrainingError
 from video_salmonn.training.examples import Example
-from video_salmonn.training.objectives import Answers
+from video_salmonn.training.objectives import AnswersObjective
 from video_salmonn.training.stage import build_trainer
 
 
@@ -220,4 +220,4 @@ def test_a_template_that_does_not_end_answers_is_refused() -> None:
     processor.tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     processor.config.prompt = "chat"
     with pytest.raises(ConfigError, match="never stops"):
-        Answers(model, processor, 2048, None, 0.0)
+        AnswersObjective(model, processor, 2048, None, 0.0)

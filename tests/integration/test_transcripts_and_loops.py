@@ -11,7 +11,7 @@ import torch
 from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny, load_model
 from video_salmonn.errors import ConfigError
-from video_salmonn.inference.items import Item
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.training.checkpointing import load_trained, trained_tensors
 
 MEDIA = Path(__file__).parents[1] / "fixtures" / "media"
@@ -60,11 +60,11 @@ def test_ctc_alone_says_what_the_outputs_say(speaker):
 def test_items_answered_together_get_what_they_get_alone(speaker, beams):
     options = {**OPTIONS, "num_beams": beams}
     items = [
-        Item(ASK, [tone(3)], options),
-        Item("What do you hear?", [tone(2, 1)], options),
-        Item("What is said?", [MEDIA / "flower.webm"], {**options, "no_audio": True}),
-        Item("Please transcribe this recording of a person who speaks.", [tone(1, 2)], options),
-        Item("Write down what is said.", [], options),
+        MediaQuestion(ASK, [tone(3)], options),
+        MediaQuestion("What do you hear?", [tone(2, 1)], options),
+        MediaQuestion("What is said?", [MEDIA / "flower.webm"], {**options, "no_audio": True}),
+        MediaQuestion("Please transcribe this recording of a person who speaks.", [tone(1, 2)], options),
+        MediaQuestion("Write down what is said.", [], options),
     ]
     together = speaker.batch(items)
     for item, answer in zip(items, together):

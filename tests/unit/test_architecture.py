@@ -51,3 +51,20 @@ def test_only_commands_know_the_small_model():
 def test_unit_tests_lie_in_folders_of_the_package():
     unit = ROOT / "tests" / "unit"
     assert {path.parent.relative_to(unit).as_posix() for path in unit.rglob("test_*.py")} - {"."} <= FOLDERS
+
+
+def test_the_words_are_classes_where_the_page_says():
+    table = PAGE[PAGE.index("## Words") :]
+    rows = re.findall(r"^\| ([\w -]+) \| .* \| `(\w+)` \| `([\w/]+\.py)` \|$", table, re.M)
+    assert len(rows) > 20 and len({word for word, *_ in rows}) == len(rows), "each word once"
+    for word, name, file in rows:
+        assert re.search(rf"^(class {name}\b|{name} = )", (PACKAGE / file).read_text("utf-8"), re.M), (word, name, file)
+
+
+def test_no_two_public_classes_share_a_name():
+    places: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from video_salmonn.errors import VideoSalmonnError
-from video_salmonn.inference.items import Item
 from video_salmonn.inference.options import MEDIA_OPTIONS
 from video_salmonn.inference.pieces import Piece, timeline
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.media.options import MediaOptions
 from video_salmonn.types import Answer, Clip
 
@@ -62,7 +62,7 @@ class Predictor:
         Raises:
             TooManyFailures: one row after the other fails unexpectedly.
         """
-        items = [Item(row.conversation, list(row.clips), _left(row.options)) for row in rows]
+        items = [MediaQuestion(row.conversation, list(row.clips), _left(row.options)) for row in rows]
         found = self._answer(items)
         return [
             one if isinstance(one, Exception) else _clocked(one, float(row.options.get("start") or 0))
@@ -75,7 +75,7 @@ class Predictor:
         pieces = len(answer.report.get("pieces", ())) or 1
         return "length" if answer.report["new_tokens"] >= pieces * int(most) else "stop"
 
-    def _answer(self, items: list[Item]) -> list[Answer | Exception]:
+    def _answer(self, items: list[MediaQuestion]) -> list[Answer | Exception]:
         if not items:
             return []
         try:

@@ -23,7 +23,7 @@ DEVELOPMENT = ("docs", "fuzz", "dev")
 
 
 @dataclass(frozen=True)
-class Check:
+class DoctorCheck:
     """One finding; what is optional may be absent without the installation being unfit."""
 
     name: str
@@ -33,10 +33,10 @@ class Check:
     optional: bool = False
 
 
-def check_python() -> Check:
+def check_python() -> DoctorCheck:
     """Interpreter version."""
     ok = sys.version_info >= (3, 11)
-    return Check("python", ok, platform.python_version(), "" if ok else "use Python 3.11 or newer")
+    return DoctorCheck("python", ok, platform.python_version(), "" if ok else "use Python 3.11 or newer")
 
 
 def requirements() -> list[str]:
@@ -55,7 +55,7 @@ def lacking(requirement: Requirement) -> str:
     return f"{version} is installed, {requirement.specifier} is needed"
 
 
-def check_packages(declared: list[str]) -> list[Check]:
+def check_packages(declared: list[str]) -> list[DoctorCheck]:
     """Needed packages, with versions: everything that ``declared`` requires without an extra."""
     checks = []
     for requirement in map(Requirement, declared):
@@ -64,7 +64,7 @@ def check_packages(declared: list[str]) -> list[Check]:
         missing = lacking(requirement)
         detail = missing or metadata.version(requirement.name)
         remedy = f'pip install "{requirement.name}{requirement.specifier}"' if missing else ""
-        checks.append(Check(requirement.name, not missing, detail, remedy))
+        checks.append(DoctorCheck(requirement.name, not missing, detail, remedy))
     return checks
 
 
@@ -93,18 +93,18 @@ def _named_extras(marker: str) -> list[str]:
     return re.findall(r"""extra\s*==\s*["']([^"']+)["']""", marker)
 
 
-def check_extras(declared: list[str]) -> list[Check]:
+def check_extras(declared: list[str]) -> list[DoctorCheck]:
     """Optional groups."""
     checks = []
     for extra, needed in extras(declared).items():
         missing = [f"{item.name} ({reason})" for item in needed if (reason := lacking(item))]
         detail = ", ".join(missing) or "installed"
         remedy = f'pip install "{PACKAGE}[{extra}]"' if missing else ""
-        checks.append(Check(f"extra {extra}", not missing, detail, remedy, optional=True))
+        checks.append(DoctorCheck(f"extra {extra}", not missing, detail, remedy, optional=True))
     return checks
 
 
-def check_torch() -> Check:
+def check_torch() -> DoctorCheck:
     """A matrix product on the best device."""
     import torch
 
@@ -113,19 +113,21 @@ def check_torch() -> Check:
     name = (
         torch.cuda.get_device_name() if device == "cuda" else f"{device}, {counted(torch.get_num_threads(), 'thread')}"
     )
-    return Check("torch works", bool((product == 64).all()), name)
+    return DoctorCheck("torch works", bool((product == 64).all()), name)
 
 
-def check_codecs() -> Check:
+def check_codecs() -> DoctorCheck:
     """FFmpeg's decoders for what people have."""
     import av
 
     wanted = ("h264", "hevc", "vp9", "av1", "mpeg1video", "aac", "mp3", "opus", "flac", "vorbis")
     missing = [name for name in wanted if name not in av.codecs_available]
-    return Check("codecs", not missing, f"missing: {', '.join(missing)}" if missing else "all common decoders", "")
+    return DoctorCheck(
+        "codecs", not missing, f"missing: {', '.join(missing)}" if missing else "all common decoders", ""
+    )
 
 
-def check_model() -> Check:
+def check_model() -> DoctorCheck:
     """The tiny preset, built and run through the connector."""
     import torch
 
@@ -136,26 +138,26 @@ def check_model() -> Check:
     visual = torch.zeros(1, 3, config.visual_tokens, config.visual_dim or 1)
     with torch.inference_mode():
         tokens = MultiResolutionCausalQFormer(config).eval()(visual).tokens
-    return Check("connector works", bool(torch.isfinite(tokens).all()), counted(tokens.shape[1], "token"))
+    return DoctorCheck("connector works", bool(torch.isfinite(tokens).all()), counted(tokens.shape[1], "token"))
 
 
-def run_checks() -> list[Check]:
+def run_checks() -> list[DoctorCheck]:
     """All checks; one that breaks is a finding, not a crash."""
     checks = [check_python()]
     try:
         declared = requirements()
     except metadata.PackageNotFoundError:
-        checks.append(Check(PACKAGE, False, "imported, but not installed", f"pip install {PACKAGE}"))
+        checks.append(DoctorCheck(PACKAGE, False, "imported, but not installed", f"pip install {PACKAGE}"))
         declared = []
     checks += [*check_packages(declared), *check_extras(declared)]
-    runnable: list[Callable[[], Check]] = [check_torch, check_codecs, check_model]
+    runnable: list[Callable[[], DoctorCheck]] = [check_torch, check_codecs, check_model]
     for check in runnable:
         try:
             checks.append(check())
         except Exception as error:  # noqa: BLE001 - whatever it is, the user is to read it here
             name = check.__name__.removeprefix("check_")
             checks.append(
-                Check(name, False, f"{type(error).__name__}: {error}", "reinstall: pip install video-salmonn")
+                DoctorCheck(name, False, f"{type(error).__name__}: {error}", "reinstall: pip install video-salmonn")
             )
     return checks
 

@@ -57,7 +57,7 @@ def held_out(
     from video_salmonn.embedded.held_out.measure import HeldOut, measure, probe
     from video_salmonn.embedded.held_out.page import page
     from video_salmonn.evaluation.settings import SETTINGS
-    from video_salmonn.inference.items import parse_dtype
+    from video_salmonn.inference.questions import parse_dtype
     from video_salmonn.training.checkpointing import load_trained
 
     device = shared.choose_device(device)

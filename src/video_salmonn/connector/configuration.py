@@ -178,13 +178,13 @@ class ConnectorConfig(SubConfig):
         """Frames that media with ``sight`` frames of picture and ``sound`` frames of sound take on the joint axis."""
         return max(sight, sound) if self.synchronise else sight + sound
 
-    def tokens_for(self, frames: int, stretch: int = 1) -> int:
-        """Tokens the language model gets for ``frames`` real frames, with windows ``stretch`` times as long."""
+    def tokens_for(self, frames: int, coarseness: int = 1) -> int:
+        """Tokens the language model gets for ``frames`` real frames, with windows ``coarseness`` times as long."""
         level = self.levels[0]
         if not self.trim_padding:
-            multiple = self.window_multiple * stretch
+            multiple = self.window_multiple * coarseness
             frames = -(-frames // multiple) * multiple
-        return -(-frames * level.queries // (level.frames * stretch))
+        return -(-frames * level.queries // (level.frames * coarseness))
 
     def windows_for(self, frames: int) -> tuple[int, ...]:
         """Windows of each level over ``frames`` real frames; where padding is attended, those of padding too."""

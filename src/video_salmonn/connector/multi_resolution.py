@@ -105,7 +105,7 @@ class MultiResolutionCausalQFormer(nn.Module):
         visual_mask: torch.Tensor | None = None,
         sound_mask: torch.Tensor | None = None,
         modality_mask: torch.Tensor | None = None,
-        stretch: int = 1,
+        coarseness: int = 1,
     ) -> Synchronised:
         """Project and align the streams; arguments as in :meth:`forward`. Returns (B, T, S, D_joint) and (B, T)."""
         config = self.config
@@ -116,7 +116,7 @@ class MultiResolutionCausalQFormer(nn.Module):
             visual,
             self.project_sound(speech, audio),
             slots=config.slots,
-            multiple=config.window_multiple * stretch,
+            multiple=config.window_multiple * coarseness,
             absent_widths=(visual_width, config.joint_dim - visual_width),
             visual_mask=visual_mask,
             sound_mask=sound_mask,
@@ -134,7 +134,7 @@ class MultiResolutionCausalQFormer(nn.Module):
         sound_mask: torch.Tensor | None = None,
         modality_mask: torch.Tensor | None = None,
         zero_levels: Collection[int] = (),
-        stretch: int = 1,
+        coarseness: int = 1,
     ) -> ConnectorOutput:
         """Connect a batch of clips.
 
@@ -146,8 +146,8 @@ class MultiResolutionCausalQFormer(nn.Module):
             sound_mask: ``(B, ceil(max(N, M) / A))`` bool of real frames; None for all.
             modality_mask: ``(B, 2)`` = [use picture, use sound].
             zero_levels: indices of levels whose outputs are set to zero (paper Table 5).
-            stretch: make every window this many times longer at the same number of queries, for long media: fewer
-                tokens per second. Frames of a stretched window share the learned positions of their frame.
+            coarseness: make every window this many times longer at the same number of queries, for long media: fewer
+                tokens per second. Frames of a longer window share the learned positions of their frame.
 
         Returns:
             tokens and everything the losses and pictures need.
@@ -156,19 +156,19 @@ class MultiResolutionCausalQFormer(nn.Module):
             ValueError: no stream is given, a shape does not fit the configuration, or a level does not exist.
         """
         config = self.config
-        self._check_inputs(visual, speech, audio, zero_levels, stretch)
+        self._check_inputs(visual, speech, audio, zero_levels, coarseness)
         joint, frame_mask, length, all_real = self.synchronise(
-            visual, speech, audio, visual_mask, sound_mask, modality_mask, stretch
+            visual, speech, audio, visual_mask, sound_mask, modality_mask, coarseness
         )
         if config.attend_padding:  # as released: whatever is missing or switched off counts as real up to the longest
             frame_mask = (torch.arange(joint.shape[1], device=joint.device) < length).expand_as(frame_mask)
         content = self.input_norm(joint)
 
         inputs = [
-            level_input(config, level.frames * stretch, queries, frame_mask, all_real or config.attend_padding)
+            level_input(config, level.frames * coarseness, queries, frame_mask, all_real or config.attend_padding)
             for level, queries in zip(config.levels, self.level_queries)
         ]
-        positions = self.positions if stretch == 1 else self._stretched_positions(stretch)
+        positions = self.positions if coarseness == 1 else self._coarse_positions(coarseness)
         if config.share_qformer:
             states = self.qformers[0](content, positions, inputs)
         else:
@@ -186,10 +186,10 @@ class MultiResolutionCausalQFormer(nn.Module):
             window_masks=tuple(level.key_mask.any(dim=1).view(batch, -1) for level in inputs),
         )
 
-    def _stretched_positions(self, stretch: int) -> torch.Tensor:
-        """Positions of windows ``stretch`` times as long: each frame's rows repeated for the frames in its place."""
+    def _coarse_positions(self, coarseness: int) -> torch.Tensor:
+        """Positions of windows ``coarseness`` times as long: each frame's rows repeated for the frames in its place."""
         frames = self.positions[: self.config.positions_used].unflatten(0, (-1, self.config.slots))
-        return frames.repeat_interleave(stretch, dim=0).flatten(0, 1)
+        return frames.repeat_interleave(coarseness, dim=0).flatten(0, 1)
 
     def _check_inputs(
         self,
@@ -197,7 +197,7 @@ class MultiResolutionCausalQFormer(nn.Module):
         speech: torch.Tensor | None,
         audio: torch.Tensor | None,
         zero_levels: Collection[int],
-        stretch: int,
+        coarseness: int,
     ) -> None:
         """Refuse what would otherwise be padded, cut or ignored without a word."""
         config = self.config
@@ -210,8 +210,8 @@ class MultiResolutionCausalQFormer(nn.Module):
         batches = {stream.shape[0] for stream in (visual, speech, audio) if stream is not None}
         if len(batches) > 1:
             raise ValueError(f"the streams have different batch sizes: {sorted(batches)}")
-        if stretch < 1:
-            raise ValueError(f"stretch is {stretch}, at least 1 is needed")
+        if coarseness < 1:
+            raise ValueError(f"stretch is {coarseness}, at least 1 is needed")
         unknown = sorted(set(zero_levels) - set(range(len(config.levels))))
         if unknown:
             raise ValueError(f"zero_levels {unknown} do not exist; there are levels 0 to {len(config.levels) - 1}")

@@ -36,7 +36,7 @@ class Problem:
 
 
 @dataclass
-class Account:
+class ManifestAccount:
     """What was checked.
 
     Attributes:
@@ -76,7 +76,7 @@ class _Use:
     end: float = 0.0
 
 
-def check_manifest(path: Path, *, decode: bool = False, workers: int = 2) -> Account:
+def check_manifest(path: Path, *, decode: bool = False, workers: int = 2) -> ManifestAccount:
     """Check every line of a manifest and every file it names.
 
     Args:
@@ -87,7 +87,7 @@ def check_manifest(path: Path, *, decode: bool = False, workers: int = 2) -> Acc
     Raises:
         ManifestError: the manifest itself cannot be read.
     """
-    account = Account(str(path))
+    account = ManifestAccount(str(path))
     uses: dict[Path, _Use] = {}
     seen: dict[str, int] = {}
     for number, text in numbered_lines(path, ManifestError):
@@ -161,7 +161,7 @@ def _inside(value: Any) -> Iterator[str]:
             yield from _inside(entry)
 
 
-def _decode(uses: dict[Path, _Use], account: Account, workers: int) -> None:
+def _decode(uses: dict[Path, _Use], account: ManifestAccount, workers: int) -> None:
     from video_salmonn.media import MediaOptions, load_many  # here, so that checking lines needs no media library
 
     options = MediaOptions(frame_size=(32, 32), threads=1)  # small frames: only number and damage matter

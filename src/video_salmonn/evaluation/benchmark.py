@@ -19,7 +19,7 @@ from video_salmonn.evaluation.conditions import FULL, WHISPER, inapplicable
 from video_salmonn.evaluation.engine import Engine, HasDecoder
 from video_salmonn.evaluation.item import Prediction
 from video_salmonn.evaluation.predictions import read_predictions, write_atomic
-from video_salmonn.evaluation.runner import Loaded, Progress, load, run_condition
+from video_salmonn.evaluation.runner import LoadedTask, Progress, load, run_condition
 from video_salmonn.evaluation.save.locate import MediaIndex
 from video_salmonn.evaluation.save.mini_marker import NAME, read_marker
 from video_salmonn.evaluation.save.task import Task
@@ -74,7 +74,7 @@ def evaluate(
     *,
     shards: Shards | None = None,
     progress: Progress | None = None,
-    ready: Sequence[Loaded] | None = None,
+    ready: Sequence[LoadedTask] | None = None,
 ) -> dict[str, Any]:
     """Run tasks and write ``OUT/predictions/``, ``OUT/scores/`` and ``OUT/results.json``.
 
@@ -101,7 +101,7 @@ def evaluate(
         "choices": "likelihood" if options.likelihood else "generated",
         "tasks": {one.task.id: one.identity for one in loaded},
     }
-    whisper = _Whisper(engine)
+    whisper = _WhisperBaseline(engine)
     if WHISPER in options.baselines and any(one.task.kind == "speech" for one in loaded) and whisper.decoder:
         settings["whisper"] = whisper.decoder.describe()
     if shards.first:
@@ -134,7 +134,7 @@ def evaluate(
     return results
 
 
-def prepare(tasks: Sequence[Task], data: Path, out: Path, options: Options) -> list[Loaded]:
+def prepare(tasks: Sequence[Task], data: Path, out: Path, options: Options) -> list[LoadedTask]:
     """Read all tasks and look for the tools of their metrics: what is missing does not surface hours later.
 
     Neither a model nor PyTorch is needed for it.
@@ -162,7 +162,7 @@ def prepare(tasks: Sequence[Task], data: Path, out: Path, options: Options) -> l
     return [load(t, data, index, limit=options.limit, allow_missing=options.allow_missing) for t in tasks]
 
 
-class _Whisper:
+class _WhisperBaseline:
     """The recogniser an engine's speech encoder was taken from, loaded when it is first asked for."""
 
     def __init__(self, engine: Engine) -> None:
@@ -184,8 +184,8 @@ class _Whisper:
 
 def _run_task(
     engine: Engine,
-    whisper: _Whisper,
-    one: Loaded,
+    whisper: _WhisperBaseline,
+    one: LoadedTask,
     out: Path,
     options: Options,
     shards: Shards,

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from video_salmonn.errors import ConfigError
 from video_salmonn.evaluation.engine import Request
-from video_salmonn.evaluation.item import Item, Media
+from video_salmonn.evaluation.item import BenchmarkItem, Media
 from video_salmonn.evaluation.save.task import Task
 
 FULL = "full"
@@ -43,7 +43,7 @@ def parse_baselines(names: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def inapplicable(condition: str, task: Task, items: Sequence[Item]) -> str:
+def inapplicable(condition: str, task: Task, items: Sequence[BenchmarkItem]) -> str:
     """Why a baseline says nothing about these items, or "" if it does."""
     if condition in ("frames_only", "sound_only") and len(task.senses) == 1:
         return f"the task is about {task.senses[0]} alone"
@@ -55,7 +55,7 @@ def inapplicable(condition: str, task: Task, items: Sequence[Item]) -> str:
 
 
 def requests(
-    task: Task, items: Sequence[Item], condition: str, seed: int = 0, *, likelihood: bool = False
+    task: Task, items: Sequence[BenchmarkItem], condition: str, seed: int = 0, *, likelihood: bool = False
 ) -> list[Request]:
     """One request an item, in order. Depends on the whole list (``shuffled``), so make them before sharding.
 
@@ -84,22 +84,22 @@ def requests(
     return out
 
 
-def _candidates(task: Task, item: Item) -> tuple[str, ...]:
-    return item.entry.candidates if task.kind == "choice" else YES_NO if task.kind == "yes_no" else ()
+def _candidates(task: Task, item: BenchmarkItem) -> tuple[str, ...]:
+    return item.annotation.candidates if task.kind == "choice" else YES_NO if task.kind == "yes_no" else ()
 
 
 def _kind(media: Media) -> tuple[bool, bool, bool]:
     return media.video is not None, media.image is not None, media.sound is not None
 
 
-def _groups(items: Sequence[Item]) -> dict[tuple[bool, bool, bool], list[Media]]:
+def _groups(items: Sequence[BenchmarkItem]) -> dict[tuple[bool, bool, bool], list[Media]]:
     groups: dict[tuple[bool, bool, bool], list[Media]] = defaultdict(list)
     for item in items:
         groups[_kind(item.media)].append(item.media)
     return groups
 
 
-def _swapped(items: Sequence[Item], seed: int) -> dict[Media, Media]:
+def _swapped(items: Sequence[BenchmarkItem], seed: int) -> dict[Media, Media]:
     """Each media's stand-in: the next of its kind in an order drawn by hash, so never itself."""
     out: dict[Media, Media] = {}
     for group in _groups(items).values():

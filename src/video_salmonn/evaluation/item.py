@@ -34,7 +34,7 @@ class MediaNames:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Annotation:
     """One question of an annotation file.
 
     Attributes:
@@ -78,18 +78,18 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One thing to ask: an entry with its media found and its prompt written."""
+class BenchmarkItem:
+    """One question of a benchmark: its annotation, with the media found and the prompt written."""
 
-    entry: Entry
+    annotation: Annotation
     media: Media
     prompt: str
     notes: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
-        """The entry's id."""
-        return self.entry.id
+        """The annotation's id."""
+        return self.annotation.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,8 @@ class Prediction:
         prediction: the generated text; "" where the item failed.
         references: right answers.
         candidates: choices offered.
-        part: the entry's part.
-        question: the entry's question, for reports and judges.
+        part: the annotation's part.
+        question: the annotation's question, for reports and judges.
         error: why the item failed, or "". A failed item counts as wrong.
         media: what was seen and heard, as the model reported it.
         warnings: what the model said about the answer (coarser windows for long media …).

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from video_salmonn.evaluation.item import Item, Prediction
+from video_salmonn.evaluation.item import BenchmarkItem, Prediction
 from video_salmonn.evaluation.predictions import write_atomic
 from video_salmonn.evaluation.runner import load
 from video_salmonn.evaluation.save import task as task_of
@@ -56,7 +56,7 @@ def export(tasks: Sequence[Task], data: Path, out: Path, *, limit: int | None, a
     return written
 
 
-def document(task: Task, item: Item) -> dict[str, Any]:
+def document(task: Task, item: BenchmarkItem) -> dict[str, Any]:
     """One row of the data: an item with its prompt and absolute paths."""
     media = item.media
     paths = {"video": media.video, "image": media.image, "sound": media.sound}
@@ -64,15 +64,15 @@ def document(task: Task, item: Item) -> dict[str, Any]:
         "id": item.id,
         "task": task.id,
         "prompt": item.prompt,
-        "question": item.entry.question,
+        "question": item.annotation.question,
         **{name: str(path.resolve()) if path else None for name, path in paths.items()},
         "start": media.start,
         "end": media.end,
         "silent": "sound" not in task.senses,
-        "references": list(item.entry.references),
-        "candidates": list(item.entry.candidates),
-        "part": item.entry.part,
-        "target": item.entry.references[0],
+        "references": list(item.annotation.references),
+        "candidates": list(item.annotation.candidates),
+        "part": item.annotation.part,
+        "target": item.annotation.references[0],
     }
 
 

@@ -17,8 +17,8 @@ from video_salmonn.evaluation.item import Media
 from video_salmonn.evaluation.whisper_baseline import WhisperDecoder
 from video_salmonn.files import fingerprint
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.inference.items import Item
 from video_salmonn.inference.options import whole
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.types import Answer
 from video_salmonn.wording import counted
 
@@ -146,7 +146,7 @@ class OwnModel:
         decoder.name = name
         return decoder
 
-    def _item(self, request: Request) -> Item:
+    def _item(self, request: Request) -> MediaQuestion:
         options: dict[str, Any] = {
             "max_new_tokens": request.max_new_tokens,
             "num_beams": self.num_beams,
@@ -157,7 +157,7 @@ class OwnModel:
         given: dict[str, Any] = {"no_video": not request.use_video, "no_audio": not request.use_audio}
         given |= {"zero_levels": request.zero_levels, "start": request.media.start, "end": request.media.end}
         options |= {name: value for name, value in given.items() if value not in (None, False, ())}
-        return Item(request.question, sources(request.media), options)
+        return MediaQuestion(request.question, sources(request.media), options)
 
 
 def sources(media: Media) -> list[Any]:

@@ -15,7 +15,7 @@ from video_salmonn.evaluation.benchmark import read_results
 from video_salmonn.evaluation.conditions import LEVELS
 from video_salmonn.evaluation.item import Prediction
 from video_salmonn.evaluation.predictions import read_predictions, write_atomic
-from video_salmonn.evaluation.report_blocks import Bars, Block, Link, Section, Table
+from video_salmonn.evaluation.report_blocks import Bars, Block, Link, ReportSection, Table
 from video_salmonn.evaluation.report_html import to_html
 from video_salmonn.evaluation.report_markdown import to_markdown
 from video_salmonn.evaluation.runner import predictions_file
@@ -57,12 +57,12 @@ def report(out: Path, draw: Draw | None = None) -> tuple[Path, Path]:
     return markdown, page
 
 
-def build(out: Path, results: dict[str, Any], draw: Draw | None = None) -> list[Section]:
+def build(out: Path, results: dict[str, Any], draw: Draw | None = None) -> list[ReportSection]:
     """The report's content."""
     note = PUBLISHED_NOTE if results.get("benchmark") == "SAVE" else NOT_COMPARABLE.format(results.get("benchmark"))
-    sections = [Section("Results", [_summary(results), _overview(results), f"{SMALLER} {note}"])]
+    sections = [ReportSection("Results", [_summary(results), _overview(results), f"{SMALLER} {note}"])]
     if levels := _levels(results):
-        sections.append(Section("One resolution of the connector set to zero (paper, table 5)", levels))
+        sections.append(ReportSection("One resolution of the connector set to zero (paper, table 5)", levels))
     save = results.get("benchmark") == "SAVE"
     for name, entry in results["tasks"].items():
         # A title names the published data set; other data in its schema must not pass for it.
@@ -71,8 +71,8 @@ def build(out: Path, results: dict[str, Any], draw: Draw | None = None) -> list[
             if save
             else f"{name}: {results.get('benchmark')} in the schema of {entry['title']}"
         )
-        sections.append(Section(title, _task(out, name, entry, draw, save=save)))
-    sections.append(Section("Settings", [_settings(results)]))
+        sections.append(ReportSection(title, _task(out, name, entry, draw, save=save)))
+    sections.append(ReportSection("Settings", [_settings(results)]))
     return sections
 
 

@@ -35,7 +35,7 @@ Block = str | Table | Bars | Link
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ReportSection:
     """A headline and its content."""
 
     title: str

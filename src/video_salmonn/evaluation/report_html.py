@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from video_salmonn.evaluation.report_blocks import Bars, Link, Section, Table
+from video_salmonn.evaluation.report_blocks import Bars, Link, ReportSection, Table
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b;background:#fff}
@@ -20,7 +20,7 @@ svg{max-width:100%;height:auto}
 _WIDTH, _LEFT, _BAR, _GAP = 640, 130, 18, 10
 
 
-def to_html(title: str, sections: Sequence[Section]) -> str:
+def to_html(title: str, sections: Sequence[ReportSection]) -> str:
     """The report as a page of its own."""
     body = [f"<h1>{escape(title)}</h1>"]
     links = (f'<a href="#s{place}">{escape(section.title)}</a>' for place, section in enumerate(sections))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from video_salmonn.evaluation.report_blocks import Link, Section, Table
+from video_salmonn.evaluation.report_blocks import Link, ReportSection, Table
 
 
-def to_markdown(title: str, sections: Sequence[Section]) -> str:
+def to_markdown(title: str, sections: Sequence[ReportSection]) -> str:
     """The report as text."""
     lines = [f"# {_escape(title)}", ""]
     for section in sections:

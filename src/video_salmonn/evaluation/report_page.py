@@ -12,7 +12,7 @@ from typing import Any
 from video_salmonn.evaluation.benchmark import read_results
 from video_salmonn.evaluation.conditions import FULL, LEVELS, WHISPER
 from video_salmonn.evaluation.predictions import write_atomic
-from video_salmonn.evaluation.report_blocks import Block, Section, Table
+from video_salmonn.evaluation.report_blocks import Block, ReportSection, Table
 from video_salmonn.evaluation.report_markdown import to_markdown
 from video_salmonn.wording import counted
 
@@ -48,7 +48,7 @@ def write_page(out: Path, page: Path, *, command: str = "") -> Path:
     return page
 
 
-def _sections(results: dict[str, Any], command: str) -> list[Section]:
+def _sections(results: dict[str, Any], command: str) -> list[ReportSection]:
     tasks: dict[str, Any] = results["tasks"]
     # All but speech: several metrics, of which those without a value are named below the table.
     opening: list[Block] = [
@@ -66,12 +66,12 @@ def _sections(results: dict[str, Any], command: str) -> list[Section]:
     opening += [f"{notice[:1].upper()}{notice[1:]}." for notice in results.get("model", {}).get("notices", ())]
     if command:
         opening.append(f"Repeat it: {command}")
-    sections = [Section("What the scores are made of", [*opening, *_table(tasks, _MEDIA)])]
+    sections = [ReportSection("What the scores are made of", [*opening, *_table(tasks, _MEDIA)])]
     if any(c in entry.get("baselines", {}) for entry in tasks.values() for c in _LEVELS[1:]):
         told = "One resolution of the connector set to zero at test time, as in the paper's table 5; no retraining."
-        sections.append(Section("The connector's resolutions", [told, *_table(tasks, _LEVELS)]))
-    sections.append(Section("What to know when reading", list(_remarks(tasks))))
-    sections.append(Section("Settings", [_settings(results)]))
+        sections.append(ReportSection("The connector's resolutions", [told, *_table(tasks, _LEVELS)]))
+    sections.append(ReportSection("What to know when reading", list(_remarks(tasks))))
+    sections.append(ReportSection("Settings", [_settings(results)]))
     return sections
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from video_salmonn.errors import ConfigError, ContextError, EvaluationError, MediaError
 from video_salmonn.evaluation.conditions import FULL, inapplicable, requests
 from video_salmonn.evaluation.engine import Engine, Request
-from video_salmonn.evaluation.item import Item, Prediction
+from video_salmonn.evaluation.item import BenchmarkItem, Prediction
 from video_salmonn.evaluation.predictions import (
     PredictionWriter,
     check_ids,
@@ -42,16 +42,16 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedTask:
     """A task ready to run: its items, how many the annotation file has, and what identifies them."""
 
     task: Task
-    items: list[Item]
+    items: list[BenchmarkItem]
     total: int
     identity: dict[str, Any]
 
 
-def load(task: Task, data: Path, index: MediaIndex, *, limit: int | None, allow_missing: bool) -> Loaded:
+def load(task: Task, data: Path, index: MediaIndex, *, limit: int | None, allow_missing: bool) -> LoadedTask:
     """Read a task's items.
 
     Args:
@@ -94,7 +94,7 @@ def load(task: Task, data: Path, index: MediaIndex, *, limit: int | None, allow_
         "lacking_media": len(lacking),
         "stand_ins": sum(bool(item.notes) for item in items),
     }
-    return Loaded(task, items, len(entries), identity)
+    return LoadedTask(task, items, len(entries), identity)
 
 
 def digest(path: Path) -> str:
@@ -112,7 +112,7 @@ def predictions_file(out: Path, task: str, condition: str = FULL) -> Path:
 
 def run_condition(
     engine: Engine,
-    loaded: Loaded,
+    loaded: LoadedTask,
     out: Path,
     condition: str = FULL,
     *,
@@ -195,7 +195,7 @@ def _join(file: Path, ids: Sequence[str]) -> None:
             piece.unlink()
 
 
-def _ask(engine: Engine, batch: Sequence[tuple[Item, Request]]) -> list[Prediction]:
+def _ask(engine: Engine, batch: Sequence[tuple[BenchmarkItem, Request]]) -> list[Prediction]:
     """Answers of a batch; if it fails, of its items one by one, so that only the broken ones fail.
 
     Equal requests (the same question without media, say) are asked once: decoding is greedy.
@@ -223,7 +223,7 @@ def _ask(engine: Engine, batch: Sequence[tuple[Item, Request]]) -> list[Predicti
     ]
 
 
-def _likelihoods(item: Item, request: Request, report: AnswerReport) -> tuple[Likelihood, ...]:
+def _likelihoods(item: BenchmarkItem, request: Request, report: AnswerReport) -> tuple[Likelihood, ...]:
     """What the engine said of a request's candidates, in their order."""
     found = tuple(Likelihood(**one) for one in report.get("likelihoods") or [])
     if tuple(one.text for one in found) != request.candidates:
@@ -234,10 +234,16 @@ def _likelihoods(item: Item, request: Request, report: AnswerReport) -> tuple[Li
     return found
 
 
-def _prediction(item: Item, text: str, **more: Any) -> Prediction:
-    entry = item.entry
+def _prediction(item: BenchmarkItem, text: str, **more: Any) -> Prediction:
+    annotation = item.annotation
     return Prediction(
-        entry.id, text, entry.references, entry.candidates, part=entry.part, question=entry.question, **more
+        annotation.id,
+        text,
+        annotation.references,
+        annotation.candidates,
+        part=annotation.part,
+        question=annotation.question,
+        **more,
     )
 
 

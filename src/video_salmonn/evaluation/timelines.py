@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from video_salmonn.errors import ContextError, EvaluationError, MediaError
-from video_salmonn.evaluation.item import Item
+from video_salmonn.evaluation.item import BenchmarkItem
 from video_salmonn.evaluation.predictions import write_atomic
 from video_salmonn.evaluation.save import task as task_of
 from video_salmonn.evaluation.save.locate import MediaIndex
@@ -29,7 +29,7 @@ class Timelines:
     def __init__(self, engine: VideoSalmonn, data: Path, out: Path) -> None:
         self.engine, self.out, self.data = engine, out, data
         self.index = MediaIndex(data)
-        self._items: dict[str, dict[str, Item]] = {}
+        self._items: dict[str, dict[str, BenchmarkItem]] = {}
 
     def draw(self, task: str, item: str) -> str:
         """Draw one item; returns the page's path relative to ``OUT``, "" where its media cannot be shown.
@@ -63,7 +63,7 @@ class Timelines:
         write_atomic(page, to_html(timeline, player_of(timeline, source, sound, page)).encode())
         return name
 
-    def _load(self, task: str) -> dict[str, Item]:
+    def _load(self, task: str) -> dict[str, BenchmarkItem]:
         if task not in self._items:
             this = task_of(task)
             entries, located, _ = this.load(self.data, self.index)

@@ -22,7 +22,7 @@ from video_salmonn.features.logmel import log_mel
 from video_salmonn.files import fingerprint
 from video_salmonn.media.clip import load_clip
 from video_salmonn.media.options import MediaOptions
-from video_salmonn.types import Answer, MediaEntry
+from video_salmonn.types import Answer, MediaAccount
 
 RATE = 16_000
 WINDOW = 30 * RATE
@@ -124,7 +124,7 @@ class WhisperDecoder:
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
-def _heard(request: Request) -> tuple[torch.Tensor, list[MediaEntry]]:
+def _heard(request: Request) -> tuple[torch.Tensor, list[MediaAccount]]:
     """Samples ``(n,)`` at 16 kHz of what a request plays, and the account of it."""
     media = request.media
     source, sound = (media.picture, media.sound) if media.picture is not None else (media.sound, None)

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from video_salmonn.inference.items import is_pair
 from video_salmonn.inference.media_store import EncodedMedia, KeptMedia
+from video_salmonn.inference.questions import is_pair
 from video_salmonn.types import Answer
 
 if TYPE_CHECKING:

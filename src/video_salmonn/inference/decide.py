@@ -38,9 +38,9 @@ from video_salmonn.inference.decided_questions import (
     text_of,
     word_of,
 )
-from video_salmonn.inference.items import as_media
 from video_salmonn.inference.likelihood import answer_ids
 from video_salmonn.inference.media_store import EncodedMedia, Timer
+from video_salmonn.inference.questions import as_media
 from video_salmonn.inference.shared_likelihood import probabilities, shared_log_likelihoods
 
 if TYPE_CHECKING:

@@ -22,12 +22,20 @@ from video_salmonn.files import digest
 from video_salmonn.files import fingerprint as fingerprint_of
 from video_salmonn.inference.chat import ChatSession
 from video_salmonn.inference.generating import Generated, generate
-from video_salmonn.inference.items import Item, as_media, check_kinds, expanded, is_pair, item_of, parse_numbers
 from video_salmonn.inference.likelihood import answer_ids, log_likelihoods
 from video_salmonn.inference.media_store import EncodedMedia, KeptMedia, MediaStore, Timer
 from video_salmonn.inference.options import MEDIA_OPTIONS, Options, checked
-from video_salmonn.inference.piecewise import Outcome, Plan, outcome, plan_of
-from video_salmonn.inference.preparing import Asked, Prepared, Preparer
+from video_salmonn.inference.piecewise import JoinedAnswer, SpanPlan, outcome, plan_of
+from video_salmonn.inference.preparing import AskedQuestion, PreparedQuestion, Preparer
+from video_salmonn.inference.questions import (
+    MediaQuestion,
+    as_media,
+    as_question,
+    check_kinds,
+    expanded,
+    is_pair,
+    parse_numbers,
+)
 from video_salmonn.inference.streaming import Spoken, stream
 from video_salmonn.inference.transcript import Transcript
 from video_salmonn.model import adapters, prompt
@@ -192,7 +200,7 @@ class VideoSalmonn:
             ContextError: media and question do not fit the context, and ``long`` is ``error``.
             ConfigError: an option is impossible.
         """
-        return self.batch([Item(question, as_media(media, sound), options)])[0]
+        return self.batch([MediaQuestion(question, as_media(media, sound), options)])[0]
 
     def chat(self, media: Any = None, *, sound: Any = None, **options: Any) -> ChatSession:
         """A conversation about media that are encoded once; ``session.ask(text)`` continues it."""
@@ -206,7 +214,7 @@ class VideoSalmonn:
         The generator's return value (``StopIteration.value``) is the whole :class:`Answer`. Closing the generator ends
         the generation at the next token.
         """
-        item = item_of(Item(question, as_media(media, sound), options))
+        item = as_question(MediaQuestion(question, as_media(media, sound), options))
         if item.options.get("long") == "segments":
             raise ConfigError("stream cannot be combined with long='segments'", remedy="use ask, or long='coarse'")
         if (item.options.get("num_beams") or self.model.generation_config.num_beams or 1) > 1:
@@ -218,17 +226,17 @@ class VideoSalmonn:
 
         return stream(self.processor.tokenizer, answer)
 
-    def batch(self, items: Sequence[Item | Mapping[str, Any]]) -> list[Answer]:
+    def batch(self, items: Sequence[MediaQuestion | Mapping[str, Any]]) -> list[Answer]:
         """Answer several items together; each gets the answer it would get alone.
 
         Args:
-            items: :class:`Item` objects, or mappings with ``question``, ``media`` and options. Items that share
-                generation options run as one batch.
+            items: :class:`MediaQuestion` objects, or mappings with ``question``, ``media`` and options. Those
+                with equal generation options run as one batch.
 
         Raises:
             as :meth:`ask`; the first item that cannot be used stops the batch.
         """
-        rows = [item_of(item) for item in items]
+        rows = [as_question(item) for item in items]
         answers: list[Answer | None] = [None] * len(rows)
         groups: dict[str, list[int]] = {}
         for index, row in enumerate(rows):
@@ -238,7 +246,7 @@ class VideoSalmonn:
                 answers[index] = answer
         return [answer for answer in answers if answer is not None]
 
-    def ask_many(self, items: Sequence[Item | Mapping[str, Any]]) -> list[Answer]:
+    def ask_many(self, items: Sequence[MediaQuestion | Mapping[str, Any]]) -> list[Answer]:
         """Alias of :meth:`batch`, the name evaluation uses."""
         return self.batch(items)
 
@@ -256,7 +264,7 @@ class VideoSalmonn:
 
         return transcribe(self, media, **options)
 
-    def likelihoods(self, item: Item | Mapping[str, Any], answers: Sequence[str]) -> list[Likelihood]:
+    def likelihoods(self, item: MediaQuestion | Mapping[str, Any], answers: Sequence[str]) -> list[Likelihood]:
         """How likely the model holds each of several given answers to be.
 
         Media are encoded once and the prompt runs once; the answers share its cache.
@@ -268,7 +276,7 @@ class VideoSalmonn:
         Raises:
             as :meth:`ask`; ConfigError also without answers, or with an empty one.
         """
-        item = item_of(item)
+        item = as_question(item)
         if not answers:
             raise ConfigError("likelihoods of no answers were asked for", remedy="give at least one")
         if item.options.get("long") == "segments":
@@ -281,17 +289,17 @@ class VideoSalmonn:
         media = self.encode(item.media, **item.options)
         check_kinds(conversation, [one.report for one in media])
         with self._answering(item.options):
-            row = self.preparer.prepare(Asked(conversation, rendered, media, room, item.options))
+            row = self.preparer.prepare(AskedQuestion(conversation, rendered, media, room, item.options))
             found = log_likelihoods(self.model, row.input_ids, row.media_embeds, ids)
         return [Likelihood(answer, log, len(one)) for answer, log, one in zip(answers, found, ids)]
 
-    def prepare(self, media: Any, question: Conversation, *, sound: Any = None, **options: Any) -> Prepared:
+    def prepare(self, media: Any, question: Conversation, *, sound: Any = None, **options: Any) -> PreparedQuestion:
         """What the language model would be given for a question about the whole media; arguments as for :meth:`ask`.
 
         Raises:
             as :meth:`ask`.
         """
-        item = item_of(Item(question, as_media(media, sound), options))
+        item = as_question(MediaQuestion(question, as_media(media, sound), options))
         asked = self._asked(item, Timer())
         with self._answering(item.options):
             return self.preparer.prepare(asked)
@@ -350,7 +358,7 @@ class VideoSalmonn:
                 encoded.append(self.media.get(source, sound, timer=timer, **wanted))
         return encoded
 
-    def _answers(self, items: list[Item], streamer: Any = None) -> list[Answer]:
+    def _answers(self, items: list[MediaQuestion], streamer: Any = None) -> list[Answer]:
         """Answer items that share their options."""
         options = items[0].options
         if options.get("long") == "segments" and len(items) > 1:
@@ -371,7 +379,7 @@ class VideoSalmonn:
         timer.seconds["total"] = perf_counter() - start
         return [Answer(one.text, self._report(one, own.media, timer)) for one, own in zip(found, asked)]
 
-    def _asked(self, item: Item, timer: Timer) -> Asked:
+    def _asked(self, item: MediaQuestion, timer: Timer) -> AskedQuestion:
         """An item with its media encoded and its prompt rendered."""
         self._check_levels(item.options)
         media = self.encode(item.media, timer, **item.options)
@@ -379,7 +387,7 @@ class VideoSalmonn:
         conversation = expanded(item.conversation)
         rendered = self.processor.render_text(conversation, len(media))
         new_tokens = int(item.options.get("max_new_tokens", self.new_tokens))
-        return Asked(conversation, rendered, media, new_tokens, item.options)
+        return AskedQuestion(conversation, rendered, media, new_tokens, item.options)
 
     @contextmanager
     def _answering(self, options: Options) -> Iterator[None]:
@@ -388,11 +396,16 @@ class VideoSalmonn:
             yield
 
     def _generated(
-        self, plans: Sequence[Plan], rows: Sequence[Prepared], asked: Asked, timer: Timer, said: Spoken
+        self,
+        plans: Sequence[SpanPlan],
+        rows: Sequence[PreparedQuestion],
+        asked: AskedQuestion,
+        timer: Timer,
+        said: Spoken,
     ) -> list[Generated]:
         """Generate for all rows, as many at once as their plans allow; streamed one after another."""
 
-        def some(part: Sequence[Prepared], streamer: Any) -> list[Generated]:
+        def some(part: Sequence[PreparedQuestion], streamer: Any) -> list[Generated]:
             return generate(self.model, self.processor, part, asked.new_tokens, asked.options, timer, streamer)
 
         at_once = min((plan.at_once for plan in plans if plan.at_once is not None), default=None)
@@ -406,10 +419,12 @@ class VideoSalmonn:
                 said.add(made[-1].text)
         return made
 
-    def _outcome(self, plan: Plan, asked: Asked, rows: Sequence[Prepared], made: Sequence[Generated]) -> Outcome:
+    def _outcome(
+        self, plan: SpanPlan, asked: AskedQuestion, rows: Sequence[PreparedQuestion], made: Sequence[Generated]
+    ) -> JoinedAnswer:
         """An item's answers as one."""
 
-        def likely(row: Prepared, text: str) -> float:
+        def likely(row: PreparedQuestion, text: str) -> float:
             ids = answer_ids(self.processor, asked.conversation, asked.prompt, text)
             return log_likelihoods(self.model, row.input_ids, row.media_embeds, [ids])[0] / len(ids)
 
@@ -435,7 +450,7 @@ class VideoSalmonn:
         """Longest answer, in tokens, where the caller does not say."""
         return int(self.model.config.generation.max_new_tokens or DEFAULT_NEW_TOKENS)
 
-    def _report(self, found: Outcome, media: Sequence[EncodedMedia], timer: Timer) -> AnswerReport:
+    def _report(self, found: JoinedAnswer, media: Sequence[EncodedMedia], timer: Timer) -> AnswerReport:
         """The account of the contract. ``prompt_tokens`` counts the whole prompt, media tokens included."""
         seconds = {stage: round(timer.seconds.get(stage, 0.0), 4) for stage in STAGES}
         seconds["load"] = round(self.load_seconds, 4)

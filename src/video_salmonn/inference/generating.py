@@ -14,7 +14,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from video_salmonn.errors import ConfigError
 from video_salmonn.inference.media_store import Timer
 from video_salmonn.inference.options import Options, generation_options, passed_on
-from video_salmonn.inference.preparing import Prepared
+from video_salmonn.inference.preparing import PreparedQuestion
 from video_salmonn.inference.streaming import WithoutLoops, without_loop
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor, padded
@@ -57,7 +57,7 @@ class _FirstToken(LogitsProcessor):
 def generate(
     model: VideoSalmonnForConditionalGeneration,
     processor: VideoSalmonnProcessor,
-    rows: Sequence[Prepared],
+    rows: Sequence[PreparedQuestion],
     new_tokens: int,
     options: Options,
     timer: Timer,

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video_salmonn.errors import ConfigError
-from video_salmonn.inference.items import Item
 from video_salmonn.inference.live_features import RATE, LiveFeatures
 from video_salmonn.inference.media_store import EncodedMedia, Timer
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.inference.sound_stretches import QuietCuts
 from video_salmonn.inference.transcribe import Transcriber
 from video_salmonn.inference.transcript import Segment, Word
@@ -263,8 +263,8 @@ class LiveSession:
             ConfigError: nothing has come yet, or features are not kept.
         """
         media = self.so_far()
-        answer = self.engine.batch([Item(question, [media], self._options)])[0]
-        self.engine.preparer.connected.forget([media])
+        answer = self.engine.batch([MediaQuestion(question, [media], self._options)])[0]
+        self.engine.preparer.tokens.forget([media])
         return answer
 
     def so_far(self) -> EncodedMedia:
@@ -325,8 +325,8 @@ class LiveSession:
 
     def _answer(self, media: EncodedMedia, start: float) -> LiveEvent:
         assert self.question is not None
-        answer = self.engine.batch([Item(self.question, [media], self._options)])[0]
-        self.engine.preparer.connected.forget([media])
+        answer = self.engine.batch([MediaQuestion(self.question, [media], self._options)])[0]
+        self.engine.preparer.tokens.forget([media])
         self._told += 1
         end = start + media.report.duration
         return LiveEvent("answer", start, end, answer.text, self._late(end), self._told - 1, report=answer.report)

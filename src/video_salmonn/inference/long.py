@@ -17,7 +17,7 @@ from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.wording import counted
 
 Long = Literal["error", "segments", "coarse"]
-MAX_STRETCH = 64
+MAX_COARSENESS = 64
 
 
 def stream_frames(features: MediaFeatures, steps_per_frame: int) -> tuple[int, int]:
@@ -32,23 +32,23 @@ def frames_of(features: MediaFeatures, config: ConnectorConfig) -> int:
     return config.axis_frames(*stream_frames(features, config.audio_tokens))
 
 
-def stretch_to_fit(config: ConnectorConfig, frames: list[int], room: int) -> int:
-    """Smallest power of two by which windows must be stretched for all items to fit ``room`` tokens.
+def coarseness_to_fit(config: ConnectorConfig, frames: list[int], room: int) -> int:
+    """Smallest power of two by which windows must be longer for all items to fit ``room`` tokens.
 
     Raises:
         ContextError: not even the coarsest windows fit.
     """
-    stretch = 1
-    while sum(config.tokens_for(n, stretch) for n in frames) > room:
-        stretch *= 2
-        if stretch > MAX_STRETCH:
+    coarseness = 1
+    while sum(config.tokens_for(n, coarseness) for n in frames) > room:
+        coarseness *= 2
+        if coarseness > MAX_COARSENESS:
             raise ContextError(
                 f"media of {sum(frames) * config.frame_seconds:.0f} s do not fit {counted(room, 'token')} even "
                 f"with windows "
-                f"{MAX_STRETCH} times as long",
+                f"{MAX_COARSENESS} times as long",
                 remedy="ask about a stretch of it (start, end), or use long='segments'",
             )
-    return stretch
+    return coarseness
 
 
 def split(features: MediaFeatures, frames: int, steps_per_frame: int) -> list[MediaFeatures]:

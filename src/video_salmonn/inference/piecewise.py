@@ -22,16 +22,16 @@ from video_salmonn.inference.pieces import (
     timeline,
     transcript,
 )
-from video_salmonn.inference.preparing import Asked, Prepared, Preparer
+from video_salmonn.inference.preparing import AskedQuestion, PreparedQuestion, Preparer
 from video_salmonn.model.transcripts import asks_for_words
 from video_salmonn.wording import counted
 
-Likely = Callable[[Prepared, str], float]
+Likely = Callable[[PreparedQuestion, str], float]
 """Mean log-probability of a text as the answer to a prepared question."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class SpanPlan:
     """What of the media each prepared question is about.
 
     Attributes:
@@ -50,7 +50,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JoinedAnswer:
     """An item's answer, with what goes into its report.
 
     Attributes:
@@ -70,17 +70,17 @@ class Outcome:
     pieces: Sequence[Piece] = ()
 
 
-def plan_of(asked: Asked, preparer: Preparer) -> Plan:
+def plan_of(asked: AskedQuestion, preparer: Preparer) -> SpanPlan:
     """How to go through an item's media.
 
     Raises:
         ContextError: ``long`` is ``segments``, and the media cannot be cut into stretches.
     """
     media = preparer.model.config.media_config
-    return _pieces(asked, preparer, media.trained_seconds) or _stretches(asked, preparer) or Plan()
+    return _pieces(asked, preparer, media.trained_seconds) or _stretches(asked, preparer) or SpanPlan()
 
 
-def _pieces(asked: Asked, preparer: Preparer, trained_seconds: float | None) -> Plan | None:
+def _pieces(asked: AskedQuestion, preparer: Preparer, trained_seconds: float | None) -> SpanPlan | None:
     """Pieces as long as the model was trained on, where the media are longer."""
     config = preparer.model.connector.config
     longest = asked.options.get("piece_seconds", trained_seconds)
@@ -88,10 +88,10 @@ def _pieces(asked: Asked, preparer: Preparer, trained_seconds: float | None) -> 
         return None
     (frames,), (item,) = preparer.frames(asked), asked.media
     found = spans(frames, max(int(longest / config.frame_seconds), 1), item.features.loudness)
-    return Plan("pieces", found) if len(found) > 1 else None
+    return SpanPlan("pieces", found) if len(found) > 1 else None
 
 
-def _stretches(asked: Asked, preparer: Preparer) -> Plan | None:
+def _stretches(asked: AskedQuestion, preparer: Preparer) -> SpanPlan | None:
     """With ``long=segments``: stretches that fit the context, where the whole does not."""
     config, frames, room = preparer.model.connector.config, preparer.frames(asked), preparer.room(asked)
     if asked.options.get("long") != "segments" or sum(config.tokens_for(n) for n in frames) <= room:
@@ -114,17 +114,17 @@ def _stretches(asked: Asked, preparer: Preparer) -> Plan | None:
             remedy="ask a shorter question or for a shorter answer",
         )
     (total,) = frames
-    return Plan("stretches", list(pairwise([*range(0, total, longest), total]))) if total > longest else None
+    return SpanPlan("stretches", list(pairwise([*range(0, total, longest), total]))) if total > longest else None
 
 
 def outcome(
-    plan: Plan,
-    asked: Asked,
-    rows: Sequence[Prepared],
+    plan: SpanPlan,
+    asked: AskedQuestion,
+    rows: Sequence[PreparedQuestion],
     made: Sequence[Generated],
     config: ConnectorConfig,
     likely: Likely,
-) -> Outcome:
+) -> JoinedAnswer:
     """The answers to an item's questions as one.
 
     Args:
@@ -151,7 +151,7 @@ def outcome(
         note = [f"long media: understood in {counted(len(pieces), 'piece')} of up to {longest:g} s"]
     said = [warning for row in rows for warning in row.warnings]
     said += [warning for one in made for warning in one.warnings]
-    return Outcome(
+    return JoinedAnswer(
         text,
         sum(len(row.input_ids) for row in rows),
         sum(row.media_tokens for row in rows),
@@ -162,7 +162,7 @@ def outcome(
     )
 
 
-def _understood(asked: Asked, rows: Sequence[Prepared], pieces: Sequence[Piece], likely: Likely) -> str:
+def _understood(asked: AskedQuestion, rows: Sequence[PreparedQuestion], pieces: Sequence[Piece], likely: Likely) -> str:
     """The answers about pieces as one, by the first rule that fits (:mod:`video_salmonn.inference.pieces`)."""
     if asks_for_words(asked.question):
         return transcript(pieces)

@@ -8,10 +8,10 @@ import torch
 
 from video_salmonn.errors import ContextError
 from video_salmonn.inference import long as long_media
-from video_salmonn.inference.connected import ConnectedTokens
 from video_salmonn.inference.media_store import EncodedMedia
 from video_salmonn.inference.options import Options, without_effect
 from video_salmonn.inference.pieces import Span
+from video_salmonn.inference.token_cache import TokenCache
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor, question_of
 from video_salmonn.model.prompt import Rendered
@@ -19,7 +19,7 @@ from video_salmonn.wording import counted
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedQuestion:
     """What is asked of encoded media.
 
     Attributes:
@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedQuestion:
     """What the language model is given for a question, or for one about a stretch of the media.
 
     Attributes:
@@ -74,44 +74,46 @@ class Preparer:
     def __init__(self, model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor) -> None:
         self.model = model
         self.processor = processor
-        self.connected = ConnectedTokens(model)
+        self.tokens = TokenCache(model)
 
     @property
     def context(self) -> int:
         """Tokens the language model can hold."""
         return int(getattr(self.model.config.text_config, "max_position_embeddings", 2048))
 
-    def room(self, asked: Asked) -> int:
+    def room(self, asked: AskedQuestion) -> int:
         """Tokens left for media beside the question and the longest answer; may be negative."""
         return self.context - len(asked.prompt.input_ids) - asked.new_tokens
 
-    def frames(self, asked: Asked) -> list[int]:
+    def frames(self, asked: AskedQuestion) -> list[int]:
         """Frames that each media item takes on the connector's axis."""
         return [long_media.frames_of(item.features, self.model.connector.config) for item in asked.media]
 
     @torch.inference_mode()
-    def prepare(self, asked: Asked, span: Span | None = None, stretch: int | None = None) -> Prepared:
+    def prepare(
+        self, asked: AskedQuestion, span: Span | None = None, coarseness: int | None = None
+    ) -> PreparedQuestion:
         """Connect the media and put their tokens into the prompt. Hold the engine's lock.
 
         Args:
             asked: the question.
             span: use only this stretch of the (single) media item, in frames.
-            stretch: windows this many times longer; None for as many times as the option ``long`` allows and needs.
+            coarseness: windows this many times longer; None for as many times as the option ``long`` allows and needs.
 
         Raises:
             ContextError: media, question and answer do not fit the context.
         """
-        if stretch is None:
-            stretch = self._fitting_stretch(asked, span)
-        tokens = self._tokens(asked, span, stretch)
+        if coarseness is None:
+            coarseness = self._fitting_coarseness(asked, span)
+        tokens = self._tokens(asked, span, coarseness)
         prompt = asked.prompt.with_media([len(part) for part in tokens], self.model.config.media_token_id)
         warnings = []
-        if stretch > 1:
-            warnings.append(f"long media: windows are {stretch} times as long as usual, so details are coarser")
+        if coarseness > 1:
+            warnings.append(f"long media: windows are {coarseness} times as long as usual, so details are coarser")
         if prompt.replaced:
             warnings.append(f"{counted(prompt.replaced, 'token')} of the question are media tokens and were left out")
         warnings += without_effect(asked.options, bool(self.model.generation_config.do_sample))
-        return Prepared(
+        return PreparedQuestion(
             prompt.input_ids,
             torch.cat(tokens) if tokens else None,
             sum(map(len, tokens)),
@@ -120,7 +122,7 @@ class Preparer:
             tuple(warnings),
         )
 
-    def _fitting_stretch(self, asked: Asked, span: Span | None) -> int:
+    def _fitting_coarseness(self, asked: AskedQuestion, span: Span | None) -> int:
         """By how many times windows must be longer for everything to fit the context."""
         config, room = self.model.connector.config, self.room(asked)
         frames = self.frames(asked) if span is None else [span[1] - span[0]]
@@ -137,19 +139,19 @@ class Preparer:
                 f"media of {sum(frames) * config.frame_seconds:g} s, {asking}",
                 remedy="ask about a stretch of it (start, end), or use long='segments' or long='coarse'",
             )
-        return long_media.stretch_to_fit(config, frames, room)
+        return long_media.coarseness_to_fit(config, frames, room)
 
-    def _tokens(self, asked: Asked, span: Span | None, stretch: int) -> list[torch.Tensor]:
+    def _tokens(self, asked: AskedQuestion, span: Span | None, coarseness: int) -> list[torch.Tensor]:
         """Media tokens ``(L_m, D_llm)`` of each item."""
         if not asked.media:
             return []
         levels = asked.options.get("zero_levels", ())
         instruction = self.processor.instruction([asked.question] * len(asked.media))
         if instruction is None:
-            return self.connected.get(asked.media, levels, stretch, span)
+            return self.tokens.get(asked.media, levels, coarseness, span)
         features = [item.features for item in asked.media]
         if span is not None:
             steps = self.model.connector.config.audio_tokens
             features = [long_media.cut(item, span, steps) for item in features]
         ids, mask = (tensor.to(self.model.device) for tensor in instruction)
-        return self.model.connect_media(features, (ids, mask), levels, stretch).tokens
+        return self.model.connect_media(features, (ids, mask), levels, coarseness).tokens

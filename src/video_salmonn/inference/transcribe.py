@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from video_salmonn.errors import ConfigError, EmptyMediaError
 from video_salmonn.inference.alignment import word_times
-from video_salmonn.inference.items import Item
 from video_salmonn.inference.media_store import Timer
 from video_salmonn.inference.pieces import AT_ONCE, border_loudness, spans
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.inference.sound_stretches import RATE, SoundSource
 from video_salmonn.inference.speech_decoder import SpeechDecoder
 from video_salmonn.inference.transcript import Segment, Transcript, Word, segments_of
@@ -301,7 +301,7 @@ def _answer(
     room = math.ceil(max(clip.duration for clip in clips) * TOKENS_PER_SECOND) + 16
     asked = {"max_new_tokens": room, "piece_seconds": 0, **options}
     with made.timer.stage("generate"):
-        answers = engine.batch([Item(QUESTION, [one], asked) for one in encoded])
+        answers = engine.batch([MediaQuestion(QUESTION, [one], asked) for one in encoded])
     head = engine.model.words
     jointly = head is not None and (options.get("joint_ctc") or engine.model.own_option("joint_ctc", {})) != "off"
     texts = []
@@ -310,12 +310,12 @@ def _answer(
         texts.append(answer.text if spoken else "")
         made.warnings += [note for note in answer.report["warnings"] if note not in engine.notices]
     if head is None:
-        engine.preparer.connected.forget(encoded)
+        engine.preparer.tokens.forget(encoded)
         return [(text, None) for text in texts]
     per_frame = engine.model.connector.config.tokens_for(1)
     with engine.lock, made.timer.stage("align"), torch.inference_mode():
-        outputs = engine.preparer.connected.get(encoded)
-        engine.preparer.connected.forget(encoded)  # nobody asks about a piece again
+        outputs = engine.preparer.tokens.get(encoded)
+        engine.preparer.tokens.forget(encoded)  # nobody asks about a piece again
         logs = [without_names(head.log_posteriors(one[None])[0], per_frame) for one in outputs]
     return list(zip(texts, logs))
 

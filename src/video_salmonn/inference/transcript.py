@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from video_salmonn.errors import ConfigError
-from video_salmonn.types import MediaEntry
+from video_salmonn.types import MediaAccount
 
 FORMATS = ("txt", "srt", "vtt", "json", "verbose_json")
 LONGEST_SEGMENT = 6.0
@@ -75,7 +75,7 @@ class Transcript:
     language: str
     decoder: str
     task: str = "transcribe"
-    media: tuple[MediaEntry, ...] = ()
+    media: tuple[MediaAccount, ...] = ()
     model: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

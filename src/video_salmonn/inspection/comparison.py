@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.inference.items import Item
 from video_salmonn.inference.media_store import EncodedMedia, Timer
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.inspection.scene import number
 from video_salmonn.model.aliases import expand
 from video_salmonn.types import PieceReport
@@ -134,7 +134,7 @@ def compare(
         ways["no_picture"] = ([EncodedMedia(features.without(sight=True), encoded.report)], {})
     ways["zeroed"] = ([encoded], {"zero_levels": tuple(levels)})
     ways["no_media"] = ([], {})
-    items = {name: Item(question, media, {**options, **more}) for name, (media, more) in ways.items()}
+    items = {name: MediaQuestion(question, media, {**options, **more}) for name, (media, more) in ways.items()}
 
     answers = {"full": engine.batch([items["full"]])[0]}
     report = answers["full"].report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from video_salmonn.inspection.layout import WIDE, Layout
+from video_salmonn.inspection.layout import WIDE, PageLayout
 from video_salmonn.inspection.scene import Picture, Rect, Scene, Text, clock, coloured, number
 from video_salmonn.inspection.timeline import LevelView, Timeline
 from video_salmonn.wording import counted
@@ -15,7 +15,7 @@ SIDE = 214.0
 _LEGEND = 46.0
 
 
-def cosine_scene(timeline: Timeline, layout: Layout = WIDE) -> Scene:
+def cosine_scene(timeline: Timeline, layout: PageLayout = WIDE) -> Scene:
     """Two maps of each level: window against window, and query against query."""
     scene = Scene(layout.width, 0.0, f"Cosine similarity between query outputs of {timeline.name}")
     _legend(scene)

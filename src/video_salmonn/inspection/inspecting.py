@@ -23,12 +23,12 @@ from video_salmonn.inference.media_store import EncodedMedia, Timer
 from video_salmonn.inference.options import MEDIA_OPTIONS, checked
 from video_salmonn.inspection.comparison import Comparison, compare
 from video_salmonn.inspection.thumbnails import thumbnails
-from video_salmonn.inspection.timeline import LevelView, Segment, Sight, Sound, Timeline, Tokens
+from video_salmonn.inspection.timeline import LevelView, Sight, Sound, SoundSegment, Timeline, Tokens
 from video_salmonn.inspection.words_heard import WordsHeard, words_heard
 from video_salmonn.model import prompt
 from video_salmonn.model.aliases import expand
 from video_salmonn.model.configuration import MediaConfig
-from video_salmonn.model.connect import Connected
+from video_salmonn.model.connect import MediaTokens
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.model.transcripts import asks_for_words
 from video_salmonn.types import Clip, Waveform
@@ -81,8 +81,8 @@ def inspect_media(
         if question is not None:
             comparison = compare(engine, encoded, question, answering, timer)
             comparison = comparison.knowing(silent=encoded.report.heard.status == "silent")
-        stretch, warnings = _stretch(engine, encoded, question, answering)
-        connected = _connected(engine, encoded, question, stretch, timer if question is None else Timer())
+        coarseness, warnings = _coarseness(engine, encoded, question, answering)
+        connected = _connected(engine, encoded, question, coarseness, timer if question is None else Timer())
         with timer.stage("drawing"):
             clip = encoded.clip or engine.processor.load(source, sound=sound, **_as_media_options(decoding))
             inputs = engine.processor.media_inputs([clip])
@@ -90,7 +90,7 @@ def inspect_media(
             heard = None if clip.sound is None else _sound(engine.processor.config.media_config, clip.sound, inputs)
 
     output, features, step = connected.groups[0][1], encoded.features, config.frame_seconds
-    length = output.mask.shape[1] * config.levels[0].frames * stretch / config.levels[0].queries * step
+    length = output.mask.shape[1] * config.levels[0].frames * coarseness / config.levels[0].queries * step
     pictures = 0 if features.visual is None else features.still_frames or len(features.visual)
     tokens = Tokens(output.mask[0].cpu().numpy(), length / output.mask.shape[1])
     answer_warnings = () if comparison is None else comparison.warnings
@@ -104,9 +104,9 @@ def inspect_media(
         axis_end=length,
         sight=sight,
         sound=heard,
-        levels=tuple(level_view(config, output, index, stretch) for index in range(len(output.levels))),
+        levels=tuple(level_view(config, output, index, coarseness) for index in range(len(output.levels))),
         tokens=tokens,
-        stretch=stretch,
+        coarseness=coarseness,
         sizes=_sizes(engine, inputs, features.visual, output, comparison),
         seconds=_seconds(engine, timer),
         words=_words(engine, connected, features.speech is not None, tokens.seconds, comparison),
@@ -124,7 +124,7 @@ def _as_media_options(decoding: Mapping[str, Any]) -> dict[str, Any]:
     return wanted | ({"use_video": False} if decoding.get("no_video") else {})
 
 
-def _stretch(
+def _coarseness(
     engine: VideoSalmonn, encoded: EncodedMedia, question: str | None, options: Mapping[str, Any]
 ) -> tuple[int, list[str]]:
     """Factor by which windows are longer, as in the answer, and what to say about media that do not fit."""
@@ -138,8 +138,8 @@ def _stretch(
     if tokens <= room:
         return 1, []
     if options.get("long") == "coarse":
-        stretch = long_media.stretch_to_fit(config, [frames], room)
-        return stretch, [f"long media: windows are {stretch} times as long as usual, so details are coarser"]
+        coarseness = long_media.coarseness_to_fit(config, [frames], room)
+        return coarseness, [f"long media: windows are {coarseness} times as long as usual, so details are coarser"]
     if question is None:
         return 1, [
             f"{counted(tokens, 'media token', 'do')} not fit this model's context of {engine.context}: ask "
@@ -149,14 +149,14 @@ def _stretch(
 
 
 def _connected(
-    engine: VideoSalmonn, encoded: EncodedMedia, question: str | None, stretch: int, timer: Timer
-) -> Connected:
+    engine: VideoSalmonn, encoded: EncodedMedia, question: str | None, coarseness: int, timer: Timer
+) -> MediaTokens:
     """The connector's outputs of the whole item."""
     with timer.stage("connect"), torch.inference_mode():
         pair = None if question is None else engine.processor.instruction([expand(question)])
         if pair is not None:
             pair = (pair[0].to(engine.model.device), pair[1].to(engine.model.device))
-        return engine.model.connect_media([encoded.features], pair, stretch=stretch)
+        return engine.model.connect_media([encoded.features], pair, coarseness=coarseness)
 
 
 def _seconds(engine: VideoSalmonn, timer: Timer) -> dict[str, float]:
@@ -167,7 +167,7 @@ def _seconds(engine: VideoSalmonn, timer: Timer) -> dict[str, float]:
 
 
 def _words(
-    engine: VideoSalmonn, connected: Connected, heard: bool, seconds: float, comparison: Comparison | None
+    engine: VideoSalmonn, connected: MediaTokens, heard: bool, seconds: float, comparison: Comparison | None
 ) -> WordsHeard | None:
     """Words with their times: those of the answer where it was decoded with CTC and asks for all of them."""
     outputs = engine.model.words
@@ -211,7 +211,7 @@ def _sound(media: MediaConfig, sound: Waveform, inputs: MediaInputs) -> Sound:
         padded = round(media.segment_seconds * SAMPLE_RATE) if len(lengths) > 1 else max(lengths)
     segments, at = [], 0
     for length in lengths:
-        segments.append(Segment(at / sound.rate, (at + length) / sound.rate, (at + padded) / sound.rate))
+        segments.append(SoundSegment(at / sound.rate, (at + length) / sound.rate, (at + padded) / sound.rate))
         at += padded
     mel = None
     if inputs.log_mel is not None:
@@ -223,7 +223,7 @@ def _sound(media: MediaConfig, sound: Waveform, inputs: MediaInputs) -> Sound:
     return Sound(sound.seconds, envelope, peak, mel, int(media.mel_bins), tuple(segments))
 
 
-def level_view(config: ConnectorConfig, output: ConnectorOutput, index: int, stretch: int) -> LevelView:
+def level_view(config: ConnectorConfig, output: ConnectorOutput, index: int, coarseness: int) -> LevelView:
     """Cosines between a level's query outputs, ``(1, W, N, D)``."""
     values = output.levels[index][0].float().cpu()
     real = output.window_masks[index][0].cpu()
@@ -241,7 +241,7 @@ def level_view(config: ConnectorConfig, output: ConnectorOutput, index: int, str
         # likewise the mean over two groups of windows is the product of the groups' mean rows
         rows = torch.stack([group.mean(0) for group in rows.split(grouped)])
     return LevelView(
-        seconds=config.levels[index].frames * stretch * config.frame_seconds,
+        seconds=config.levels[index].frames * coarseness * config.frame_seconds,
         queries=queries,
         real=real.numpy(),
         within=within.numpy(),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Layout:
+class PageLayout:
     """Measures of a drawing in pixels.
 
     Attributes:
@@ -27,5 +27,5 @@ class Layout:
         return self.width - self.left - self.right
 
 
-WIDE = Layout(width=1240.0, left=176.0, right=14.0, stacked=False)
-NARROW = Layout(width=360.0, left=4.0, right=10.0, stacked=True)
+WIDE = PageLayout(width=1240.0, left=176.0, right=14.0, stacked=False)
+NARROW = PageLayout(width=360.0, left=4.0, right=10.0, stacked=True)

@@ -20,7 +20,7 @@ _HEAD = 64
 
 
 @dataclass(frozen=True)
-class Track:
+class PlayedFile:
     """A file to play: its address, and its bytes' kind as far as it is known."""
 
     address: str
@@ -39,9 +39,9 @@ class Player:
         reason: why nothing is played, or where the file has to stay; "" where neither.
     """
 
-    main: Track | None
+    main: PlayedFile | None
     moving: bool = False
-    sound: Track | None = None
+    sound: PlayedFile | None = None
     muted: bool = False
     reason: str = ""
 
@@ -60,7 +60,7 @@ def player_of(
     own = [stream for stream in timeline.report.streams if not stream.get("source")]  # not those of a separate sound
     kinds = {stream.get("kind") for stream in own}
     moving = "video" in kinds and timeline.report.seen.status != "absent"
-    tracks: list[Track] = []
+    tracks: list[PlayedFile] = []
     for given in (source, sound):
         if given is None or (given is source and not moving and "audio" not in kinds):  # a still picture
             continue
@@ -77,7 +77,7 @@ def player_of(
     return Player(tracks[0], moving, tracks[1] if len(tracks) > 1 else None, muted, reason)
 
 
-def _track(source: Any, page: Path | None, kind: str, address: str | None = None) -> Track | str:
+def _track(source: Any, page: Path | None, kind: str, address: str | None = None) -> PlayedFile | str:
     """A file to play, or the reason why not."""
     if isinstance(source, bytes):
         head, size, path = source[:_HEAD], len(source), None
@@ -94,13 +94,13 @@ def _track(source: Any, page: Path | None, kind: str, address: str | None = None
     if mime is None:
         return "Browsers do not play files of this kind; the page shows what the model saw and heard."
     if address is not None:
-        return Track(address, mime)
+        return PlayedFile(address, mime)
     if size <= EMBEDDED:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        return Track(f"data:{mime};base64,{base64.b64encode(data).decode()}", mime)
+        return PlayedFile(f"data:{mime};base64,{base64.b64encode(data).decode()}", mime)
     if path is None or page is None:
         return f"The media are larger than the {EMBEDDED >> 20} MiB that are put into a page."
-    return Track(_address(path, page), mime)
+    return PlayedFile(_address(path, page), mime)
 
 
 def _address(path: Path, page: Path) -> str:

@@ -41,7 +41,7 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Segment:
+class SoundSegment:
     """Sound that is encoded in one pass: seconds of its real sound, and where its padding ends."""
 
     start: float
@@ -68,7 +68,7 @@ class Sound:
     peak: float
     mel: np.ndarray | None
     mel_bins: int
-    segments: tuple[Segment, ...]
+    segments: tuple[SoundSegment, ...]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Timeline:
         sight, sound: None where not seen or heard.
         levels: of the connector, finest first.
         tokens: media tokens.
-        stretch: factor by which windows are longer than usual.
+        coarseness: factor by which windows are longer than usual.
         sizes: (what, size) in the order of the pipeline.
         seconds: by stage, names as in the report of ``ask``, and ``comparison`` and ``drawing``.
         words: that were heard; None where the connector spells none or nothing is heard.
@@ -168,7 +168,7 @@ class Timeline:
     sound: Sound | None
     levels: tuple[LevelView, ...]
     tokens: Tokens
-    stretch: int
+    coarseness: int
     sizes: tuple[tuple[str, str], ...]
     seconds: dict[str, float]
     words: WordsHeard | None = None

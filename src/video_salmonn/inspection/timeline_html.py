@@ -20,7 +20,7 @@ from PIL import Image
 from video_salmonn.inference.transcript import Transcript
 from video_salmonn.inspection import timeline_text as words
 from video_salmonn.inspection.cosine_scene import cosine_scene
-from video_salmonn.inspection.layout import NARROW, WIDE, Layout
+from video_salmonn.inspection.layout import NARROW, WIDE, PageLayout
 from video_salmonn.inspection.player import Player
 from video_salmonn.inspection.scene import COLOURS, Area, Line, Picture, Rect, Scene, Shape, Text, readable
 from video_salmonn.inspection.timeline import Timeline
@@ -268,7 +268,7 @@ class _Drawings:
         self.timeline, self.plays = timeline, plays
         self.pictures: dict[str, str] = {}
 
-    def svg(self, scene: Scene, layout: Layout, axis: bool = False) -> str:
+    def svg(self, scene: Scene, layout: PageLayout, axis: bool = False) -> str:
         """A drawing; ``axis`` marks one with the time axis, which gets the playhead."""
         body = "".join(self._shape(shape) for shape in scene.shapes)
         kind, label, place = ("narrow" if layout.stacked else "wide"), scene.title, ""

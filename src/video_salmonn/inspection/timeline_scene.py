@@ -9,7 +9,7 @@ import numpy as np
 
 from video_salmonn.inference.transcript import Word
 from video_salmonn.inspection.cosine_scene import STEPS
-from video_salmonn.inspection.layout import WIDE, Layout
+from video_salmonn.inspection.layout import WIDE, PageLayout
 from video_salmonn.inspection.scene import (
     Area,
     Line,
@@ -26,7 +26,7 @@ from video_salmonn.inspection.scene import (
     shorten,
     width_of,
 )
-from video_salmonn.inspection.timeline import LevelView, Segment, Sight, Sound, Timeline
+from video_salmonn.inspection.timeline import LevelView, Sight, Sound, SoundSegment, Timeline
 from video_salmonn.inspection.words_heard import WordsHeard
 from video_salmonn.types import PieceReport
 from video_salmonn.wording import counted
@@ -46,7 +46,7 @@ TOP = 34.0
 class Lanes:
     """A scene that grows downwards, lane by lane."""
 
-    def __init__(self, timeline: Timeline, layout: Layout) -> None:
+    def __init__(self, timeline: Timeline, layout: PageLayout) -> None:
         self.timeline, self.layout = timeline, layout
         self.scene = Scene(layout.width, 0.0, f"Timeline of {timeline.name}")
         self.y = TOP
@@ -105,7 +105,7 @@ class Lanes:
         self.close(26)
 
 
-def timeline_scene(timeline: Timeline, layout: Layout = WIDE) -> Scene:
+def timeline_scene(timeline: Timeline, layout: PageLayout = WIDE) -> Scene:
     """All lanes on the shared axis."""
     lanes = Lanes(timeline, layout)
     seen, heard = timeline.report.seen, timeline.report.heard
@@ -305,7 +305,7 @@ def _pieces(lanes: Lanes, pieces: Sequence[PieceReport]) -> None:
     lanes.close(height)
 
 
-def _segments(lanes: Lanes, segments: tuple[Segment, ...]) -> None:
+def _segments(lanes: Lanes, segments: tuple[SoundSegment, ...]) -> None:
     height, last = 22.0, segments[-1]
     padded = last.padded_end - last.end
     details = [f"{len(segments)} encoded one by one" if len(segments) > 1 else "encoded as one"]

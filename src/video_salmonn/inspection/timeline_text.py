@@ -32,7 +32,7 @@ JOINT_NOTE = (
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageSeconds:
     """Seconds of a stage."""
 
     name: str
@@ -131,12 +131,12 @@ def _stream_details(stream: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def stages(timeline: Timeline) -> list[Stage]:
+def stages(timeline: Timeline) -> list[StageSeconds]:
     """Seconds by stage in their order; stages that did not run are left out."""
     extra = ("comparison", "drawing")
     names = [n for n in STAGES if n != "total"]
-    rows = [Stage(n, timeline.seconds[n]) for n in (*names, *extra) if timeline.seconds.get(n, 0) > 0]
-    return [*rows, Stage("total", timeline.seconds["total"])]
+    rows = [StageSeconds(n, timeline.seconds[n]) for n in (*names, *extra) if timeline.seconds.get(n, 0) > 0]
+    return [*rows, StageSeconds("total", timeline.seconds["total"])]
 
 
 def time_note(timeline: Timeline) -> str:

@@ -13,7 +13,7 @@ from video_salmonn.errors import MissingPartError
 
 if TYPE_CHECKING:
     from video_salmonn.media.audio import segments
-    from video_salmonn.media.clip import ClipStream, Piece, iter_clip, load_clip
+    from video_salmonn.media.clip import ClipPart, ClipStream, iter_clip, load_clip
     from video_salmonn.media.limits import Limits
     from video_salmonn.media.options import MediaOptions
     from video_salmonn.media.probing import duration, probe
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ArraySound",
     "ArrayVideo",
+    "ClipPart",
     "ClipStream",
     "Limits",
     "MediaOptions",
     "MediaSource",
-    "Piece",
     "duration",
     "iter_clip",
     "load_clip",
@@ -40,11 +40,11 @@ __all__ = [
 _LAZY = {
     "ArraySound": "source",
     "ArrayVideo": "source",
+    "ClipPart": "clip",
     "ClipStream": "clip",
     "Limits": "limits",
     "MediaOptions": "options",
     "MediaSource": "source",
-    "Piece": "clip",
     "duration": "probing",
     "iter_clip": "clip",
     "load_clip": "clip",

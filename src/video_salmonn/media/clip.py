@@ -32,7 +32,7 @@ _LAG = 1.1
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ClipPart:
     """A stretch of a clip, on the grid of segments.
 
     Attributes:
@@ -49,7 +49,7 @@ class Piece:
 
 
 class ClipStream:
-    """An iterator over :class:`Piece`; ``report`` is complete once it is exhausted. Close it, or use ``with``."""
+    """An iterator over :class:`ClipPart`; ``report`` is complete once it is exhausted. Close it, or use ``with``."""
 
     def __init__(
         self, source: MediaSource, sound: MediaSource | None, options: MediaOptions, segment: float, hold: int
@@ -63,10 +63,10 @@ class ClipStream:
         self._hold = hold
         self._pieces = self._run()
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[ClipPart]:
         return self
 
-    def __next__(self) -> Piece:
+    def __next__(self) -> ClipPart:
         try:
             with errors_name(self._source):
                 return next(self._pieces)
@@ -100,7 +100,7 @@ class ClipStream:
         stop = self._options.stop
         return left if stop is None else min(left, stop)
 
-    def _run(self) -> Generator[Piece]:
+    def _run(self) -> Generator[ClipPart]:
         options = self._options
         with contextlib.ExitStack() as stack:
             opened = stack.enter_context(open_source(self._source, options.limits))
@@ -216,19 +216,19 @@ class _Collector:
             reached.append(self.audio.end)
         return min(reached, default=-math.inf)
 
-    def ready(self) -> Iterator[Piece]:
+    def ready(self) -> Iterator[ClipPart]:
         """The pieces that are complete."""
         while self.complete:
             yield self._cut((self._piece + 1) * self._segment)
 
-    def rest(self, end: float) -> Iterator[Piece]:
+    def rest(self, end: float) -> Iterator[ClipPart]:
         """The last pieces."""
         while self._samples or (self.audio is not None and self.audio.held):
             boundary = (self._piece + 1) * self._segment
             last = boundary >= end - 1e-9
             yield self._cut(boundary, end if last else boundary, everything=last)
 
-    def _cut(self, boundary: float, end: float | None = None, everything: bool = False) -> Piece:
+    def _cut(self, boundary: float, end: float | None = None, everything: bool = False) -> ClipPart:
         start = self._piece * self._segment
         inside = [s for s in self._samples if everything or s[0] < boundary - 1e-9]
         self._samples = [] if everything else [s for s in self._samples if s[0] >= boundary - 1e-9]
@@ -241,7 +241,7 @@ class _Collector:
             samples = self.audio.take(None if everything else round(boundary * RATE))
             sound = Waveform(samples, RATE) if len(samples) else None
         self._piece += 1
-        return Piece(start, boundary if end is None else end, frames, sound)
+        return ClipPart(start, boundary if end is None else end, frames, sound)
 
 
 def iter_clip(

@@ -87,7 +87,7 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _FoundChoice:
     """A letter in an answer, and its context."""
 
     index: int
@@ -163,7 +163,7 @@ def _mask(answer: str, candidates: Sequence[str]) -> str:
     return answer
 
 
-def _letters(text: str) -> Iterator[_Found]:
+def _letters(text: str) -> Iterator[_FoundChoice]:
     """Single letters of a text that can mean a candidate."""
     for hit in _LETTER.finditer(text):
         letter, before, after = hit[0], text[: hit.start()], text[hit.end() :]
@@ -183,7 +183,7 @@ def _letters(text: str) -> Iterator[_Found]:
         bracketed = before.endswith(("(", "[", "{")) and after.lstrip().startswith((")", "]", "}"))
         if letter.islower() and not (named or listed or first or bracketed):
             continue
-        yield _Found(
+        yield _FoundChoice(
             LETTERS.index(letter.upper()),
             named=named,
             marked=first or verb or bool(_CHOSEN.search(before)),

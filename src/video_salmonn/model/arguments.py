@@ -31,7 +31,7 @@ _CHAT_UNUSED = ("tools", "documents", "return_assistant_tokens_mask", "sanitize_
 
 
 @dataclass(frozen=True)
-class MediaItem:
+class MediaArgument:
     """One media item of a conversation.
 
     Attributes:
@@ -119,7 +119,7 @@ def as_items(
     media: Any = None,
     keywords: Mapping[str, Any] | None = None,
     sampling_rate: int | None = None,
-) -> list[list[MediaItem]]:
+) -> list[list[MediaArgument]]:
     """Media items of each conversation, in the order of their places.
 
     Args:
@@ -170,13 +170,13 @@ def _one_array(value: Sequence[Any]) -> bool:
     return bool(value) and all(isinstance(number, Real) for number in value[:2])
 
 
-def _item(source: Any) -> MediaItem:
+def _item(source: Any) -> MediaArgument:
     """An entry of ``media``: a source, a ``(picture, sound)`` pair, or an item made before."""
-    if isinstance(source, MediaItem):
+    if isinstance(source, MediaArgument):
         return source
     if isinstance(source, (tuple, list)) and len(source) == 2 and not _one_array(source):
-        return MediaItem(source[0], source[1])
-    return MediaItem(source)
+        return MediaArgument(source[0], source[1])
+    return MediaArgument(source)
 
 
 def _placed(conversation: Conversation, given: dict[str, deque[Any]]) -> list[tuple[Any, str]]:
@@ -215,7 +215,7 @@ def _unpacked(text: Any, kind: str) -> bytes:
         raise ConfigError(f"base64 of a {kind} part cannot be decoded ({error})", remedy="encode it again") from error
 
 
-def _typed(source: Any, kind: str, sampling_rate: int | None) -> MediaItem:
+def _typed(source: Any, kind: str, sampling_rate: int | None) -> MediaArgument:
     """A source as transformers' callers have it: tensors, lists of samples, data URLs, datasets' own dictionaries."""
     if isinstance(source, str) and source.startswith("data:") and ";base64," in source[:100]:
         source = _unpacked(source.partition(";base64,")[2], kind)
@@ -226,7 +226,7 @@ def _typed(source: Any, kind: str, sampling_rate: int | None) -> MediaItem:
         source = source.numpy()
     if kind == "audio":
         source = _sound(source, sampling_rate)
-    return MediaItem(source, None, kind)
+    return MediaArgument(source, None, kind)
 
 
 def _sound(source: Any, sampling_rate: int | None) -> Any:

@@ -15,7 +15,7 @@ from video_salmonn.model.tower import MediaTower
 
 
 @dataclass(frozen=True)
-class Connected:
+class MediaTokens:
     """What the connector made of M items.
 
     Attributes:
@@ -68,8 +68,8 @@ def connect(
     features: Sequence[MediaFeatures],
     instructions: tuple[torch.Tensor, torch.Tensor] | None = None,
     zero_levels: Collection[int] = (),
-    stretch: int = 1,
-) -> Connected:
+    coarseness: int = 1,
+) -> MediaTokens:
     """Run the connector on items of any modality and length.
 
     Where padding is attended (released behaviour) only items of the same shape share a pass, since padding one to
@@ -81,7 +81,7 @@ def connect(
         features: one entry an item.
         instructions: (ids, mask), ``(M, n)`` each.
         zero_levels: levels to set to zero.
-        stretch: make windows this many times longer.
+        coarseness: make windows this many times longer.
     """
     per_frame = connector.config.audio_tokens
     visuals: list[torch.Tensor | None] = []
@@ -113,9 +113,9 @@ def connect(
             visual_mask=_lengths([sights[i] for i in group], frames, device) if visual is not None else None,
             sound_mask=_lengths([sounds[i] for i in group], sound, device) if sound else None,
             zero_levels=zero_levels,
-            stretch=stretch,
+            coarseness=coarseness,
         )
         outputs.append((len(group), output))
         for row, index in enumerate(group):
             tokens[index] = output.tokens[row][output.mask[row]]
-    return Connected([tokens[i] for i in rows], outputs)
+    return MediaTokens([tokens[i] for i in rows], outputs)

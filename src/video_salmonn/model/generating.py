@@ -24,7 +24,7 @@ from video_salmonn.model.words import without_names
 if TYPE_CHECKING:
     from video_salmonn.connector import MultiResolutionCausalQFormer
     from video_salmonn.model.configuration import VideoSalmonnConfig
-    from video_salmonn.model.connect import Connected
+    from video_salmonn.model.connect import MediaTokens
     from video_salmonn.model.words import WordOutputs
 
 
@@ -44,7 +44,7 @@ class MediaGenerationMixin(GenerationMixin):
         ) -> torch.Tensor:
             """Ids and media to embeddings."""
 
-        def connect_inputs(self, inputs: MediaInputs, zero_levels: Collection[int] = ()) -> Connected | None:
+        def connect_inputs(self, inputs: MediaInputs, zero_levels: Collection[int] = ()) -> MediaTokens | None:
             """Encode and connect media."""
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> Any:

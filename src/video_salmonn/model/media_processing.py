@@ -15,7 +15,7 @@ from video_salmonn.encoders.chunking import Segments
 from video_salmonn.errors import MediaError
 from video_salmonn.media import Limits, MediaOptions
 from video_salmonn.media.decoded import check_applicable, with_options
-from video_salmonn.model.arguments import MediaItem
+from video_salmonn.model.arguments import MediaArgument
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.model.lengths import media_tokens
@@ -168,7 +168,7 @@ class MediaProcessor(ProcessorMixin):
             found.num_audio_tokens = [media_tokens(config, seconds, sight=False) for seconds in lengths]
         return found
 
-    def clip_of(self, item: MediaItem, options: dict[str, Any]) -> Clip:
+    def clip_of(self, item: MediaArgument, options: dict[str, Any]) -> Clip:
         """Decode an item and see that it is what it was given as."""
         if item.kind == "audio":
             options = {**options, "use_video": False}

@@ -30,7 +30,7 @@ from video_salmonn.files import settle_modes
 from video_salmonn.model import adapters
 from video_salmonn.model.caching import CACHE, cache_of
 from video_salmonn.model.configuration import VideoSalmonnConfig
-from video_salmonn.model.connect import Connected, connect
+from video_salmonn.model.connect import MediaTokens, connect
 from video_salmonn.model.generating import MediaGenerationMixin
 from video_salmonn.model.generation import OWN_GENERATION
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
@@ -204,17 +204,17 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, MediaGenerationMixin
         features: Sequence[MediaFeatures],
         instructions: tuple[torch.Tensor, torch.Tensor] | None = None,
         zero_levels: Collection[int] = (),
-        stretch: int = 1,
-    ) -> Connected:
+        coarseness: int = 1,
+    ) -> MediaTokens:
         """Encoder features to language-model tokens.
 
         Args:
             features: one entry an item.
             instructions: (ids, mask) ``(M, n)`` for InstructBLIP's Q-Former, where the model has one.
             zero_levels: levels of the connector to set to zero (paper Table 5).
-            stretch: windows this many times longer (fewer tokens per second, for long media).
+            coarseness: windows this many times longer (fewer tokens per second, for long media).
         """
-        return connect(self.tower, self.connector, features, instructions, zero_levels, stretch)
+        return connect(self.tower, self.connector, features, instructions, zero_levels, coarseness)
 
     def no_media(self) -> torch.Tensor:
         """Media tokens of a question without media, ``(0, D_llm)``."""
@@ -284,7 +284,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, MediaGenerationMixin
         places, media_embeds = places.to(embeds.device), media_embeds.to(embeds)  # a spread model's own devices
         return embeds.masked_scatter(places[..., None], media_embeds)
 
-    def connect_inputs(self, inputs: MediaInputs, zero_levels: Collection[int] = ()) -> Connected | None:
+    def connect_inputs(self, inputs: MediaInputs, zero_levels: Collection[int] = ()) -> MediaTokens | None:
         """Encode and connect what a processor made of media; None where there are none."""
         if inputs.frame_counts is None and inputs.segment_counts is None:
             return None

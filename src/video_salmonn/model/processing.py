@@ -13,7 +13,7 @@ from video_salmonn.model import prompt
 from video_salmonn.model.arguments import (
     KINDS,
     Conversation,
-    MediaItem,
+    MediaArgument,
     as_batch,
     as_items,
     chat_options,
@@ -168,7 +168,7 @@ class VideoSalmonnProcessor(MediaProcessor):
 
     def _pieces(
         self, turns: Sequence[prompt.Turn], add_generation_prompt: bool, continue_final_message: bool
-    ) -> list[prompt.Piece]:
+    ) -> list[prompt.PromptPart]:
         pieces = prompt.build_pieces(
             self.config.prompt,
             turns,
@@ -240,7 +240,7 @@ class VideoSalmonnProcessor(MediaProcessor):
     def _built(
         self,
         batch: Sequence[Conversation],
-        items: Sequence[Sequence[MediaItem]],
+        items: Sequence[Sequence[MediaArgument]],
         options: dict[str, Any],
         *,
         with_labels: bool,

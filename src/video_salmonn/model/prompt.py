@@ -49,8 +49,8 @@ def _check_keys(mapping: Mapping[str, Any], known: Sequence[str], what: str) -> 
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One stretch of a prompt.
+class PromptPart:
+    """One part of a prompt.
 
     Attributes:
         kind: ``template`` | ``user`` | ``answer`` | ``media`` | ``end`` (what closes an answer; the loss is on it).
@@ -179,20 +179,20 @@ def parse(conversation: str | Sequence[Mapping[str, Any]], media: int) -> list[T
     return turns
 
 
-def _merge(pieces: list[Piece]) -> list[Piece]:
+def _merge(pieces: list[PromptPart]) -> list[PromptPart]:
     """Join neighbours of the same kind; drop empty text."""
-    merged: list[Piece] = []
+    merged: list[PromptPart] = []
     for piece in pieces:
         if piece.kind != "media" and not piece.text:
             continue
         if merged and piece.kind != "media" and merged[-1].kind == piece.kind:
-            merged[-1] = Piece(piece.kind, merged[-1].text + piece.text)
+            merged[-1] = PromptPart(piece.kind, merged[-1].text + piece.text)
         else:
             merged.append(piece)
     return merged
 
 
-def vicuna(turns: Sequence[Turn], eos: str) -> list[Piece]:
+def vicuna(turns: Sequence[Turn], eos: str) -> list[PromptPart]:
     """Vicuna v1 as released: ``USER: <Img>`` media ``</Img> question\\nASSISTANT:`` answer ``</s>``, no system prompt.
 
     A question and the template text around it are one piece, as released; ``<Img>`` is ordinary text there.
@@ -200,32 +200,32 @@ def vicuna(turns: Sequence[Turn], eos: str) -> list[Piece]:
     return _plain(turns, "USER: ", "\nASSISTANT:", eos)
 
 
-def llama2(turns: Sequence[Turn], eos: str) -> list[Piece]:
+def llama2(turns: Sequence[Turn], eos: str) -> list[PromptPart]:
     """Llama-2: ``[INST] <Img>`` media ``</Img> question [/INST]`` answer ``</s>``."""
     return _plain(turns, "[INST] ", " [/INST]", eos)
 
 
-def _plain(turns: Sequence[Turn], before: str, after: str, eos: str) -> list[Piece]:
-    pieces: list[Piece] = []
+def _plain(turns: Sequence[Turn], before: str, after: str, eos: str) -> list[PromptPart]:
+    pieces: list[PromptPart] = []
     for turn in turns:
         if turn.role == "assistant":
-            pieces += [Piece("answer", "".join(part or "" for part in turn.parts)), Piece("end", eos)]
+            pieces += [PromptPart("answer", "".join(part or "" for part in turn.parts)), PromptPart("end", eos)]
             continue
         if turn.role == "user":
-            pieces.append(Piece("user", before))
+            pieces.append(PromptPart("user", before))
         for part in turn.parts:
-            pieces += [Piece("user", part)] if part is not None else _image()
-        pieces.append(Piece("user", after if turn.role == "user" else "\n"))
+            pieces += [PromptPart("user", part)] if part is not None else _image()
+        pieces.append(PromptPart("user", after if turn.role == "user" else "\n"))
     return _merge(pieces)
 
 
-def _image() -> list[Piece]:
-    return [Piece("user", "<Img>"), Piece("media"), Piece("user", "</Img> ")]
+def _image() -> list[PromptPart]:
+    return [PromptPart("user", "<Img>"), PromptPart("media"), PromptPart("user", "</Img> ")]
 
 
 def chat(
     turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, add_generation_prompt: bool, system: str | None = None
-) -> list[Piece]:
+) -> list[PromptPart]:
     """The language model's own chat template.
 
     The template is applied to marks in place of contents and cut at the marks, so its control text and what people
@@ -237,27 +237,27 @@ def chat(
     """
     if system is not None and turns[0].role != "system":
         turns = [Turn("system", (system,)), *turns]
-    contents: list[list[Piece]] = []
+    contents: list[list[PromptPart]] = []
     messages = []
     for turn in turns:
         if turn.role == "assistant":
-            contents.append([Piece("answer", "".join(part or "" for part in turn.parts))])
+            contents.append([PromptPart("answer", "".join(part or "" for part in turn.parts))])
         else:
-            contents.append([Piece("media") if part is None else Piece("user", part) for part in turn.parts])
+            contents.append([PromptPart("media") if part is None else PromptPart("user", part) for part in turn.parts])
         messages.append({"role": turn.role, "content": f"\ue000{len(contents) - 1}\ue001"})
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
-    pieces: list[Piece] = []
+    pieces: list[PromptPart] = []
     rest = str(text)
     for index, content in enumerate(contents):
         head, mark, rest = rest.partition(f"\ue000{index}\ue001")
         if not mark:
             raise ConfigError("the chat template drops or rewrites a message", remedy="use prompt: vicuna or llama2")
-        pieces += [Piece("template", head), *content]
+        pieces += [PromptPart("template", head), *content]
         if content and content[0].kind == "answer":
             end = next((t for t in _end_tokens(tokenizer) if rest.startswith(t)), "")
-            pieces.append(Piece("end", end))
+            pieces.append(PromptPart("end", end))
             rest = rest[len(end) :]
-    return _merge([*pieces, Piece("template", rest)])
+    return _merge([*pieces, PromptPart("template", rest)])
 
 
 def _end_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -272,7 +272,7 @@ def build_pieces(
     *,
     add_generation_prompt: bool = True,
     system: str | None = None,
-) -> list[Piece]:
+) -> list[PromptPart]:
     """Pieces of a conversation under a template (``vicuna`` | ``llama2`` | ``chat``).
 
     Args:
@@ -289,7 +289,7 @@ def build_pieces(
 
 
 def tokenise(
-    pieces: Sequence[Piece],
+    pieces: Sequence[PromptPart],
     tokenizer: PreTrainedTokenizerBase,
     media_token_id: int,
     *,

@@ -22,7 +22,7 @@ RATE = 16_000
 
 
 @dataclass(frozen=True)
-class Stage:
+class EncoderRun:
     """One encoder and a clip.
 
     Attributes:
@@ -71,7 +71,7 @@ def encoder_stages(
     frames_at_once: int = 1,
     segments_at_once: int = 1,
     words: int = 16,
-) -> Iterator[Stage]:
+) -> Iterator[EncoderRun]:
     """The encoders of a model in the order they run.
 
     Args:
@@ -93,21 +93,21 @@ def encoder_stages(
     if (vision := tower.vision) is not None:
         pixels = empty(pictures, 3, side, side)
         seen = pixels if isinstance(vision, EvaViT) else pixels[None]
-        yield Stage("vision", lambda: vision(seen).values, shapes.frames / pictures, kept=True)
+        yield EncoderRun("vision", lambda: vision(seen).values, shapes.frames / pictures, kept=True)
     if (qformer := tower.instruction_qformer) is not None:
         patches = (side // config.vision_config.patch_size) ** 2 + 1
         grid = empty(pictures, patches, config.vision_config.hidden_size)
         ids = torch.zeros(len(grid), words, dtype=torch.long, device="meta")
-        yield Stage("instruction_qformer", lambda: qformer(grid, ids).values, shapes.frames / pictures, kept=False)
+        yield EncoderRun("instruction_qformer", lambda: qformer(grid, ids).values, shapes.frames / pictures, kept=False)
     if (speech := tower.speech) is not None:
         mel = empty(windows, config.media_config.mel_bins, shapes.segment // 160)
-        yield Stage("speech", lambda: speech(mel).values, shapes.segments / windows, kept=True)
+        yield EncoderRun("speech", lambda: speech(mel).values, shapes.segments / windows, kept=True)
     if (audio := tower.audio) is not None:
         if isinstance(audio, Beats):
             sound = empty(windows, num_frames(shapes.segment) // 16 * 16, audio.config.num_mel_bins)
         else:
             sound = empty(windows, shapes.segment // 8000, 96, 64)
-        yield Stage("audio", lambda: audio(sound).values, shapes.segments / windows, kept=True)
+        yield EncoderRun("audio", lambda: audio(sound).values, shapes.segments / windows, kept=True)
 
 
 def connector_inputs(

@@ -12,10 +12,10 @@ from typing import Any
 from uuid import uuid4
 
 from video_salmonn.serving.media import ReadMedia
-from video_salmonn.serving.parts import Asked, read_messages
+from video_salmonn.serving.parts import AskedConversation, read_messages
 from video_salmonn.serving.problems import DONE, RequestProblem
-from video_salmonn.serving.protocol import ChatRequest, MediaOptions
-from video_salmonn.serving.scheduler import Outcome
+from video_salmonn.serving.protocol import ChatRequest, MediaFields
+from video_salmonn.serving.scheduler import JobOutcome
 from video_salmonn.serving.service import Service
 from video_salmonn.types import AnswerReport
 
@@ -33,7 +33,7 @@ class Chat:
     """
 
     request: ChatRequest
-    asked: Asked
+    asked: AskedConversation
     options: dict[str, Any]
     stop: list[str]
     ignored: list[str]
@@ -65,7 +65,7 @@ def check_chat(request: ChatRequest, service: Service) -> Chat:
                 f"{name} is {value}, more than the {settings.max_new_tokens} that this server writes",
                 param=name,
             )
-    media = request.mm_processor_kwargs or MediaOptions()
+    media = request.mm_processor_kwargs or MediaFields()
     if media.start is not None and media.end is not None and media.end <= media.start:
         raise RequestProblem(400, "end is not after start", param="mm_processor_kwargs.end")
     stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
@@ -93,9 +93,9 @@ async def complete(chat: Chat, service: Service, owner: str) -> dict[str, Any]:
     deadline = time.monotonic() + service.settings.request_seconds
     begun = time.monotonic()
     media = await read_media(chat.asked, chat.request.mm_processor_kwargs, service, owner)
-    outcome: Outcome | None = None
+    outcome: JobOutcome | None = None
     async for event in service.answer(chat.asked.conversation, media, chat.options, chat.stop, deadline):
-        if isinstance(event, Outcome):
+        if isinstance(event, JobOutcome):
             outcome = event
     assert outcome is not None  # the iterator ends with it or raises
     service.metrics.latency.observe(time.monotonic() - begun)
@@ -152,9 +152,11 @@ async def stream(chat: Chat, service: Service, owner: str) -> AsyncIterator[str]
     yield DONE
 
 
-async def read_media(asked: Asked, options: MediaOptions | None, service: Service, owner: str) -> list[ReadMedia]:
+async def read_media(
+    asked: AskedConversation, options: MediaFields | None, service: Service, owner: str
+) -> list[ReadMedia]:
     """The media of a conversation, encoded. Raises RequestProblem."""
-    return await service.read(asked.media, options or MediaOptions(), owner)
+    return await service.read(asked.media, options or MediaFields(), owner)
 
 
 def usage_of(report: AnswerReport, media: Sequence[ReadMedia]) -> dict[str, Any]:
@@ -183,7 +185,7 @@ def usage_of(report: AnswerReport, media: Sequence[ReadMedia]) -> dict[str, Any]
 
 
 def extension(
-    outcome: Outcome, media: Sequence[ReadMedia], warnings: Sequence[str], ignored: Sequence[str]
+    outcome: JobOutcome, media: Sequence[ReadMedia], warnings: Sequence[str], ignored: Sequence[str]
 ) -> dict[str, Any]:
     """What OpenAI's objects have no place for: what was seen and heard, seconds of every stage, and warnings."""
     report = outcome.answer.report

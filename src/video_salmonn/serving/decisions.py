@@ -12,13 +12,13 @@ from pydantic import ValidationError
 
 from video_salmonn.inference.decide import Choice, Option, Predicate, Question, Score, decide, question_of
 from video_salmonn.serving.chat import media_report, read_media, without_path
-from video_salmonn.serving.parts import TEXT, Asked, read_messages
+from video_salmonn.serving.parts import TEXT, AskedConversation, read_messages
 from video_salmonn.serving.problems import RequestProblem, problem_of
 from video_salmonn.serving.protocol import (
     AnyQuestion,
     ChoiceQuestion,
     DecisionsRequest,
-    MediaOptions,
+    MediaFields,
     Message,
     PredicateQuestion,
 )
@@ -37,7 +37,7 @@ class Decision:
     """
 
     request: DecisionsRequest
-    asked: Asked
+    asked: AskedConversation
     questions: list[Question]
 
 
@@ -68,7 +68,7 @@ def check_decisions(request: DecisionsRequest, service: Service) -> Decision:
             questions.append(question_of(question))
         except Exception as error:
             raise problem_of(error, param) from error
-    asked = read_messages(_messages(request.input), request.mm_processor_kwargs or MediaOptions(), settings)
+    asked = read_messages(_messages(request.input), request.mm_processor_kwargs or MediaFields(), settings)
     return Decision(request, asked, questions)
 
 
@@ -109,7 +109,7 @@ async def decided(decision: Decision, service: Service, owner: str) -> dict[str,
     """The answers, as OpenAI's decision object with an account of the media. Raises RequestProblem."""
     deadline = time.monotonic() + service.settings.request_seconds
     begun = time.monotonic()
-    options = decision.request.mm_processor_kwargs or MediaOptions()
+    options = decision.request.mm_processor_kwargs or MediaFields()
     media = await read_media(decision.asked, options, service, owner)
     encoded: Any = [item.encoded for item in media]
     context, engine, questions = decision.asked.conversation, service.engine, decision.questions

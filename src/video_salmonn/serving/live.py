@@ -34,7 +34,7 @@ from video_salmonn.media.sampling import UniformSampler
 from video_salmonn.serving.guard import log_fault
 from video_salmonn.serving.media import ReadMedia, decode_base64, kind_of
 from video_salmonn.serving.problems import RequestProblem, problem_of
-from video_salmonn.serving.scheduler import Outcome
+from video_salmonn.serving.scheduler import JobOutcome
 from video_salmonn.serving.service import Service
 
 R = TypeVar("R")
@@ -472,7 +472,7 @@ class _Stream:
                 self.service.answer(conversation, [media], options, (), deadline)  # type: ignore[type-var]
             ) as events:
                 async for event in events:
-                    if isinstance(event, Outcome):
+                    if isinstance(event, JobOutcome):
                         told = media.encoded.report.to_dict()
                         await self.channel.send(
                             "response.text.done", text=event.text, request_id=request, media=[told],
@@ -487,7 +487,7 @@ class _Stream:
             await self.channel.error(problem)
             await self.channel.send("response.text.done", text="", request_id=request)
         finally:
-            self.service.engine.preparer.connected.forget([media.encoded])
+            self.service.engine.preparer.tokens.forget([media.encoded])
 
     async def _tell_frames(self, request: str, media: ReadMedia) -> None:
         seen = media.encoded.report.seen

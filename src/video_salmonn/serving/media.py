@@ -31,12 +31,12 @@ from video_salmonn.inference import long as long_media
 from video_salmonn.inference.engine import VideoSalmonn
 from video_salmonn.inference.media_store import EncodedMedia, Timer
 from video_salmonn.media import ArrayVideo, Limits
-from video_salmonn.media import MediaOptions as DecodingOptions
+from video_salmonn.media import MediaFields as DecodingOptions
 from video_salmonn.media.worker import Worker
 from video_salmonn.serving.files import FileStore
 from video_salmonn.serving.parts import Wanted
 from video_salmonn.serving.problems import RequestProblem, problem_of
-from video_salmonn.serving.protocol import MediaOptions
+from video_salmonn.serving.protocol import MediaFields
 from video_salmonn.serving.settings import ServerSettings
 from video_salmonn.types import Clip
 
@@ -194,7 +194,7 @@ class MediaReader:
         for pool in (self._encoding, self._reading):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    async def read(self, wanted: Wanted, options: MediaOptions, owner: str) -> ReadMedia:
+    async def read(self, wanted: Wanted, options: MediaFields, owner: str) -> ReadMedia:
         """Read one item, or take it from what is kept for its key.
 
         Args:
@@ -210,7 +210,7 @@ class MediaReader:
         except Exception as error:  # every error becomes an answer that names the part
             raise problem_of(error, wanted.param) from error
 
-    async def _read(self, wanted: Wanted, options: MediaOptions, owner: str) -> ReadMedia:
+    async def _read(self, wanted: Wanted, options: MediaFields, owner: str) -> ReadMedia:
         timer = Timer()
         decoding = self._decoding(wanted, options)
         called = None if wanted.name is None else hashlib.sha256(repr((wanted.name, decoding, options.fps)).encode())
@@ -262,7 +262,7 @@ class MediaReader:
         tokens = config.tokens_for(long_media.frames_of(found.features, config))
         return ReadMedia(found, reused, kind_of(found), tokens, timer.seconds)
 
-    def _decoding(self, wanted: Wanted, options: MediaOptions) -> DecodingOptions:
+    def _decoding(self, wanted: Wanted, options: MediaFields) -> DecodingOptions:
         limits = self.settings.limits()
         own: DecodingOptions = self.engine.processor.media_options()
         if own.limits.max_seconds is not None:  # the model itself reads no more: cut and told, not refused
@@ -284,7 +284,7 @@ class MediaReader:
         sound: bytes | None,
         wanted: Wanted,
         decoding: DecodingOptions,
-        options: MediaOptions,
+        options: MediaFields,
     ) -> Clip:
         async with self.pool.worker() as load:
             if wanted.kind != "frames":

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from video_salmonn.serving.problems import RequestProblem
-from video_salmonn.serving.protocol import MediaOptions, Message
+from video_salmonn.serving.protocol import MediaFields, Message
 from video_salmonn.serving.settings import ServerSettings
 from video_salmonn.wording import counted
 
@@ -72,7 +72,7 @@ class Wanted:
 
 
 @dataclass
-class Asked:
+class AskedConversation:
     """A conversation as the engine takes it, its media in order, and what the client should know of how it was read."""
 
     conversation: list[dict[str, Any]]
@@ -80,7 +80,7 @@ class Asked:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_messages(messages: Sequence[Message], options: MediaOptions, settings: ServerSettings) -> Asked:
+def read_messages(messages: Sequence[Message], options: MediaFields, settings: ServerSettings) -> AskedConversation:
     """Read the messages of a request.
 
     Raises:
@@ -88,7 +88,7 @@ def read_messages(messages: Sequence[Message], options: MediaOptions, settings: 
     """
     if len(messages) > settings.max_messages:
         raise _too_many(len(messages), "message", settings.max_messages, "messages")
-    asked = Asked([], [])
+    asked = AskedConversation([], [])
     characters = 0
     for number, message in enumerate(messages):
         role = "system" if message.role == "developer" else message.role
@@ -111,9 +111,9 @@ def _read_parts(
     parts: list[dict[str, Any]],
     where: str,
     role: str,
-    options: MediaOptions,
+    options: MediaFields,
     settings: ServerSettings,
-    asked: Asked,
+    asked: AskedConversation,
 ) -> list[dict[str, Any]]:
     found: list[str | Wanted] = []
     for number, part in enumerate(parts):
@@ -204,7 +204,7 @@ def _sent(kind: Any, part: dict[str, Any], param: str) -> Wanted:
 
 
 def _frames_joined(
-    found: list[str | Wanted], where: str, options: MediaOptions, settings: ServerSettings, asked: Asked
+    found: list[str | Wanted], where: str, options: MediaFields, settings: ServerSettings, asked: AskedConversation
 ) -> list[str | Wanted]:
     """Images that are the frames of one video, as one item."""
     images = [item for item in found if isinstance(item, Wanted) and item.kind == "image"]
@@ -234,7 +234,7 @@ def _frames_joined(
     return found
 
 
-def _sound_paired(found: list[str | Wanted], options: MediaOptions) -> list[str | Wanted]:
+def _sound_paired(found: list[str | Wanted], options: MediaFields) -> list[str | Wanted]:
     """A message's only picture and its only sound, as one item where the first of them stood."""
     media = [item for item in found if isinstance(item, Wanted)]
     seen = [item for item in media if item.kind in ("image", "frames")]

@@ -26,7 +26,7 @@ class StreamOptions(Lenient):
     """Send one more chunk with the usage before the end."""
 
 
-class MediaOptions(Lenient):
+class MediaFields(Lenient):
     """``mm_processor_kwargs``: how this request's media are read."""
 
     use_audio_in_video: bool | None = None
@@ -70,7 +70,7 @@ class ChatRequest(Lenient):
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     response_format: dict[str, Any] | None = None
-    mm_processor_kwargs: MediaOptions | None = None
+    mm_processor_kwargs: MediaFields | None = None
 
     def unread(self) -> list[str]:
         """Every field of the body that has no effect."""
@@ -134,7 +134,7 @@ class DecisionsRequest(Lenient):
     input: str | Annotated[list[dict[str, Any]], Field(min_length=1)]
     """Text; or content parts, as those of a user's message; or messages."""
     questions: Annotated[list[AnyQuestion], Field(min_length=1)]
-    mm_processor_kwargs: MediaOptions | None = None
+    mm_processor_kwargs: MediaFields | None = None
 
     def unread(self) -> list[str]:
         """Every field of the body that has no effect."""

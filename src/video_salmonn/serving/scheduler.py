@@ -21,8 +21,8 @@ from typing import Any
 
 from video_salmonn.inference import long as long_media
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.inference.items import Item
 from video_salmonn.inference.media_store import EncodedMedia
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.serving.guard import log_fault
 from video_salmonn.serving.problems import RequestProblem, problem_of
 from video_salmonn.serving.rows import Rows, RowText
@@ -30,7 +30,7 @@ from video_salmonn.types import Answer
 
 
 @dataclass
-class Outcome:
+class JobOutcome:
     """What became of a job.
 
     Attributes:
@@ -68,7 +68,7 @@ class Job:
     stop: Sequence[str]
     deadline: float
     on_text: Callable[[str], None]
-    on_done: Callable[[Outcome | Exception], None]
+    on_done: Callable[[JobOutcome | Exception], None]
     begun: float = field(default_factory=time.monotonic)
     cancelled: bool = False
     """Set by whoever waits no longer; the model leaves the job at its next token."""
@@ -257,7 +257,7 @@ class Scheduler:
         rows = [RowText(self._decode, self._ends, one.stop, repeats, one.on_text) for one in batch]
         watch = Rows(rows, [lambda one=one: one.left for one in batch], self.moved)  # type: ignore[misc]
         options = {**job.options, "stopping_criteria": [watch]}
-        answers = self._engine.batch([Item(one.conversation, one.media, options) for one in batch])
+        answers = self._engine.batch([MediaQuestion(one.conversation, one.media, options) for one in batch])
         end = time.monotonic()
         first = watch.first if watch.first is not None else end
         for one, row, answer in zip(batch, rows, answers):
@@ -269,7 +269,7 @@ class Scheduler:
             full = made >= int(one.options.get("max_new_tokens", made + 1)) and not row.ended
             begun = one.begun
             one.on_done(
-                Outcome(
+                JobOutcome(
                     answer,
                     text,
                     "length" if full else "stop",
@@ -302,7 +302,7 @@ class Scheduler:
         end = time.monotonic()
         text = row.finish(answer.text)
         first = end if first is None else first
-        job.on_done(Outcome(answer, text, "stop", 1, start - job.begun, first - job.begun, end - job.begun))
+        job.on_done(JobOutcome(answer, text, "stop", 1, start - job.begun, first - job.begun, end - job.begun))
 
     def _decode(self, ids: Sequence[int]) -> str:
         text: str = self._engine.processor.tokenizer.decode(list(ids), skip_special_tokens=True)

@@ -13,8 +13,8 @@ from video_salmonn.serving.media import MediaReader, ReadMedia
 from video_salmonn.serving.metrics import Metrics
 from video_salmonn.serving.parts import Wanted
 from video_salmonn.serving.problems import RequestProblem
-from video_salmonn.serving.protocol import MediaOptions
-from video_salmonn.serving.scheduler import Job, Outcome, Scheduler
+from video_salmonn.serving.protocol import MediaFields
+from video_salmonn.serving.scheduler import Job, JobOutcome, Scheduler
 from video_salmonn.serving.settings import ServerSettings
 
 R = TypeVar("R")
@@ -69,7 +69,7 @@ class Service:
         if name is not None and name != self.name:
             raise RequestProblem(404, f"the model here is {self.name!r}", param="model")
 
-    async def read(self, wanted: Sequence[Wanted], options: MediaOptions, owner: str) -> list[ReadMedia]:
+    async def read(self, wanted: Sequence[Wanted], options: MediaFields, owner: str) -> list[ReadMedia]:
         """Read media, several at once. Raises RequestProblem for the first that cannot be used."""
         tasks = [asyncio.ensure_future(self.reader.read(item, options, owner)) for item in wanted]
         try:
@@ -91,16 +91,16 @@ class Service:
         options: Mapping[str, Any],
         stop: Sequence[str],
         deadline: float,
-    ) -> AsyncIterator[str | Outcome]:
+    ) -> AsyncIterator[str | JobOutcome]:
         """Answer: pieces of text as they come, then the outcome. Closing the iterator gives the model's place back.
 
         Raises:
             RequestProblem: it cannot be answered.
         """
         loop = asyncio.get_running_loop()
-        events: asyncio.Queue[str | Outcome | Exception] = asyncio.Queue()
+        events: asyncio.Queue[str | JobOutcome | Exception] = asyncio.Queue()
 
-        def tell(event: str | Outcome | Exception) -> None:
+        def tell(event: str | JobOutcome | Exception) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
@@ -113,7 +113,7 @@ class Service:
                 if isinstance(event, Exception):
                     raise event
                 yield event
-                if isinstance(event, Outcome):
+                if isinstance(event, JobOutcome):
                     self._measure(event)
                     return
         finally:
@@ -162,7 +162,7 @@ class Service:
         self.scheduler.call(run)
         return await made
 
-    def _measure(self, outcome: Outcome) -> None:
+    def _measure(self, outcome: JobOutcome) -> None:
         metrics, report = self.metrics, outcome.answer.report
         seconds = report["seconds"]
         metrics.queued.observe(max(0.0, outcome.queued))

@@ -19,7 +19,7 @@ from video_salmonn.wording import counted
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedExample:
     """One example, ready to be put into a batch.
 
     Attributes:
@@ -36,7 +36,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Text:
+class PromptBatch:
     """The prompts of a pass with their answers.
 
     Attributes:
@@ -68,13 +68,13 @@ class Batch:
         text: what the language model reads; None where it does not run.
     """
 
-    rows: Sequence[Prepared]
+    rows: Sequence[PreparedExample]
     features: list[MediaFeatures]
     instruction: tuple[torch.Tensor, torch.Tensor] | None
-    text: Text | None
+    text: PromptBatch | None
 
     @property
-    def with_media(self) -> list[Prepared]:
+    def with_media(self) -> list[PreparedExample]:
         """The examples that ``features`` belong to."""
         return [row for row in self.rows if row.example.features is not None]
 
@@ -100,7 +100,7 @@ def outputs_of(example: Example, processor: VideoSalmonnProcessor) -> int:
     return processor.connector.tokens_for(processor.connector.axis_frames(*example.frames))
 
 
-def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) -> Prepared:
+def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) -> PreparedExample:
     """Tokenise one example.
 
     Raises:
@@ -115,10 +115,10 @@ def prepare(example: Example, processor: VideoSalmonnProcessor, context: int) ->
         )
     if not answers:
         raise ContextError(f"{example.id}: nothing to learn: the answer is empty")
-    return Prepared(example, answers * example.weight, len(rendered.input_ids), rendered)
+    return PreparedExample(example, answers * example.weight, len(rendered.input_ids), rendered)
 
 
-def diversity_counts(rows: Sequence[Prepared], config: ConnectorConfig, form: str) -> list[int]:
+def diversity_counts(rows: Sequence[PreparedExample], config: ConnectorConfig, form: str) -> list[int]:
     """What the sums of the diversity loss are divided by, a level: windows, or items in the paper's form."""
     frames = [config.axis_frames(*row.example.frames) for row in rows if row.example.features is not None]
     windows = [config.windows_for(n) if form == "released" else [1] * len(config.levels) for n in frames]
@@ -133,7 +133,7 @@ def features_on(features: MediaFeatures, device: torch.device, dtype: torch.dtyp
     return replace(features, visual=visual, speech=speech, audio=audio)
 
 
-def _features(rows: Sequence[Prepared], device: torch.device, dtype: torch.dtype) -> list[MediaFeatures]:
+def _features(rows: Sequence[PreparedExample], device: torch.device, dtype: torch.dtype) -> list[MediaFeatures]:
     """The features of examples with media on the device, varied where that was drawn."""
     examples = [row.example for row in rows]
     moved = [features_on(e.features, device) for e in examples if e.features is not None]
@@ -142,7 +142,7 @@ def _features(rows: Sequence[Prepared], device: torch.device, dtype: torch.dtype
 
 
 def collate(
-    rows: Sequence[Prepared], processor: VideoSalmonnProcessor, device: torch.device, dtype: torch.dtype
+    rows: Sequence[PreparedExample], processor: VideoSalmonnProcessor, device: torch.device, dtype: torch.dtype
 ) -> Batch:
     """Put prepared examples into one batch on the device."""
     with_media = [row for row in rows if row.example.features is not None]
@@ -156,7 +156,7 @@ def collate(
     )
 
 
-def _text(rows: Sequence[Prepared], pad_id: int, device: torch.device) -> Text | None:
+def _text(rows: Sequence[PreparedExample], pad_id: int, device: torch.device) -> PromptBatch | None:
     """The prompts of examples that have one."""
     rendered = [row.rendered for row in rows if row.rendered is not None]
     if not rendered:
@@ -164,7 +164,7 @@ def _text(rows: Sequence[Prepared], pad_id: int, device: torch.device) -> Text |
     padded = pad_rows(rendered, pad_id, left=True)
     labels = padded["labels"]
     first = int((labels != prompt.IGNORED).any(dim=0).nonzero()[0])
-    return Text(
+    return PromptBatch(
         input_ids=padded["input_ids"].to(device),
         attention_mask=padded["attention_mask"].to(device),
         labels=labels.to(device),

@@ -88,7 +88,7 @@ class WordHead(WordOutputs):
         found = [self.column_of_token.get(token, 0) for token in self.tokens(text)]
         return tuple(found) if found and all(found) else None
 
-    def stretched(self, outputs: torch.Tensor) -> torch.Tensor:
+    def length_errors(self, outputs: torch.Tensor) -> torch.Tensor:
         """``(B, L, D)`` -> ``(B, L)``: squared relative error of each output's length, 0 for that of a word."""
         return ((outputs.float() - self.mean).norm(dim=-1) / self.radius - 1).square()
 
@@ -144,7 +144,7 @@ def word_losses(
     free = torch.where(spoken, blank[..., 0].detach().exp(), torch.ones_like(normaliser))
     whole = torch.tensor([item.complete for item in words], device=device)[:, None]
     free = free * torch.where(targets > 0, 1.0, (whole & ~spoken).float())  # blanks of speech are CTC's affair
-    lost = NAME_WEIGHT * -named * free + LENGTH_WEIGHT * head.stretched(outputs)
+    lost = NAME_WEIGHT * -named * free + LENGTH_WEIGHT * head.length_errors(outputs)
     return torch.where(spoken[:, 0], aligned, 0.0) + (lost * mask).sum(1)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from video_salmonn.errors import ContextError, MediaError
-from video_salmonn.training.batching import Prepared
+from video_salmonn.training.batching import PreparedExample
 from video_salmonn.training.examples import Example, ExampleMaker
 from video_salmonn.training.recipe import Recipe
 
@@ -28,7 +28,7 @@ class BatchPlan:
         batch: items a step.
         seed: of the shuffles.
         lengths: of the items, in any unit, to put items of like length into one batch; None not to.
-        group: batches in a stretch that is sorted by length before it is cut.
+        group: batches whose items are sorted by length together before they are cut.
     """
 
     def __init__(
@@ -57,21 +57,21 @@ class BatchPlan:
     def _grouped(self, order: list[int], epoch: int, lengths: Sequence[float], rng: random.Random) -> list[int]:
         """The order in batches of like length; batches begin where steps do, also in the middle of an epoch."""
         head = -epoch * self.count % self.batch
-        stretch = self.batch * self.group
+        sorted_together = self.batch * self.group
         batches: list[list[int]] = []
-        for start in range(head, self.count, stretch):
-            near = sorted(order[start : start + stretch], key=lambda index: lengths[index])
+        for start in range(head, self.count, sorted_together):
+            near = sorted(order[start : start + sorted_together], key=lambda index: lengths[index])
             batches += [near[i : i + self.batch] for i in range(0, len(near), self.batch)]
         last = [batches.pop()] if batches and len(batches[-1]) < self.batch else []
         rng.shuffle(batches)
         return order[:head] + [index for batch in batches + last for index in batch]
 
 
-Made = Callable[[], Prepared]
+Made = Callable[[], PreparedExample]
 
 
 @dataclass
-class Loaded:
+class StepExamples:
     """One process's share of a step.
 
     Attributes:
@@ -79,7 +79,7 @@ class Loaded:
         broken: reasons by id of those that cannot.
     """
 
-    rows: list[Prepared] = field(default_factory=list)
+    rows: list[PreparedExample] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
 
 
@@ -94,16 +94,16 @@ class Loader:
     """
 
     def __init__(
-        self, recipe: Recipe, maker: ExampleMaker, prepare: Callable[[Example], Prepared], rank: int, world: int
+        self, recipe: Recipe, maker: ExampleMaker, prepare: Callable[[Example], PreparedExample], rank: int, world: int
     ) -> None:
         self.recipe, self.maker, self.prepare = recipe, maker, prepare
         self.rank, self.world = rank, world
         lengths = maker.lengths() if recipe.length_group else None
         self._batches = BatchPlan(len(maker.items), recipe.batch_size, recipe.seed, lengths, recipe.length_group)
         self._threads = ThreadPoolExecutor(recipe.data.workers, "examples") if recipe.data.workers else None
-        self._ahead: tuple[int, list[Future[Prepared]]] | None = None
+        self._ahead: tuple[int, list[Future[PreparedExample]]] | None = None
 
-    def load(self, step: int, *, more: bool = True) -> Loaded:
+    def load(self, step: int, *, more: bool = True) -> StepExamples:
         """This process's examples of a step; with ``more`` the next step's are begun.
 
         Raises:
@@ -113,7 +113,7 @@ class Loader:
         self._ahead = None
         if more and self._threads is not None:
             self._ahead = (step + 1, self._submit(step + 1))
-        loaded = Loaded()
+        loaded = StepExamples()
         for index, make in zip(indices, makes):
             try:
                 loaded.rows.append(make())
@@ -124,7 +124,7 @@ class Loader:
         loaded.rows.sort(key=lambda row: row.length)
         return loaded
 
-    def any_row(self) -> Prepared | None:
+    def any_row(self) -> PreparedExample | None:
         """Some usable example, for a process that has none of its own in a step; None where there is none at all."""
         for index in range(len(self.maker.items)):
             try:
@@ -141,11 +141,11 @@ class Loader:
     def _plan(self, step: int) -> list[tuple[int, int]]:
         return self._batches(step)[self.rank :: self.world]
 
-    def _submit(self, step: int) -> list[Future[Prepared]]:
+    def _submit(self, step: int) -> list[Future[PreparedExample]]:
         assert self._threads is not None
         return [self._threads.submit(self._make, index, epoch) for epoch, index in self._plan(step)]
 
-    def _make(self, index: int, epoch: int) -> Prepared:
+    def _make(self, index: int, epoch: int) -> PreparedExample:
         """An example, tokenised: both in the threads, since the main one has a device to keep busy."""
         return self.prepare(self.maker.make(index, epoch))
 

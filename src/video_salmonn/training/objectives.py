@@ -20,7 +20,7 @@ from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.prompt import IGNORED
 from video_salmonn.model.words import openings_of
 from video_salmonn.training.answering import generate_answers
-from video_salmonn.training.batching import Batch, Prepared, outputs_of, prepare
+from video_salmonn.training.batching import Batch, PreparedExample, outputs_of, prepare
 from video_salmonn.training.examples import Example
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.words import WordLoss, stated
@@ -40,7 +40,7 @@ class Objective(Protocol):
         """What runs in a pass, to be prepared for the device and the processes."""
         ...
 
-    def prepare(self, example: Example) -> Prepared:
+    def prepare(self, example: Example) -> PreparedExample:
         """An example ready for a batch. Raises ContextError, naming it, where nothing can be learned from it."""
         ...
 
@@ -53,7 +53,7 @@ class Objective(Protocol):
         ...
 
 
-class Answers:
+class AnswersObjective:
     """Answers to questions about media, and, beside them, words of what is said, seen and heard.
 
     Args:
@@ -79,7 +79,7 @@ class Answers:
         self.shares = {"language": 1.0} | ({"word": word_weight} if words is not None else {})
         _check_end(model, processor)
 
-    def prepare(self, example: Example) -> Prepared:
+    def prepare(self, example: Example) -> PreparedExample:
         """The example tokenised."""
         return prepare(example, self.processor, self.context)
 
@@ -141,7 +141,7 @@ class ConnectorAlone(nn.Module):
         return VideoSalmonnOutput(media_tokens=connected.tokens, diversity_terms=terms)
 
 
-class Words:
+class WordsObjective:
     """Words of what is said, seen and heard, in the language model's embeddings; the language model does not run.
 
     Args:
@@ -157,11 +157,11 @@ class Words:
         self.processor, self.words = processor, words
         self.shares = {"word": 1.0}
 
-    def prepare(self, example: Example) -> Prepared:
+    def prepare(self, example: Example) -> PreparedExample:
         """The example, with the number of its outputs."""
         outputs = outputs_of(example, self.processor)
         self.words.words_of(example, outputs)
-        return Prepared(example, outputs, outputs)
+        return PreparedExample(example, outputs, outputs)
 
     def losses(self, output: VideoSalmonnOutput, batch: Batch) -> list[torch.Tensor]:
         """The words' loss."""
@@ -201,6 +201,6 @@ def build_objective(
             "recipe: word_inputs needs to know which words", remedy="give word_weight, or init with words"
         )
     if recipe.loss == "words" and words is not None:
-        return Words(model, processor, words)
+        return WordsObjective(model, processor, words)
     context = int(model.config.text_config.max_position_embeddings)
-    return Answers(model, processor, context, words, recipe.word_weight)
+    return AnswersObjective(model, processor, context, words, recipe.word_weight)

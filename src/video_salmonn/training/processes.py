@@ -1,4 +1,4 @@
-"""What every process of a run sets up: Accelerate's engine, a seed of its own, and what it does when told to stop."""
+"""What every process of a run sets up: the accelerator, a seed of its own, and what it does when told to stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def dropout_seed(seed: int, step: int, rank: int) -> int:
 
 
 def build_accelerator(recipe: Recipe) -> Accelerator:
-    """Accelerate's engine for a recipe; processes and devices come from the launcher.
+    """The accelerator (of Accelerate) for a recipe; processes and devices come from the launcher.
 
     Raises:
         ConfigError: fp16 is asked for without a GPU, or the processes cannot share a batch evenly.

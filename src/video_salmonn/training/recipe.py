@@ -107,8 +107,8 @@ class Recipe:
         gradient_checkpointing: recompute activations of the language model.
         attention: of the language model: ``sdpa``, ``eager``, or ``auto``: ``eager`` for bf16 on a CPU, where torch's
             fused attention is the slower one (a step of 640 tokens of SmolLM2: 2.8 against 2.3 s), else ``sdpa``.
-        length_group: batches are cut from stretches of so many batches sorted by length, so that items of like length
-            share one; 0 leaves the order of the shuffle.
+        length_group: the items of so many batches are sorted by length before they are cut into these, so that items of
+            like length share one; 0 leaves the order of the shuffle.
         word_weight: of a loss that keeps the connector's outputs words of what is said, seen and heard, for items that
             state these (``words``); 0 for none.
         word_inputs: the language model reads what the outputs say on average, over the words that the items state, in

@@ -139,7 +139,7 @@ class StoredFeatures:
         raise (EmptyMediaError if failure.absent else MediaError)(item.id, failure.reason)
 
 
-class LiveFeatures:
+class OnDemandFeatures:
     """Features made as they are needed, by the model's own encoders, and kept.
 
     Args:

@@ -19,7 +19,7 @@ from video_salmonn.training.packing import pack
 from video_salmonn.training.preparing import prepare_model, settle
 from video_salmonn.training.processes import build_accelerator
 from video_salmonn.training.recipe import Recipe
-from video_salmonn.training.sources import FeatureSource, LiveFeatures, StoredFeatures
+from video_salmonn.training.sources import FeatureSource, OnDemandFeatures, StoredFeatures
 from video_salmonn.training.starting import build_model, has_new_branches, open_branches
 from video_salmonn.training.trainer import Trainer
 
@@ -50,7 +50,7 @@ def build_source(
         store.hold(device)
     if store is not None:
         return StoredFeatures(store, int(model.config.media_config.picture_frames), model.connector.config.audio_tokens)
-    return LiveFeatures(model, processor, Path(recipe.data.cache) if recipe.data.cache else None)
+    return OnDemandFeatures(model, processor, Path(recipe.data.cache) if recipe.data.cache else None)
 
 
 def pack_recipe(

@@ -32,7 +32,7 @@ from video_salmonn.errors import TrainingError, VideoSalmonnError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training import checkpointing, resuming, run_folder, sharding
-from video_salmonn.training.batching import Batch, Prepared, collate, diversity_counts
+from video_salmonn.training.batching import Batch, PreparedExample, collate, diversity_counts
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.loading import Loader, first_of
 from video_salmonn.training.logbook import Logbook
@@ -152,7 +152,7 @@ class Trainer:
             group["lr"] = group["peak"] * share
         return share
 
-    def _load(self) -> list[Prepared]:
+    def _load(self) -> list[PreparedExample]:
         """This process's examples of the step; those that cannot be used are counted."""
         began = time.perf_counter()
         loaded = self.loader.load(self.step, more=self.step + 1 < self.recipe.max_steps)
@@ -161,7 +161,7 @@ class Trainer:
         self.rules.update(row.example.rule for row in loaded.rows)
         return loaded.rows
 
-    def _totals(self, rows: Sequence[Prepared]) -> Totals | None:
+    def _totals(self, rows: Sequence[PreparedExample]) -> Totals | None:
         """What the step's losses are divided by; None where no process has a usable item, which costs no run."""
         own = [sum(row.counted for row in rows), len(rows), self.asked, *self.windows(rows)]
         tensor = torch.tensor(own, dtype=torch.float32, device=self.accelerator.device)
@@ -178,7 +178,7 @@ class Trainer:
             )
         return Totals(counted, counts[3:].clamp(min=1))
 
-    def _backward(self, rows: Sequence[Prepared], totals: Totals) -> torch.Tensor:
+    def _backward(self, rows: Sequence[PreparedExample], totals: Totals) -> torch.Tensor:
         """Gradients of all passes of the step; returns the parts of its loss in this process: the objective's, then the
         diversity loss."""
         sums = torch.zeros(len(self.objective.shares) + 1, device=self.accelerator.device)
@@ -202,7 +202,7 @@ class Trainer:
             sums += parts.detach()
         return sums
 
-    def _passes(self, rows: Sequence[Prepared]) -> Iterator[tuple[Sequence[Prepared], bool, bool]]:
+    def _passes(self, rows: Sequence[PreparedExample]) -> Iterator[tuple[Sequence[PreparedExample], bool, bool]]:
         """(examples, ghost, last) of each pass of the step. All processes make as many: where another has more
         examples, a ghost joins its collectives without adding anything."""
         size = self.recipe.micro_batch
@@ -213,7 +213,7 @@ class Trainer:
             part = (parts[-1] if parts else [self.any_row()]) if ghost else parts[number]
             yield part, ghost, number == rounds - 1
 
-    def _update(self, rows: Sequence[Prepared]) -> float:
+    def _update(self, rows: Sequence[PreparedExample]) -> float:
         """Clip the gradient and move the weights; returns its norm before."""
         clipped = self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.optim.clip or math.inf)
         norm = float(sharding.full(clipped))
@@ -233,7 +233,7 @@ class Trainer:
         loss = sum(value * share for value, share in zip(values, shares.values()))
         return {"loss": loss} | {f"{name}_loss": value for name, value in zip(shares, values)}
 
-    def collate(self, rows: Sequence[Prepared]) -> Batch:
+    def collate(self, rows: Sequence[PreparedExample]) -> Batch:
         """A pass's examples on the device."""
         return collate(rows, self.processor, self.accelerator.device, torch.float32)
 
@@ -251,7 +251,7 @@ class Trainer:
         levels = len(acting_levels(len(self.plain.connector.config.levels)))  # text alone has no queries to differ
         return self.objective.losses(output, batch), torch.zeros(levels, device=self.accelerator.device)
 
-    def windows(self, rows: Sequence[Prepared]) -> list[int]:
+    def windows(self, rows: Sequence[PreparedExample]) -> list[int]:
         """What the diversity sums of these examples are divided by, a level."""
         return diversity_counts(rows, self.plain.connector.config, self.recipe.diversity_form)
 
@@ -261,7 +261,7 @@ class Trainer:
         count = len(self.plain.connector.config.levels)
         return (rng.randrange(count),) if count > 1 and rng.random() < self.recipe.level_dropout else ()
 
-    def any_row(self) -> Prepared:
+    def any_row(self) -> PreparedExample:
         """Some usable example, for a process that has none of its own in a step."""
         row = self.loader.any_row()
         if row is None:
@@ -355,12 +355,12 @@ class Trainer:
         :attr:`validated` and :attr:`samples` then hold what was found.
         """
         assert self.validation is not None
-        engine = self.accelerator
-        alike = self.sharded or engine.num_processes == 1  # sharded weights are read by all processes together
-        rank, world = (0, 1) if alike else (engine.process_index, engine.num_processes)
+        accelerator = self.accelerator
+        alike = self.sharded or accelerator.num_processes == 1  # sharded weights are read by all processes together
+        rank, world = (0, 1) if alike else (accelerator.process_index, accelerator.num_processes)
         with sharding.whole(self.plain) if self.sharded else nullcontext():
             self.validated, self.samples = validate(
-                engine.unwrap_model(self.network),
+                accelerator.unwrap_model(self.network),
                 self.objective,
                 self.collate,
                 self.validation,

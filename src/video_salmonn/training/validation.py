@@ -14,7 +14,7 @@ from video_salmonn.errors import ContextError, EvaluationError, MediaError, Miss
 from video_salmonn.metrics.text import normalise_answer
 from video_salmonn.metrics.wer import wer
 from video_salmonn.model.processing import question_of
-from video_salmonn.training.batching import Batch, Prepared
+from video_salmonn.training.batching import Batch, PreparedExample
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.objectives import Objective
 from video_salmonn.training.recipe import Recipe
@@ -96,7 +96,7 @@ Gather = Callable[[list[Any]], list[Any]]
 def validate(
     network: torch.nn.Module,
     objective: Objective,
-    collate: Callable[[Sequence[Prepared]], Batch],
+    collate: Callable[[Sequence[PreparedExample]], Batch],
     maker: ExampleMaker,
     recipe: Recipe,
     rank: int = 0,
@@ -127,11 +127,11 @@ def validate(
     usable = sorted(number for share in shares for number in share.usable)
     stride = max(1, len(usable) // max(1, recipe.data.validation_samples))
     asked = [number for number in usable[::stride][: recipe.data.validation_samples] if number in rows]
-    swaps: dict[int, Prepared] = {}
+    swaps: dict[int, PreparedExample] = {}
     if recipe.data.validation_swapped:
         swaps = {n: found for n in asked if (found := swapped(maker, objective, rows[n], n, usable)) is not None}
 
-    def answers(examples: Mapping[int, Prepared]) -> dict[int, str]:
+    def answers(examples: Mapping[int, PreparedExample]) -> dict[int, str]:
         found: dict[int, str] = {}
         for numbers in batched(examples, recipe.micro_batch):
             batch = collate([examples[number] for number in numbers])
@@ -160,8 +160,8 @@ def validate(
 
 
 def swapped(
-    maker: ExampleMaker, objective: Objective, row: Prepared, number: int, usable: Sequence[int]
-) -> Prepared | None:
+    maker: ExampleMaker, objective: Objective, row: PreparedExample, number: int, usable: Sequence[int]
+) -> PreparedExample | None:
     """An item with the media of the next one that has others, one with another answer to the same question before any
     other; None where there is none, or no media."""
     items = maker.items
@@ -179,7 +179,9 @@ def swapped(
     return None
 
 
-def _prepared(maker: ExampleMaker, objective: Objective, numbers: Iterable[int]) -> tuple[Share, dict[int, Prepared]]:
+def _prepared(
+    maker: ExampleMaker, objective: Objective, numbers: Iterable[int]
+) -> tuple[Share, dict[int, PreparedExample]]:
     """The items with these numbers, prepared; all of them weigh alike."""
     share, rows = Share(), {}
     for number in numbers:

@@ -12,7 +12,7 @@ from video_salmonn.data.manifest import Item
 from video_salmonn.errors import ContextError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
-from video_salmonn.training.batching import Prepared
+from video_salmonn.training.batching import PreparedExample
 from video_salmonn.training.ctc import WordHead, Words, best_names, word_losses
 from video_salmonn.training.examples import Example
 from video_salmonn.wording import counted
@@ -80,7 +80,7 @@ class WordLoss:
             raise ContextError(f"{example.id}: {counted(needed, 'token')} to be said by {counted(outputs, 'output')}")
         return words
 
-    def __call__(self, rows: Sequence[Prepared], tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+    def __call__(self, rows: Sequence[PreparedExample], tokens: Sequence[torch.Tensor]) -> torch.Tensor:
         """Summed loss of those items all of whose words are known. A scalar.
 
         Args:
@@ -94,7 +94,7 @@ class WordLoss:
         padded, mask = _padded([own for own, _ in wanted])
         return word_losses(self.head, padded, mask, [words for _, words in wanted], self.per_frame).sum()
 
-    def read(self, rows: Sequence[Prepared], tokens: Sequence[torch.Tensor]) -> list[str]:
+    def read(self, rows: Sequence[PreparedExample], tokens: Sequence[torch.Tensor]) -> list[str]:
         """What the outputs say: speech by greedy CTC, else the known name that fits best.
 
         Args:

@@ -216,16 +216,16 @@ def test_token_count(frames, windows, trim):
     assert config.tokens_for(frames) == (-(-frames * windows[0][1] // windows[0][0]) if trim else whole * per_frame)
 
 
-@pytest.mark.parametrize("stretch", [2, 3])
+@pytest.mark.parametrize("coarseness", [2, 3])
 @torch.no_grad()
-def test_batched_is_single_with_stretched_windows(connector, stretch):
+def test_batched_is_single_with_stretched_windows(connector, coarseness):
     """Windows made longer for long media: fewer tokens, the same law."""
     items = ((7, 7), (14, 3), (0, 29))
     inputs, alone = batch_of(items)
-    together = connector(**inputs, stretch=stretch)
+    together = connector(**inputs, coarseness=coarseness)
     for row, (sight, sound) in enumerate(items):
-        one = connector(**single(alone[row], sight, sound), stretch=stretch)
-        assert tokens(one).shape[0] == connector.config.tokens_for(max(sight, sound), stretch)
+        one = connector(**single(alone[row], sight, sound), coarseness=coarseness)
+        assert tokens(one).shape[0] == connector.config.tokens_for(max(sight, sound), coarseness)
         torch.testing.assert_close(tokens(together, row), tokens(one), atol=TOLERANCE, rtol=0)
 
 
@@ -272,7 +272,7 @@ BAD = [
     ({"speech": torch.zeros(1, 30, 20), "modality_mask": torch.ones(2, 2)}, "modality_mask is"),
     ({"speech": torch.zeros(1, 30, 20), "zero_levels": (2,)}, "zero_levels"),
     ({"speech": torch.zeros(1, 30, 20), "zero_levels": (-1,)}, "zero_levels"),
-    ({"speech": torch.zeros(1, 30, 20), "stretch": 0}, "stretch"),
+    ({"speech": torch.zeros(1, 30, 20), "coarseness": 0}, "coarseness"),
 ]
 
 

@@ -107,6 +107,6 @@ def test_the_written_model_is_the_one_made_of_the_parts():
 
 
 def _item(engine, sound):
-    from video_salmonn.inference.items import Item
+    from video_salmonn.inference.questions import MediaQuestion
 
-    return Item("What is heard?", [sound], {})
+    return MediaQuestion("What is heard?", [sound], {})

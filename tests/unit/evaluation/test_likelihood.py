@@ -14,7 +14,7 @@ from video_salmonn.evaluation.predictions import read_predictions
 from video_salmonn.evaluation.save import task, tasks
 from video_salmonn.evaluation.scoring import score
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.inference.items import Item
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.metrics.likelihood import likelihood_accuracy
 from video_salmonn.types import Answer, Likelihood
 
@@ -42,7 +42,7 @@ def by_hand(engine, item, answer):
 
 
 def test_equals_a_whole_pass_and_notices_no_neighbour(engine):
-    item = Item("What is heard?", [next(MINI.glob("how2/*.mp4"))], {})
+    item = MediaQuestion("What is heard?", [next(MINI.glob("how2/*.mp4"))], {})
     found = engine.likelihoods(item, ANSWERS)
     for answer, one in zip(ANSWERS, found):
         log, tokens = by_hand(engine, item, answer)
@@ -60,7 +60,7 @@ def test_media_are_encoded_once_and_the_prompt_runs_once(engine, monkeypatch):
         fresh.model.language_model, "forward",
         lambda **given: passes.append(tuple(given["inputs_embeds"].shape[:2])) or inner(**given),
     )  # fmt: skip
-    item = Item("What is heard?", [next(MINI.glob("how2/*.mp4"))], {})
+    item = MediaQuestion("What is heard?", [next(MINI.glob("how2/*.mp4"))], {})
     fresh.likelihoods(item, ANSWERS)
     assert fresh.media.encoded == 1
     prompt, answers = passes
@@ -69,12 +69,12 @@ def test_media_are_encoded_once_and_the_prompt_runs_once(engine, monkeypatch):
 
 
 def test_impossible_questions_are_refused(engine):
-    item = Item("What?", [], {})
+    item = MediaQuestion("What?", [], {})
     for answers, told in (([], "no answers"), (["yes", " "], "empty")):
         with pytest.raises(ConfigError, match=told):
             engine.likelihoods(item, answers)
     with pytest.raises(ConfigError, match="stretch by stretch"):
-        engine.likelihoods(Item("What?", [], {"long": "segments"}), ["yes"])
+        engine.likelihoods(MediaQuestion("What?", [], {"long": "segments"}), ["yes"])
     assert engine.likelihoods(item, ["yes"])[0].log < 0, "without media as well"
 
 

@@ -64,7 +64,7 @@ def test_a_model_that_searches_with_beams_is_evaluated_with_them(monkeypatch):
 
 
 def test_an_answer_keeps_its_warnings_and_the_report_counts_them(model, tmp_path, monkeypatch):
-    """A context so small that the windows must be stretched: the answer's warning reaches the predictions file."""
+    """A context so small that the windows must be longer: the answer's warning reaches the predictions file."""
     from video_salmonn.evaluation.report import report
     from video_salmonn.evaluation.report_page import write_page
 

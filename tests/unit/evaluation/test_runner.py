@@ -219,7 +219,7 @@ def test_every_task_is_checked_before_the_first_question(data, tmp_path):
 
 
 def test_limit_spreads_over_the_file(data):
-    assert [item.entry.part for item in loaded(data, limit=2).items] == ["vggss", "spokencoco"]
+    assert [item.annotation.part for item in loaded(data, limit=2).items] == ["vggss", "spokencoco"]
     assert len(loaded(data, limit=99).items) == 4
     with pytest.raises(ConfigError, match="at least 1"):
         loaded(data, limit=0)

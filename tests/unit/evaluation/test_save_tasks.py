@@ -45,20 +45,20 @@ def items_of(name, data):
 
 def test_what_each_reader_makes_of_its_fields(data):
     libri = items_of("librispeech", data)[0]
-    assert libri.id == "11-22-0000" and libri.entry.references == ("A BRIGHT COLD DAY IN APRIL",)
+    assert libri.id == "11-22-0000" and libri.annotation.references == ("A BRIGHT COLD DAY IN APRIL",)
     caps = items_of("audiocaps", data)
-    assert [len(item.entry.references) for item in caps] == [2, 1]
+    assert [len(item.annotation.references) for item in caps] == [2, 1]
     assert caps[1].media.sound.name == "Y-Abc_dEf12_30.wav"
-    assert len(items_of("textvqa", data)[0].entry.references) == 10
+    assert len(items_of("textvqa", data)[0].annotation.references) == 10
     avm = items_of("avm", data)
-    assert [item.entry.part for item in avm] == ["vggss", "vggss", "spokencoco", "spokencoco"]
+    assert [item.annotation.part for item in avm] == ["vggss", "vggss", "spokencoco", "spokencoco"]
     assert avm[0].media.sound.name == "bbbb_000020.flac", "the other clip's sound, under another suffix"
     assert avm[2].media.image.suffix == ".jpg"
     music = items_of("music_avqa", data)
-    assert music[0].entry.question == "Is the violin in the video always playing?"
-    assert music[2].entry.question == "Where is the leftmost instrument, the cello?"
-    assert [item.id for item in music] == ["8", "9", "12"] and music[0].entry.part == "audio-visual"
-    assert items_of("lrs2", data)[1].entry.references == ("THAT'S ALL FROM US",)
+    assert music[0].annotation.question == "Is the violin in the video always playing?"
+    assert music[2].annotation.question == "Where is the leftmost instrument, the cello?"
+    assert [item.id for item in music] == ["8", "9", "12"] and music[0].annotation.part == "audio-visual"
+    assert items_of("lrs2", data)[1].annotation.references == ("THAT'S ALL FROM US",)
 
 
 def test_choices_are_shown_with_letters(data):
@@ -70,7 +70,7 @@ def test_dialogue_turns_see_the_true_earlier_turns(data):
     first, second, _ = items_of("avsd", data)
     assert "conversation" not in first.prompt
     assert "Q: is anyone in the room?\nA: yes, one woman" in second.prompt and second.prompt.endswith("does she speak?")
-    assert second.entry.references == ("no, she hums a tune",)
+    assert second.annotation.references == ("no, she hums a tune",)
 
 
 def test_missing_wav_uses_the_videos_own_sound_and_says_so(data):

@@ -156,5 +156,5 @@ def test_the_real_decoder_transcribes_real_speech():
     (answer,) = decoder.ask_many([Request(item.media, "Answer with the word banana.", 5)])
     from video_salmonn.metrics.wer import word_errors
 
-    assert word_errors(item.entry.references[0], answer.text).rate <= 0.2, answer.text
+    assert word_errors(item.annotation.references[0], answer.text).rate <= 0.2, answer.text
     assert answer.report["media"][0]["heard"]["status"] == "used"

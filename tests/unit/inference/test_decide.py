@@ -22,7 +22,7 @@ from video_salmonn.inference.calibration import (
     write_calibration,
 )
 from video_salmonn.inference.decide import Choice, Option, Predicate, Score, probabilities, text_of
-from video_salmonn.inference.items import Item
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.model.presets import tiny
 
 CLIP = Path(__file__).parents[3] / "examples" / "grid" / "swbo8n.mp4"
@@ -46,7 +46,7 @@ def model(request):
 def test_a_choice_has_the_probabilities_of_its_spellings(model):
     (answer,) = model.decide(CLIP, [COLOURS]).answers
     texts = [f for o in COLOURS.choices for f in (o.value, o.value[0].upper() + o.value[1:] + ".")]
-    told = [one.log for one in model.likelihoods(Item(COLOURS.instructions, [CLIP]), texts)]
+    told = [one.log for one in model.likelihoods(MediaQuestion(COLOURS.instructions, [CLIP]), texts)]
     sums = [math.log(math.exp(a) + math.exp(b)) for a, b in zip(told[::2], told[1::2])]
     wanted = probabilities(sums)
     found = [one["probability"] for one in answer["probabilities"]]

@@ -4,23 +4,23 @@ import pytest
 
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.inference.generating import Generated
-from video_salmonn.inference.piecewise import Plan, outcome
-from video_salmonn.inference.preparing import Asked, Prepared
+from video_salmonn.inference.piecewise import SpanPlan, outcome
+from video_salmonn.inference.preparing import AskedQuestion, PreparedQuestion
 from video_salmonn.model.prompt import Rendered
 
 SPANS = [(0, 8), (8, 16), (16, 18)]
-PIECES, STRETCHES = Plan("pieces", SPANS), Plan("stretches", SPANS)
+PIECES, STRETCHES = SpanPlan("pieces", SPANS), SpanPlan("stretches", SPANS)
 
 
 def one(plan, question, texts, *, likely=None, warnings=(), **options):
-    rows = [Prepared([1, 2, index], None, 2, question, True, warnings) for index, _ in enumerate(texts)]
+    rows = [PreparedQuestion([1, 2, index], None, 2, question, True, warnings) for index, _ in enumerate(texts)]
     made = [Generated(text, [5], 1, ("ended",)) for text in texts]
 
     def judged(row, text):
         assert text == texts[row.input_ids[-1]], "an answer is judged where it was given"
         return likely[text]
 
-    asked = Asked(question, Rendered([1, 2], [-100, -100], 0, (1,)), [], 4, options)
+    asked = AskedQuestion(question, Rendered([1, 2], [-100, -100], 0, (1,)), [], 4, options)
     return outcome(plan, asked, rows, made, ConnectorConfig(), judged)
 
 
@@ -54,5 +54,5 @@ def test_stretches_are_told_one_under_another():
 
 
 def test_whole_media_are_one_answer():
-    found = one(Plan(), "What is heard?", ["Rain."])
+    found = one(SpanPlan(), "What is heard?", ["Rain."])
     assert found.text == "Rain." and list(found.warnings) == ["ended"] and found.pieces == ()

@@ -249,7 +249,7 @@ def test_characters_that_become_the_media_token_are_taken_out_and_counted(llama)
     plain = Tokenizer(models.WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2, "known": 3}, unk_token="<unk>"))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
     poor = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
-    pieces = [prompt.Piece("user", "known mystery known"), prompt.Piece("media")]
+    pieces = [prompt.PromptPart("user", "known mystery known"), prompt.PromptPart("media")]
     rendered = prompt.tokenise(pieces, poor, MEDIA, begin=True).with_media([2], MEDIA)
     assert rendered.input_ids == [1, 3, 3, 0, 0] and rendered.replaced == 1
     assert prompt.tokenise(pieces, tokenizer, MEDIA, begin=True).replaced == 0

@@ -96,11 +96,11 @@ def test_ctc_part_is_torchs():
     wanted = torch.nn.functional.ctc_loss(
         head(outputs).log_softmax(-1).transpose(0, 1), torch.tensor([said]), [9], [3], reduction="sum"
     )
-    stretched = 0.1 * head.stretched(outputs).sum()
+    stretched = 0.1 * head.length_errors(outputs).sum()
     found = word_losses(head, outputs, torch.ones(1, 9, dtype=torch.bool), [Words(said=said)], 3)
     assert float(found) == pytest.approx(float(wanted + stretched), rel=1e-5)
     short = word_losses(head, outputs[:, :2], torch.ones(1, 2, dtype=torch.bool), [Words(said=said)], 3)
-    assert float(short) == pytest.approx(float(0.1 * head.stretched(outputs[:, :2]).sum()), rel=1e-5)
+    assert float(short) == pytest.approx(float(0.1 * head.length_errors(outputs[:, :2]).sum()), rel=1e-5)
 
 
 def test_the_best_name_is_that_of_its_outputs():

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from video_salmonn.checkpoints.released.files import read_headers
 from video_salmonn.checkpoints.released.given import ReleasedFiles
-from video_salmonn.checkpoints.released.plan import Plan, plan_conversion
+from video_salmonn.checkpoints.released.plan import ConversionPlan, plan_conversion
 from video_salmonn.checkpoints.released.report import RECORD, differences, record
 from video_salmonn.checkpoints.shards import SHARD_BYTES, Planned, write_shards
 from video_salmonn.checkpoints.tokenizers import bert_tokenizer, llm_tokenizer
@@ -95,24 +95,24 @@ def convert(
     return report
 
 
-def account(plan: Plan, dtype: torch.dtype) -> dict[str, Any]:
+def account(plan: ConversionPlan, dtype: torch.dtype) -> dict[str, Any]:
     """What a plan amounts to, JSON-ready."""
     parts: Counter[str] = Counter()
     tensors: Counter[str] = Counter()
-    for entry in plan.entries:
+    for target in plan.targets:
         part = (
             "lora"
-            if ".lora_" in entry.name
-            else ".".join(entry.name.split(".")[: 2 if entry.name.startswith("tower.") else 1])
+            if ".lora_" in target.name
+            else ".".join(target.name.split(".")[: 2 if target.name.startswith("tower.") else 1])
         )
-        parts[part] += torch.Size(entry.shape).numel()
+        parts[part] += torch.Size(target.shape).numel()
         tensors[part] += 1
     reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
     for drop in plan.dropped:
         reasons[drop.reason, str(drop.ref.file.path)].append(drop.ref.name)
     return {
         "parameters": dict(parts) | {"total": sum(parts.values())},
-        "tensors": dict(tensors) | {"total": len(plan.entries)},
+        "tensors": dict(tensors) | {"total": len(plan.targets)},
         "bytes": sum(parts.values()) * dtype.itemsize,
         "aliases": [
             {"tensor": alias.second.name, "equals": alias.first.name, "file": str(alias.second.file.path)}
@@ -131,7 +131,7 @@ def account(plan: Plan, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _write(
-    plan: Plan,
+    plan: ConversionPlan,
     work: Path,
     dtype: torch.dtype,
     tokenizers: tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase],
@@ -153,8 +153,12 @@ def _write(
             progress(f"shard {done} of {total}")
 
         planned = [
-            Planned(entry.name, torch.Size(entry.shape).numel() * dtype.itemsize, lambda entry=entry: entry.make(dtype))  # type: ignore[misc]
-            for entry in plan.entries
+            Planned(
+                one.name,
+                torch.Size(one.shape).numel() * dtype.itemsize,
+                lambda one=one: one.make(dtype),  # type: ignore[misc]
+            )
+            for one in plan.targets
         ]
         shards = write_shards(planned, work, limit=shard_bytes, after_shard=after)
     report["shards"] = len(shards)
@@ -169,7 +173,7 @@ def _write(
     (work / RECORD).write_text(record(report, config), encoding="utf-8")
 
 
-def _release(plan: Plan) -> None:
+def _release(plan: ConversionPlan) -> None:
     for file in plan.files:
         file.release()
 

@@ -121,7 +121,7 @@ BUFFERS = ("position_ids", "relative_position_index", "inv_freq")
 
 
 @dataclass
-class Placement:
+class PlacedTensors:
     """Where the tensors of a file went.
 
     Attributes:
@@ -210,7 +210,9 @@ def connector_table(
     return table
 
 
-def place_connector(tensors: Mapping[str, torch.Tensor], config: ConnectorConfig, roles: tuple[str, ...]) -> Placement:
+def place_connector(
+    tensors: Mapping[str, torch.Tensor], config: ConnectorConfig, roles: tuple[str, ...]
+) -> PlacedTensors:
     """Sort released connector tensors into a :class:`MultiResolutionCausalQFormer` state.
 
     Q-Formers that the layout stores but never uses are dropped and named. Completeness and shapes are checked by
@@ -226,7 +228,7 @@ def place_connector(tensors: Mapping[str, torch.Tensor], config: ConnectorConfig
         block_attention=config.mask_direction != "none",
     )
     absent = [name for name, dim in (("speech", config.speech_dim), ("beats", config.audio_dim)) if dim is None]
-    placed = Placement()
+    placed = PlacedTensors()
     for name, tensor in tensors.items():
         if name in table and not name.startswith(tuple(f"{prefix}_pre_qformer_proj" for prefix in absent)):
             ours = table[name]
@@ -245,13 +247,13 @@ def place_connector(tensors: Mapping[str, torch.Tensor], config: ConnectorConfig
     return placed
 
 
-def place_visual_tower(tensors: Mapping[str, torch.Tensor]) -> tuple[Placement, Placement]:
+def place_visual_tower(tensors: Mapping[str, torch.Tensor]) -> tuple[PlacedTensors, PlacedTensors]:
     """Sort ``visual_encoder.*``, ``ln_vision.*``, ``Qformer.*`` and ``query_tokens`` into (EVA, InstructBLIP Q-Former).
 
     Raises:
         CheckpointError: a tensor has no place, or a q or v bias is missing.
     """
-    vision, qformer = Placement(), Placement()
+    vision, qformer = PlacedTensors(), PlacedTensors()
     for name, tensor in tensors.items():
         parts = name.split(".")
         if name in VISION:
@@ -286,12 +288,12 @@ def place_visual_tower(tensors: Mapping[str, torch.Tensor]) -> tuple[Placement, 
     return vision, qformer
 
 
-def place_beats(tensors: Mapping[str, torch.Tensor]) -> Placement:
+def place_beats(tensors: Mapping[str, torch.Tensor]) -> PlacedTensors:
     """Sort BEATs tensors; names are kept, weight normalisation of the position convolution is folded, the head dropped.
 
     Folding: ``w = g · v / |v|`` with the norm over all but the kernel axis (weight norm, dim 2).
     """
-    placed = Placement()
+    placed = PlacedTensors()
     stem = "encoder.pos_conv.0"
     shared_bias = "encoder.layers.0.self_attn.relative_attention_bias.weight"
     for name, tensor in tensors.items():
@@ -322,13 +324,13 @@ def place_beats(tensors: Mapping[str, torch.Tensor]) -> Placement:
     return placed
 
 
-def place_adapter(tensors: Mapping[str, torch.Tensor]) -> Placement:
+def place_adapter(tensors: Mapping[str, torch.Tensor]) -> PlacedTensors:
     """Sort ``llama_model.base_model.model.*.lora_{A,B}.default.weight`` into the language model's adapter ``default``.
 
     Raises:
         CheckpointError: a tensor is not half of an adapter.
     """
-    placed = Placement()
+    placed = PlacedTensors()
     for name, tensor in tensors.items():
         if name.rsplit(".", 1)[-1] in BUFFERS:
             placed.dropped[name] = "a buffer without learned numbers"
@@ -341,7 +343,7 @@ def place_adapter(tensors: Mapping[str, torch.Tensor]) -> Placement:
     return placed
 
 
-def check_complete(module: torch.nn.Module, placed: Placement, what: str) -> None:
+def check_complete(module: torch.nn.Module, placed: PlacedTensors, what: str) -> None:
     """Refuse a placement that leaves a parameter of ``module`` at random, has one too many, or another shape.
 
     Raises:

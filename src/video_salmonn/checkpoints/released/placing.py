@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from video_salmonn.checkpoints.released.names import BUFFERS, Placement
+from video_salmonn.checkpoints.released.names import BUFFERS, PlacedTensors
 from video_salmonn.checkpoints.released.sources import Ref
 from video_salmonn.errors import CheckpointError
 
-Place = Callable[[Mapping[str, torch.Tensor]], Placement]
+Place = Callable[[Mapping[str, torch.Tensor]], PlacedTensors]
 
 
 @dataclass(frozen=True)
-class Entry:
+class TargetTensor:
     """One tensor of this package's model.
 
     Attributes:
@@ -101,7 +101,7 @@ class Section:
     place: Place
     official: Callable[[str], str]
     adapter: bool = False
-    entries: list[Entry] = field(default_factory=list)
+    targets: list[TargetTensor] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
 
     def gives(self, name: str) -> bool:
@@ -109,7 +109,7 @@ class Section:
         return name.startswith(self.parts) and (".lora_" in name) == self.adapter
 
     def plan(self, wanted: Mapping[str, tuple[int, ...]]) -> None:
-        """Fill ``entries`` and ``dropped``.
+        """Fill ``targets`` and ``dropped``.
 
         Args:
             wanted: name -> shape of every tensor of the model that this section has to give.
@@ -141,17 +141,17 @@ class Section:
             for ref in inputs.values():
                 if not isinstance(ref.dtype, torch.dtype) or not ref.dtype.is_floating_point:
                     raise CheckpointError(f"{ref} holds {ref.dtype}, floating-point numbers are needed", remedy=LAYOUT)
-            self.entries.append(Entry(name, wanted[name], inputs, self.place))
+            self.targets.append(TargetTensor(name, wanted[name], inputs, self.place))
         self.dropped += [Dropped(self.refs[name], reason) for name, reason in placed.dropped.items()]
 
-    def _refs(self, placed: Placement, name: str) -> str:
+    def _refs(self, placed: PlacedTensors, name: str) -> str:
         return ", ".join(str(self.refs[given]) for given in placed.inputs[name])
 
 
 LAYOUT = "check that each file was given to its own option, and that none is of another model"
 
 
-def prefixed(placed: Placement, prefix: str) -> Placement:
+def prefixed(placed: PlacedTensors, prefix: str) -> PlacedTensors:
     """The same placement with ``prefix`` before our names."""
     return replace(
         placed,
@@ -161,9 +161,9 @@ def prefixed(placed: Placement, prefix: str) -> Placement:
     )
 
 
-def merged(*placements: Placement) -> Placement:
+def merged(*placements: PlacedTensors) -> PlacedTensors:
     """Several placements of one file as one."""
-    whole = Placement()
+    whole = PlacedTensors()
     for placed in placements:
         whole.state |= placed.state
         whole.origin |= placed.origin

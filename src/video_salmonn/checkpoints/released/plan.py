@@ -14,8 +14,8 @@ from video_salmonn.checkpoints.released.files import Refs, ReleasedTensors, refu
 from video_salmonn.checkpoints.released.placing import (
     Alias,
     Dropped,
-    Entry,
     Section,
+    TargetTensor,
     is_buffer,
     merged,
     prefixed,
@@ -34,19 +34,19 @@ BUFFER = "a buffer without learned numbers"
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """What a conversion would write.
 
     Attributes:
         config: of the model.
-        entries: every tensor of the model, in the order of the files they come from.
+        targets: every tensor of the model, in the order of the files they come from.
         aliases: second names whose numbers have to equal the first.
         dropped: tensors that are not needed.
         files: all weight files.
     """
 
     config: VideoSalmonnConfig
-    entries: list[Entry]
+    targets: list[TargetTensor]
     aliases: list[Alias]
     dropped: list[Dropped]
     files: list[TensorFile]
@@ -58,7 +58,7 @@ class Plan:
         return int(text.vocab_size)
 
 
-def plan_conversion(found: ReleasedTensors, settings: Mapping[str, Any] | None = None) -> Plan:
+def plan_conversion(found: ReleasedTensors, settings: Mapping[str, Any] | None = None) -> ConversionPlan:
     """Give every tensor a place.
 
     Args:
@@ -92,16 +92,16 @@ def plan_conversion(found: ReleasedTensors, settings: Mapping[str, Any] | None =
     sections += [_beats(found), _whisper(found, dropped), _language_model(found, config, dropped)]
     for section in sections:
         section.plan({name: shape for name, shape in wanted.items() if section.gives(name)})
-    entries = [] if trained else new_parts(config, wanted)
-    entries += [entry for section in sections for entry in section.entries]
+    targets = [] if trained else new_parts(config, wanted)
+    targets += [target for section in sections for target in section.targets]
     dropped += [drop for section in sections for drop in section.dropped]
-    rest = set(wanted) - {entry.name for entry in entries}
+    rest = set(wanted) - {target.name for target in targets}
     if rest:
         raise CheckpointError(f"no file gives {sorted(rest)[:3]}", remedy="this is a defect of the converter")
-    return Plan(config, entries, aliases, dropped, found.files)
+    return ConversionPlan(config, targets, aliases, dropped, found.files)
 
 
-def new_parts(config: VideoSalmonnConfig, wanted: Mapping[str, tuple[int, ...]]) -> list[Entry]:
+def new_parts(config: VideoSalmonnConfig, wanted: Mapping[str, tuple[int, ...]]) -> list[TargetTensor]:
     """A connector and an adapter as training starts from them, the same ones every time.
 
     BERT's start for the connector; for LoRA A random and B zero, so that the adapter changes nothing yet.
@@ -117,12 +117,12 @@ def new_parts(config: VideoSalmonnConfig, wanted: Mapping[str, tuple[int, ...]])
                 state[name] = torch.zeros(shape)
                 if ".lora_A." in name:
                     torch.nn.init.kaiming_uniform_(state[name], a=math.sqrt(5))
-    return [Entry(name, tuple(tensor.shape), {}, _made(name, tensor)) for name, tensor in state.items()]
+    return [TargetTensor(name, tuple(tensor.shape), {}, _made(name, tensor)) for name, tensor in state.items()]
 
 
-def _made(name: str, tensor: torch.Tensor) -> Callable[[Mapping[str, torch.Tensor]], names.Placement]:
-    def place(inputs: Mapping[str, torch.Tensor]) -> names.Placement:
-        placed = names.Placement()
+def _made(name: str, tensor: torch.Tensor) -> Callable[[Mapping[str, torch.Tensor]], names.PlacedTensors]:
+    def place(inputs: Mapping[str, torch.Tensor]) -> names.PlacedTensors:
+        placed = names.PlacedTensors()
         placed.put(name, tensor, name)
         return placed
 
@@ -233,7 +233,7 @@ def _official_visual(found: ReleasedTensors, config: VideoSalmonnConfig, dropped
             return f"Qformer.bert.encoder.layer.{parts[4]}.{layers.get('.'.join(parts[5:-1]), '?')}.{parts[-1]}"
         return backwards.get(name, name)
 
-    def place(tensors: Mapping[str, torch.Tensor]) -> names.Placement:
+    def place(tensors: Mapping[str, torch.Tensor]) -> names.PlacedTensors:
         vision, qformer = names.place_visual_tower(tensors)
         both = (prefixed(vision, "tower.vision.model."), prefixed(qformer, "tower.instruction_qformer."))
         return merged(*both)
@@ -251,8 +251,8 @@ def _renamed(part: str, where: str, refs: Refs, ours: str, theirs: str, *, adapt
             return f"{name.removesuffix('.weight')}.base_layer.weight"
         return name
 
-    def place(tensors: Mapping[str, torch.Tensor]) -> names.Placement:
-        placed = names.Placement()
+    def place(tensors: Mapping[str, torch.Tensor]) -> names.PlacedTensors:
+        placed = names.PlacedTensors()
         for name, tensor in tensors.items():
             placed.put(name_of(name), tensor, name)
         return placed

@@ -14,7 +14,7 @@ from video_salmonn.data.manifest import Item, write_manifest
 from video_salmonn.embedded.data.asking.general import read_text
 from video_salmonn.embedded.data.asking.registry import QUESTIONS
 from video_salmonn.embedded.data.compose import COMPOSERS, Stock
-from video_salmonn.embedded.data.encode import Job
+from video_salmonn.embedded.data.encode import EncodeJob
 from video_salmonn.embedded.data.further.names import read_names, with_names
 from video_salmonn.embedded.data.further.sources import read_further
 from video_salmonn.embedded.data.sources import (
@@ -42,7 +42,7 @@ UNSEEN_TOO = {"pictures", "teacher_pictures"}
 
 
 @dataclass(frozen=True)
-class Plan:
+class DataPlan:
     """What a build is made from.
 
     Attributes:
@@ -77,8 +77,8 @@ def _stock(split: str, group: str, sources: list[Source], texts: Texts, seed: in
     )
 
 
-def all_sources(plan: Plan, out: Path) -> list[Source]:
-    """Sources of all folders, those that :attr:`Plan.held_out` names in the test split, each file once."""
+def all_sources(plan: DataPlan, out: Path) -> list[Source]:
+    """Sources of all folders, those that :attr:`DataPlan.held_out` names in the test split, each file once."""
     sources = read_sources(plan.folder, out)
     for folder in plan.further:
         sources += read_further(folder, out)
@@ -104,7 +104,7 @@ def plain_question(text: str) -> str:
     return plain_words(text)
 
 
-def build_items(plan: Plan, out: Path, account: dict[str, Any] | None = None) -> Iterator[Item]:
+def build_items(plan: DataPlan, out: Path, account: dict[str, Any] | None = None) -> Iterator[Item]:
     """All items of all splits. The same arguments give the same items.
 
     Args:
@@ -155,13 +155,13 @@ def build(
 ) -> dict[str, Any]:
     """Write the manifests into ``out`` (created); returns the table, which is also written as ``build.json``.
 
-    The arguments are those of :class:`Plan`.
+    The arguments are those of :class:`DataPlan`.
     """
     out.mkdir(parents=True, exist_ok=True)
     by_split: dict[str, list[Item]] = {split: [] for split in SPLITS}
     table: dict[str, Any] = {"seed": seed, "scale": scale, "wordnet": wordnet is not None, "further": len(further)}
     table |= {"items": {}, "tasks": {}}
-    for item in build_items(Plan(folder, tuple(further), seed, scale, wordnet, held_out, hours), out, table):
+    for item in build_items(DataPlan(folder, tuple(further), seed, scale, wordnet, held_out, hours), out, table):
         by_split[item.split].append(item)
     for split, items in by_split.items():
         table["items"][split] = write_manifest(out / f"{split}.jsonl", items)
@@ -184,19 +184,19 @@ def media_files(items: Iterable[Item]) -> list[str]:
     return sorted(found)
 
 
-def jobs(items: Iterable[Item]) -> Iterator[Job]:
+def jobs(items: Iterable[Item]) -> Iterator[EncodeJob]:
     """Everything that must be encoded for ``items``: each sound once, each picture or video file once."""
     seen: set[str] = set()
     for item in items:
-        wanted: list[Job] = []
+        wanted: list[EncodeJob] = []
         if item.media.get("audio") is not None:  # None: a video whose own sound is not wanted
-            wanted.append(Job("sound", item.media["audio"]))
+            wanted.append(EncodeJob("sound", item.media["audio"]))
         for stream in ("image", "video"):
             value = item.media.get(stream)
             if isinstance(value, dict):
-                wanted += [Job("visual", slide["file"]) for slide in value["slides"]]
+                wanted += [EncodeJob("visual", slide["file"]) for slide in value["slides"]]
             elif value is not None:
-                wanted.append(Job("visual", value))
+                wanted.append(EncodeJob("visual", value))
         for job in wanted:
             name = job.kind + json.dumps(job.recipe, sort_keys=True)
             if name not in seen:

@@ -113,7 +113,7 @@ class FrozenEncoders:
 
 
 @dataclass(frozen=True)
-class Job:
+class EncodeJob:
     """One thing to encode: ``kind`` is ``sound`` or ``visual``."""
 
     kind: str
@@ -134,7 +134,7 @@ Rendered = NDArray[np.float32] | NDArray[np.uint8]
 
 
 def encode(
-    jobs: Iterable[Job],
+    jobs: Iterable[EncodeJob],
     root: Path,
     folder: Path,
     *,
@@ -166,7 +166,7 @@ def encode(
     """
     marks = frozen_marks(home)
     store = FeatureStore(folder, marks)
-    wanted: dict[str, Job] = {}
+    wanted: dict[str, EncodeJob] = {}
     counts = {"done": 0, "already": 0, "failed": 0}
     keys: dict[str, str] = {}
     failed: dict[str, str] = {}
@@ -222,7 +222,7 @@ class Round:
 
 
 def encode_share(
-    wanted: dict[str, Job],
+    wanted: dict[str, EncodeJob],
     root: Path,
     folder: Path,
     marks: dict[str, str],
@@ -257,7 +257,7 @@ def _told(failed: list[str], folder: Path) -> dict[str, int]:
     return {"failed": len(reasons)}
 
 
-def _render(job: Job, root: Path) -> Rendered | str:
+def _render(job: EncodeJob, root: Path) -> Rendered | str:
     """A job's sound or frames, or why there are none."""
     try:
         if job.kind == "sound":
@@ -271,7 +271,7 @@ def _render(job: Job, root: Path) -> Rendered | str:
         return str(error)
 
 
-def _render_all(jobs: Sequence[Job], root: Path, workers: int) -> Iterator[Rendered | str]:
+def _render_all(jobs: Sequence[EncodeJob], root: Path, workers: int) -> Iterator[Rendered | str]:
     """Every job's, in order; processes are at most 8 jobs each ahead, which bounds what waits in memory."""
     if not workers:
         yield from (_render(job, root) for job in jobs)

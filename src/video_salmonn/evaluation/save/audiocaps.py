@@ -6,14 +6,14 @@ import csv
 from pathlib import Path
 
 from video_salmonn.errors import EvaluationError
-from video_salmonn.evaluation.item import Entry, MediaNames
+from video_salmonn.evaluation.item import Annotation, MediaNames
 from video_salmonn.evaluation.save.annotations import safe_name
 from video_salmonn.evaluation.save.task import Prompt, Task
 
 _FIELDS = ("audiocap_id", "youtube_id", "start_time", "caption")
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[Annotation]:
     """The project's ``test.csv``: one row a caption, about five rows a clip; one entry a clip."""
     captions: dict[tuple[str, str], list[str]] = {}
     try:
@@ -29,7 +29,8 @@ def read(file: Path) -> list[Entry]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise EvaluationError(f"{file}: cannot be read as CSV: {error}") from error
     return [
-        Entry(f"{clip}_{start}", "", tuple(texts), _names(clip, start)) for (clip, start), texts in captions.items()
+        Annotation(f"{clip}_{start}", "", tuple(texts), _names(clip, start))
+        for (clip, start), texts in captions.items()
     ]
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from video_salmonn.evaluation.item import Entry, MediaNames
+from video_salmonn.evaluation.item import Annotation, MediaNames
 from video_salmonn.evaluation.save.annotations import read_records
 from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, numbered
 from video_salmonn.metrics.yesno import read_yes_no
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[Annotation]:
     """Fields ``image`` ([mp4 or jpg, wav]), ``question``, ``answer`` (Yes or No), ``text`` (not shown).
 
     The sound of a pair is often another clip's, so the video's own track never replaces it.
@@ -28,7 +28,7 @@ def read(file: Path) -> list[Entry]:
             record.fail(f"the answer {answer!r} is neither yes nor no")
         part = "vggss" if "video" in names else "spokencoco"
         media = MediaNames(video=names.get("video"), image=names.get("image"), sound=names["sound"])
-        entries.append(Entry(numbered("avm", record), record.text("question"), (answer,), media, part=part))
+        entries.append(Annotation(numbered("avm", record), record.text("question"), (answer,), media, part=part))
     return entries
 
 

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from video_salmonn.evaluation.item import Entry
+from video_salmonn.evaluation.item import Annotation
 from video_salmonn.evaluation.save.annotations import Record, read_records
 from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, clip_names, numbered
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[Annotation]:
     """Fields ``image_name`` ([mp4, wav]), ``conversation`` ([[question, answer], …])."""
     entries = []
     for record in read_records(file):
         turns, names = _turns(record), clip_names(record)
         for number, (question, answer) in enumerate(turns):
             name = f"{numbered('avsd', record)}-{number:02d}"
-            entries.append(Entry(name, question, (answer,), names, history=tuple(turns[:number])))
+            entries.append(Annotation(name, question, (answer,), names, history=tuple(turns[:number])))
     return entries
 
 

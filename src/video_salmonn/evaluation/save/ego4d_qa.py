@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from video_salmonn.evaluation.item import Entry
+from video_salmonn.evaluation.item import Annotation
 from video_salmonn.evaluation.save.annotations import read_records
 from video_salmonn.evaluation.save.task import CHOOSE, SAVE_FILES, Task, chosen, clip_names, numbered
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[Annotation]:
     """Fields ``image_name`` ([mp4, wav], ``<video uid>__<n>.mp4``), ``question``, ``answer``, ``answer_candidates``
     (five) and ``duration`` ([from, to] in seconds inside the whole video).
 
@@ -23,7 +23,7 @@ def read(file: Path) -> list[Entry]:
         name = Path(clip.video or "")
         whole = f"{name.stem.rpartition('__')[0]}{name.suffix}" if "__" in name.stem else None
         names = dataclasses.replace(clip, whole=whole, span=record.span("duration"))
-        entries.append(Entry(numbered("ego4d_qa", record), record.text("question"), (answer,), names, candidates))
+        entries.append(Annotation(numbered("ego4d_qa", record), record.text("question"), (answer,), names, candidates))
     return entries
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from video_salmonn.evaluation.item import Entry
+from video_salmonn.evaluation.item import Annotation
 from video_salmonn.evaluation.save.annotations import read_records
 from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, numbered, picture_names
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[Annotation]:
     """Fields ``image``, ``question``, ``answer`` (a word or two), ``fullanswer`` (a sentence, not used)."""
     return [
-        Entry(numbered("gqa", r), r.text("question"), (r.text("answer"),), picture_names(r)) for r in read_records(file)
+        Annotation(numbered("gqa", r), r.text("question"), (r.text("answer"),), picture_names(r))
+        for r in read_records(file)
     ]
 
 

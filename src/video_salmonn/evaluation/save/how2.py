@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from video_salmonn.evaluation.item import Entry
+from video_salmonn.evaluation.item import Annotation
 from video_salmonn.evaluation.save.annotations import read_records
 from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, clip_names, numbered
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[Annotation]:
     """Fields ``image`` ([mp4, wav]), ``question``, ``answer`` (the transcript)."""
     return [
-        Entry(numbered("how2", r), r.text("question"), (r.text("answer"),), clip_names(r)) for r in read_records(file)
+        Annotation(numbered("how2", r), r.text("question"), (r.text("answer"),), clip_names(r))
+        for r in read_records(file)
     ]
 
 

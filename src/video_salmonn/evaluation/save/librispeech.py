@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from video_salmonn.errors import EvaluationError
-from video_salmonn.evaluation.item import Entry, MediaNames
+from video_salmonn.evaluation.item import Annotation, MediaNames
 from video_salmonn.evaluation.save.annotations import read_lines
 from video_salmonn.evaluation.save.task import Prompt, Task
 
 
-def read(folder: Path) -> list[Entry]:
+def read(folder: Path) -> list[Annotation]:
     """Every ``*.trans.txt`` of the corpus' own tree: lines of "speaker-chapter-number TEXT"."""
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: must be the corpus' folder test-clean, not a file")
@@ -22,7 +22,7 @@ def read(folder: Path) -> list[Entry]:
                 continue
             if not text.strip():
                 raise EvaluationError(f"{file}: line {number}: utterance {name!r} has an empty transcript")
-            entries.append(Entry(name, "", (text.strip(),), MediaNames(sound=f"{name}.flac")))
+            entries.append(Annotation(name, "", (text.strip(),), MediaNames(sound=f"{name}.flac")))
     return entries
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from video_salmonn.errors import EvaluationError
-from video_salmonn.evaluation.item import Entry, Media
+from video_salmonn.evaluation.item import Annotation, Media
 from video_salmonn.evaluation.save.annotations import MEDIA_SUFFIXES
 from video_salmonn.files import is_there, json_object
 
@@ -121,7 +121,7 @@ class Finder:
         return next((path for path in map(self.find, names) if path), None)
 
 
-def locate(entries: Iterable[Entry], finder: Finder) -> Located:
+def locate(entries: Iterable[Annotation], finder: Finder) -> Located:
     """Find the media of every entry; nothing is opened."""
     out = Located()
     for entry in entries:
@@ -139,7 +139,7 @@ def locate(entries: Iterable[Entry], finder: Finder) -> Located:
     return out
 
 
-def _locate(entry: Entry, finder: Finder) -> tuple[Media, tuple[str, ...], list[str]]:
+def _locate(entry: Annotation, finder: Finder) -> tuple[Media, tuple[str, ...], list[str]]:
     names, notes, missing = entry.names, [], []
     video = finder.find(names.video) if names.video else None
     image = finder.find(names.image) if names.image else None

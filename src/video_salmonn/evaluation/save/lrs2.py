@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from video_salmonn.errors import EvaluationError
-from video_salmonn.evaluation.item import Entry, MediaNames
+from video_salmonn.evaluation.item import Annotation, MediaNames
 from video_salmonn.evaluation.save.annotations import read_lines, safe_name
 from video_salmonn.evaluation.save.task import Prompt, Task
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[Annotation]:
     """The corpus' list ``test.txt`` ("<video>/<clip>" a line, perhaps more columns) with the transcripts
     ``main/<video>/<clip>.txt``, whose first line is "Text:  WORDS"."""
     entries = []
@@ -20,7 +20,7 @@ def read(file: Path) -> list[Entry]:
         name = line.split()[0]
         if not safe_name(name):
             raise EvaluationError(f"{file}: line {number}: {name!r} is not a name of a clip")
-        entries.append(Entry(name, "", (_transcript(file, name),), MediaNames(video=f"{name}.mp4")))
+        entries.append(Annotation(name, "", (_transcript(file, name),), MediaNames(video=f"{name}.mp4")))
     return entries
 
 

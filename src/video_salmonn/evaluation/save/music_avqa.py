@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-from video_salmonn.evaluation.item import Entry, MediaNames
+from video_salmonn.evaluation.item import Annotation, MediaNames
 from video_salmonn.evaluation.save.annotations import Record, read_records, safe_name
 from video_salmonn.evaluation.save.task import Prompt, Task
 from video_salmonn.wording import counted
@@ -14,7 +14,7 @@ from video_salmonn.wording import counted
 _SLOT = re.compile(r"<[^<>]*>")
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[Annotation]:
     """The project's ``avqa-test.json``: ``video_id``, ``question_id``, ``type`` (a list written as a text),
     ``question_content`` with slots such as ``<Object>``, ``templ_values`` (the slots' values, a list written as a
     text) and ``anser`` (so spelled)."""
@@ -28,7 +28,9 @@ def read(file: Path) -> list[Entry]:
             record.fail("field 'question_id' is missing")
         kinds = _listed(record, "type")
         names = MediaNames(video=f"{video}.mp4")
-        entries.append(Entry(str(number), _question(record), (record.text("anser"),), names, part=kinds[0].lower()))
+        entries.append(
+            Annotation(str(number), _question(record), (record.text("anser"),), names, part=kinds[0].lower())
+        )
     return entries
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from video_salmonn.evaluation.item import Entry
+from video_salmonn.evaluation.item import Annotation
 from video_salmonn.evaluation.save.annotations import read_records
 from video_salmonn.evaluation.save.task import CHOOSE, SAVE_FILES, Task, chosen, clip_names, numbered
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[Annotation]:
     """Fields ``image`` ("folder/video.mp4"), ``question``, ``answer``, ``answer_candidates`` (five)."""
     entries = []
     for record in read_records(file):
         answer, candidates = chosen(record)
         entries.append(
-            Entry(numbered("nextqa", record), record.text("question"), (answer,), clip_names(record), candidates)
+            Annotation(numbered("nextqa", record), record.text("question"), (answer,), clip_names(record), candidates)
         )
     return entries
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from video_salmonn.errors import EvaluationError
-from video_salmonn.evaluation.item import Entry, Item, MediaNames
+from video_salmonn.evaluation.item import Annotation, BenchmarkItem, MediaNames
 from video_salmonn.evaluation.save.annotations import Record
 from video_salmonn.evaluation.save.locate import Finder, Located, MediaIndex, locate
 from video_salmonn.metrics.choice import option_lines
@@ -35,7 +35,7 @@ class Prompt:
     template: str
     version: int = 1
 
-    def render(self, entry: Entry) -> str:
+    def render(self, entry: Annotation) -> str:
         """The prompt of one entry."""
         history = "".join(f"Q: {q}\nA: {a}\n" for q, a in entry.history)
         if history:
@@ -77,14 +77,14 @@ class Task:
     files: tuple[str, ...]
     prompt: Prompt
     max_new_tokens: int
-    read: Callable[[Path], list[Entry]]
+    read: Callable[[Path], list[Annotation]]
     annotations: str
     media: str
     senses: tuple[Sense, ...] = ("picture", "sound")
     expected: int | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
 
-    def facts(self, entries: Sequence[Entry]) -> dict[str, int]:
+    def facts(self, entries: Sequence[Annotation]) -> dict[str, int]:
         """Counts that distinguish the published file from another: distinct media, their recordings, answers; and
         entries by part, and by part and answer."""
         out = {
@@ -108,7 +108,7 @@ class Task:
                 return found[0]
         return None
 
-    def entries(self, file: Path) -> list[Entry]:
+    def entries(self, file: Path) -> list[Annotation]:
         """Read and check the annotation file.
 
         Raises:
@@ -124,7 +124,7 @@ class Task:
             raise EvaluationError(f"{file}: holds no items of task {self.id}")
         return entries
 
-    def load(self, data: Path, index: MediaIndex | None = None) -> tuple[list[Entry], Located, Path]:
+    def load(self, data: Path, index: MediaIndex | None = None) -> tuple[list[Annotation], Located, Path]:
         """Entries, what was found of their media, and the annotation file.
 
         Raises:
@@ -140,10 +140,10 @@ class Task:
         beside = file if file.is_dir() else file.parent
         return entries, locate(entries, Finder(index or MediaIndex(data), self.id, beside)), file
 
-    def items(self, entries: Sequence[Entry], located: Located) -> list[Item]:
+    def items(self, entries: Sequence[Annotation], located: Located) -> list[BenchmarkItem]:
         """Entries whose media were found, with their prompts, in the annotation file's order."""
         return [
-            Item(entry, located.media[entry.id], self.prompt.render(entry), located.notes.get(entry.id, ()))
+            BenchmarkItem(entry, located.media[entry.id], self.prompt.render(entry), located.notes.get(entry.id, ()))
             for entry in entries
             if entry.id in located.media
         ]

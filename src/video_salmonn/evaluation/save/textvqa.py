@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from video_salmonn.evaluation.item import Entry
+from video_salmonn.evaluation.item import Annotation
 from video_salmonn.evaluation.save.annotations import read_records
 from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, numbered, picture_names
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[Annotation]:
     """Fields ``image`` (an Open Images id with .jpg), ``question``, ``answer`` (ten people's)."""
     return [
-        Entry(numbered("textvqa", r), r.text("question"), r.texts("answer"), picture_names(r))
+        Annotation(numbered("textvqa", r), r.text("question"), r.texts("answer"), picture_names(r))
         for r in read_records(file)
     ]
 

@@ -114,7 +114,7 @@ def web_page(
             desk.close()
 
 
-class Server(uvicorn.Server):
+class WebServer(uvicorn.Server):
     """A uvicorn server that says when it is ready.
 
     Args:
@@ -164,6 +164,6 @@ def serve(
     sock = bound_socket(settings.host, settings.port)
     try:
         with web_page(engine, settings, examples=examples, needs_key=needs_key) as app:
-            Server(app, settings, ready).run(sockets=[sock])
+            WebServer(app, settings, ready).run(sockets=[sock])
     finally:
         sock.close()

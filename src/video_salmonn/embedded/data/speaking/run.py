@@ -24,12 +24,12 @@ BATCH = {"piper": 48, "kokoro": 16}
 """Sentences at once, by engine: 11 and 5.6 GiB of a GPU's memory."""
 _WAITING = 64
 
-Entry = TypeVar("Entry")
+Work = TypeVar("Entry")
 Progress = Callable[[int, int, float], None]
 
 
 @dataclass
-class Account:
+class SpeechAccount:
     """What a run did.
 
     Attributes:
@@ -46,7 +46,7 @@ class Account:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def share(entries: Sequence[Entry], part: int, parts: int) -> list[Entry]:
+def share(entries: Sequence[Work], part: int, parts: int) -> list[Work]:
     """Every ``parts``-th entry from ``part`` on (counted from 0), so that several processes share the work."""
     return list(entries[part::parts])
 
@@ -67,7 +67,7 @@ def speak_all(
     batch: int | None = None,
     interpret: bool | None = None,
     progress: Progress | None = None,
-) -> Account:
+) -> SpeechAccount:
     """Speak what the folder lacks.
 
     Args:
@@ -85,7 +85,7 @@ def speak_all(
     began = time.monotonic()
     store = FeatureStore(folder, shard_bytes=SHARD_BYTES)
     left = [job for job in jobs if job.key not in store]
-    account = Account(already=len(jobs) - len(left))
+    account = SpeechAccount(already=len(jobs) - len(left))
     by_torch = torch.device(device).type != "cpu" if interpret is None else interpret
     sizes = {engine: batch or size for engine, size in BATCH.items()}
     speak = _Torch(device, sizes["kokoro"]).speak if by_torch else _by_onnxruntime

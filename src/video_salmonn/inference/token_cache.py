@@ -17,7 +17,7 @@ MEMORY_BYTES = 256 << 20
 """Most bytes of tokens that are kept: hours of media."""
 
 
-class ConnectedTokens:
+class TokenCache:
     """Keeps tokens of media by :attr:`EncodedMedia.key`; those used longest ago are forgotten first.
 
     Not for models whose picture features depend on the question. Tokens are made anew when the connector's weights were
@@ -36,21 +36,21 @@ class ConnectedTokens:
         self,
         media: Sequence[EncodedMedia],
         zero_levels: Collection[int] = (),
-        stretch: int = 1,
+        coarseness: int = 1,
         span: Span | None = None,
     ) -> list[torch.Tensor]:
         """Tokens ``(L_m, D_llm)`` of each item, or of a stretch of it (``span``, in frames).
 
         Only those not known yet go through the connector, in one pass.
         """
-        keys = self._keys(media, zero_levels, stretch, span)
+        keys = self._keys(media, zero_levels, coarseness, span)
         known = {key: entry.tensors["tokens"] for key in keys if (entry := self.kept.get(key)) is not None}
         new = {key: item.features for key, item in zip(keys, media) if key not in known}
         if new:
             wanted = list(new.values())
             if span is not None:
                 wanted = [cut(item, span, self.model.connector.config.audio_tokens) for item in wanted]
-            for key, tokens in zip(new, self.model.connect_media(wanted, None, zero_levels, stretch).tokens):
+            for key, tokens in zip(new, self.model.connect_media(wanted, None, zero_levels, coarseness).tokens):
                 self.kept.put(key, Entry({"tokens": tokens}))
                 known[key] = tokens
         return [known[key] for key in keys]
@@ -61,7 +61,7 @@ class ConnectedTokens:
             self.kept.drop(key)
 
     def _keys(
-        self, media: Sequence[EncodedMedia], zero_levels: Collection[int], stretch: int, span: Span | None
+        self, media: Sequence[EncodedMedia], zero_levels: Collection[int], coarseness: int, span: Span | None
     ) -> list[str]:
         weights = [(weight._version, weight.data_ptr()) for weight in self.model.connector.parameters()]
-        return [digest(item.key, sorted(zero_levels), stretch, span, weights) for item in media]
+        return [digest(item.key, sorted(zero_levels), coarseness, span, weights) for item in media]

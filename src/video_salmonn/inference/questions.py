@@ -19,8 +19,8 @@ from video_salmonn.types import MediaReport
 
 
 @dataclass(frozen=True)
-class Item:
-    """One thing to answer.
+class MediaQuestion:
+    """A question about media, with its options.
 
     Attributes:
         conversation: a question, or a list of messages.
@@ -54,18 +54,18 @@ def is_pair(item: Any) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and not isinstance(item[1], Real)
 
 
-def item_of(item: Item | Mapping[str, Any]) -> Item:
-    """An :class:`Item` of either form, with its question and options checked.
+def as_question(item: MediaQuestion | Mapping[str, Any]) -> MediaQuestion:
+    """A :class:`MediaQuestion` of either form, with its question and options checked.
 
     Raises:
         ConfigError: no question, one that asks nothing or has no place for the media, or an impossible option.
     """
-    if not isinstance(item, Item):
+    if not isinstance(item, MediaQuestion):
         options = dict(item)
         if "question" not in options:
             raise ConfigError(f"an item has no question, only {sorted(options)}", remedy="give question and media")
         media, sound = options.pop("media", None), options.pop("sound", None)
-        item = Item(options.pop("question"), as_media(media, sound), options)
+        item = MediaQuestion(options.pop("question"), as_media(media, sound), options)
     options = checked(item.options)
     sources = [name for part in prompt.places(item.conversation) for name in prompt.sources_of(part)]
     if sources:

@@ -8,8 +8,8 @@ import torch
 from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.errors import MissingPartError
-from video_salmonn.inference.connected import ConnectedTokens
 from video_salmonn.inference.media_store import EncodedMedia
+from video_salmonn.inference.token_cache import TokenCache
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.types import Heard, MediaReport, Seen
 
@@ -43,7 +43,7 @@ def encoded(features):
 
 @torch.inference_mode()
 def test_known_media_are_not_connected_again(model):
-    kept, one, two = ConnectedTokens(model), sound(model, 1), sound(model, 2)
+    kept, one, two = TokenCache(model), sound(model, 1), sound(model, 2)
     first = kept.get([one])
     again = kept.get([two, one])
     assert model.calls == [1, 1]
@@ -54,7 +54,7 @@ def test_known_media_are_not_connected_again(model):
 
 @torch.inference_mode()
 def test_other_streams_levels_or_windows_are_other_tokens(model):
-    kept, both = ConnectedTokens(model), sound(model, 1)
+    kept, both = TokenCache(model), sound(model, 1)
     whole = kept.get([both])[0]
     deaf = encoded(MediaFeatures(speech=both.features.speech, sound_frames=both.features.sound_frames))
     for tokens in (kept.get([deaf])[0], kept.get([both], (0,))[0]):
@@ -65,7 +65,7 @@ def test_other_streams_levels_or_windows_are_other_tokens(model):
 
 
 def test_changed_weights_make_new_tokens(model):
-    kept, one = ConnectedTokens(model), sound(model, 1)
+    kept, one = TokenCache(model), sound(model, 1)
     with torch.inference_mode():
         first = kept.get([one])[0]
     with torch.no_grad():
@@ -77,8 +77,8 @@ def test_changed_weights_make_new_tokens(model):
 @torch.inference_mode()
 def test_memory_is_bounded_and_what_was_used_longest_ago_goes_first(model):
     items = [sound(model, seed) for seed in range(3)]
-    (tokens,) = ConnectedTokens(model).get(items[:1])
-    kept = ConnectedTokens(model, memory_bytes=2 * tokens.nbytes)
+    (tokens,) = TokenCache(model).get(items[:1])
+    kept = TokenCache(model, memory_bytes=2 * tokens.nbytes)
     for item in items:
         kept.get([item])
     assert kept.kept.nbytes == 2 * tokens.nbytes
@@ -92,7 +92,7 @@ def test_memory_is_bounded_and_what_was_used_longest_ago_goes_first(model):
 @torch.inference_mode()
 def test_an_item_asked_for_twice_at_once_is_connected_once(model):
     item = sound(model, 1)
-    first, second = ConnectedTokens(model).get([item, item])
+    first, second = TokenCache(model).get([item, item])
     assert first is second and model.calls == [1]
 
 
@@ -109,7 +109,7 @@ def test_an_engine_connects_a_file_once(monkeypatch):
 
 @torch.inference_mode()
 def test_a_stretch_is_kept_beside_the_whole(model):
-    kept, item = ConnectedTokens(model), sound(model, 1, frames=8)
+    kept, item = TokenCache(model), sound(model, 1, frames=8)
     whole = kept.get([item])[0]
     first, second = kept.get([item], span=(0, 4))[0], kept.get([item], span=(4, 8))[0]
     assert len(first) + len(second) == len(whole) and len(model.calls) == 3
@@ -119,7 +119,7 @@ def test_a_stretch_is_kept_beside_the_whole(model):
 
 @torch.inference_mode()
 def test_tokens_that_nobody_asks_for_again_are_not_kept(model):
-    connected = ConnectedTokens(model)
+    connected = TokenCache(model)
     one, other = sound(model, 1), sound(model, 2)
     connected.get([one, other])
     connected.forget([one])
