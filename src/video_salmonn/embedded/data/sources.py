@@ -72,7 +72,7 @@ def plain_words(text: str) -> str:
     return " ".join(word for word in (piece.strip("'") if piece == "'" else piece for piece in kept.split()) if word)
 
 
-class Row(dict[str, Any]):
+class SourceLine(dict[str, Any]):
     """A line of a source's manifest; a field that it lacks is a ManifestError that names file and line."""
 
     def __init__(self, value: dict[str, Any], where: str) -> None:
@@ -93,7 +93,7 @@ def lines_of(path: Path) -> Iterator[dict[str, Any]]:
             raise ManifestError(f"{where}: {error}", remedy=_AGAIN) from error
         if not isinstance(value, dict):
             raise ManifestError(f"{where}: is not a JSON object", remedy=_AGAIN)
-        yield Row(value, where)
+        yield SourceLine(value, where)
 
 
 def _split_speech(collection: str, row: dict[str, Any]) -> str:
