@@ -211,7 +211,7 @@ class MultiResolutionCausalQFormer(nn.Module):
         if len(batches) > 1:
             raise ValueError(f"the streams have different batch sizes: {sorted(batches)}")
         if coarseness < 1:
-            raise ValueError(f"stretch is {coarseness}, at least 1 is needed")
+            raise ValueError(f"coarseness is {coarseness}, at least 1 is needed")
         unknown = sorted(set(zero_levels) - set(range(len(config.levels))))
         if unknown:
             raise ValueError(f"zero_levels {unknown} do not exist; there are levels 0 to {len(config.levels) - 1}")
