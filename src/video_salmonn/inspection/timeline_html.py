@@ -138,7 +138,7 @@ def _streams(timeline: Timeline) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _bars(stages: Sequence[words.Stage]) -> str:
+def _bars(stages: Sequence[words.StageSeconds]) -> str:
     longest = max((stage.seconds for stage in stages), default=0.0) or 1.0
     rows = []
     for stage in stages:

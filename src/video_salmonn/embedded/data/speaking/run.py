@@ -24,7 +24,7 @@ BATCH = {"piper": 48, "kokoro": 16}
 """Sentences at once, by engine: 11 and 5.6 GiB of a GPU's memory."""
 _WAITING = 64
 
-Work = TypeVar("Entry")
+Work = TypeVar("Work")
 Progress = Callable[[int, int, float], None]
 
 
