@@ -14,6 +14,8 @@ import psutil
 import pytest
 from training_runs import GRID, ROOT, entries, write
 
+HANGS = 1800
+"""Seconds after which a run is taken to hang; a busy machine takes minutes for what takes half a minute alone."""
 pytestmark = [pytest.mark.slow, pytest.mark.distributed, pytest.mark.xdist_group("distributed")]
 
 
@@ -47,7 +49,7 @@ def train(out: Path, cache: Path, processes: int, steps: int, *extra: str) -> li
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=HANGS,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -180,7 +182,7 @@ def test_fsdp2_shards_for_real_equals_one_process_and_its_checkpoint_goes_on_any
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=HANGS,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
