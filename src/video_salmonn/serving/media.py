@@ -31,7 +31,7 @@ from video_salmonn.inference import long as long_media
 from video_salmonn.inference.engine import VideoSalmonn
 from video_salmonn.inference.media_store import EncodedMedia, Timer
 from video_salmonn.media import ArrayVideo, Limits
-from video_salmonn.media import MediaFields as DecodingOptions
+from video_salmonn.media import MediaOptions as DecodingOptions
 from video_salmonn.media.worker import Worker
 from video_salmonn.serving.files import FileStore
 from video_salmonn.serving.parts import Wanted
