@@ -89,7 +89,9 @@ def held_out(
         train = HeldOut(manifests / "train.jsonl", features, frames)
         for group in probed:
             encoder = encoders[group.name].model_type
-            results["beside"][group.name] = {f"linear probe on {encoder}": probe(train, data, group)}
+            scored = probe(train, data, group)
+            if scored is not None:
+                results["beside"][group.name] = {f"linear probe on {encoder}": scored}
     if whisper:
         from video_salmonn.embedded.held_out.whisper import whisper_figures
 

@@ -215,6 +215,8 @@ def test_a_run_keeps_its_answers_and_reads_only_what_it_needs(tmp_path):
     again = measure(model, processor, data, tmp_path / "out", groups=[group], compared=2)
     assert again == first and (tmp_path / "out" / "answers.jsonl").read_text() == kept
     assert probe(data, data, group)["trained_on"] == 3
+    pictures = next(group for group in GROUPS if group.name == "pictures")
+    assert probe(data, data, pictures) is None  # the store has features of no such item
     with pytest.raises(ConfigError, match="no item"):
         HeldOut(tmp_path / "test.jsonl", tmp_path / "nothing", 10)
 

@@ -214,11 +214,13 @@ def settings_of(model: VideoSalmonnForConditionalGeneration, data: HeldOut) -> d
     }
 
 
-def probe(train: HeldOut, held_out: HeldOut, group: Group) -> dict[str, Any]:
+def probe(train: HeldOut, held_out: HeldOut, group: Group) -> dict[str, Any] | None:
     """A linear probe on the mean features of the encoder that a group's names come from, trained by name on the
-    training split's items of the same group."""
+    training split's items of the same group; None where the store has features of none of them."""
     known = train.items(group)
     asked = held_out.items(group)
+    if not known or not asked:
+        return None
     answers = linear_probe(_means(train, known), [item.answer for item in known], _means(held_out, asked))
     return group.score(asked, answers).to_dict() | {"trained_on": len(known)}
 
