@@ -13,6 +13,8 @@ from walks import ROOT, ROUTES, walked
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 PACKAGE = Path(video_salmonn.__file__).parent
 ELSEWHERE = {
+    "disk_entries.py": "for a cache with a folder",
+    "feature_store.py": "for features that were stored before",
     "train.py": "the trainer is built without the command",
     "words.py": "for the loss of words",
     "ctc.py": "for the loss of words",
