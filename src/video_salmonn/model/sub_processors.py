@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -196,9 +197,10 @@ def _stack_segments(parts: list[torch.Tensor], dim: int) -> torch.Tensor:
     return torch.cat(padded)
 
 
-AutoImageProcessor.register(
-    VideoSalmonnConfig,
-    image_processor_classes=dict.fromkeys(("torchvision", "pil"), VideoSalmonnImageProcessor),  # it needs neither
-    exist_ok=True,
-)
+with contextlib.suppress(ImportError):  # the oldest transformers supported have this class only beside torchvision
+    AutoImageProcessor.register(
+        VideoSalmonnConfig,
+        image_processor_classes=dict.fromkeys(("torchvision", "pil"), VideoSalmonnImageProcessor),  # it needs neither
+        exist_ok=True,
+    )
 AutoFeatureExtractor.register(VideoSalmonnConfig, VideoSalmonnFeatureExtractor, exist_ok=True)
