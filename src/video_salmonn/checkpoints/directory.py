@@ -11,6 +11,7 @@ from typing import Any
 
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.files import json_object, json_value
+from video_salmonn.wording import counted
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 DECODER, DECODER_WEIGHTS = "speech_decoder", "decoder.safetensors"
@@ -92,7 +93,7 @@ def check_tensors(file: Path, remedy: str = "copy the file again") -> None:
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise CheckpointError(f"{file}: is not a safetensors file", remedy=remedy) from error
     if size < whole:
-        raise CheckpointError(f"{file}: is cut off ({size} of {whole} bytes)", remedy=remedy)
+        raise CheckpointError(f"{file}: is cut off ({size} of {counted(whole, 'byte')})", remedy=remedy)
 
 
 def has_decoder(folder: Path) -> bool:
