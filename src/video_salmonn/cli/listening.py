@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -64,11 +62,6 @@ def settings_of(keys: Sequence[str], *, mib: float, seconds: float, **more: Any)
     )
     bound_socket(settings.host, settings.port).close()  # an address that cannot be had is said before a model is loaded
     return settings
-
-
-def log_to_stderr() -> None:
-    """Write the log's warnings to stderr, with times."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
 
 
 def note_reach(settings: ServerSettings) -> None:

@@ -81,13 +81,14 @@ def command(
     if wanted is None and sessions:
         raise ConfigError("--sessions goes with --replicas", remedy="give --replicas MIN:MAX too")
     with listening.packages("serve"):
+        from video_salmonn.serving.listening import log_to_stderr
         from video_salmonn.serving.server import serve
         from video_salmonn.serving.service import Service, name_of
     service = None
     if wanted is None:
         service = Service(shared.load_engine(model, device, dtype, **memory), settings, served_name)
     name = served_name or name_of(model)
-    listening.log_to_stderr()
+    log_to_stderr()
     logging.getLogger("video_salmonn.serving").setLevel(logging.INFO)
 
     def ready(url: str) -> None:

@@ -55,9 +55,10 @@ def command(
     )
     needs_key = bool(keys) or not settings.is_loopback
     with listening.packages("web", "gradio", "gradio_client"):
+        from video_salmonn.serving.listening import log_to_stderr
         from video_salmonn.serving.web.app import examples_in, own_examples, serve
     engine = shared.load_engine(model, device, dtype, **memory)
-    listening.log_to_stderr()
+    log_to_stderr()
 
     def ready(url: str) -> None:
         made = needs_key and not keys

@@ -15,17 +15,14 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 from uuid import uuid4
 
+from video_salmonn.serving.asgi import Receive, Scope, Send
 from video_salmonn.serving.metrics import Metrics
 from video_salmonn.serving.problems import RequestProblem, problem_of
 from video_salmonn.serving.settings import ServerSettings
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 OPEN = ("/health",)
 """Routes without a key."""

@@ -1,9 +1,11 @@
-"""Where a server listens, and the keys it makes: nothing here imports a server or PyTorch."""
+"""Where a server listens and logs, and the keys it makes: nothing here imports a server or PyTorch."""
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
+import sys
 
 from video_salmonn.errors import ConfigError
 
@@ -11,6 +13,11 @@ from video_salmonn.errors import ConfigError
 def new_key() -> str:
     """An API key that nobody can guess."""
     return f"vs-{secrets.token_urlsafe(24)}"
+
+
+def log_to_stderr() -> None:
+    """Write the log's warnings to stderr, with times."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

@@ -7,17 +7,13 @@ this middleware from the import path in ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_P
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.middleware import Middleware
 
+from video_salmonn.serving.asgi import Message, Receive, Scope, Send
 from video_salmonn.serving.problems import RequestProblem, error_events
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "video_salmonn.serving.ray_proxy.middlewares"}
 """Environment of the processes of Ray Serve's controller and proxies."""

@@ -20,8 +20,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
-import sys
 import time
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
@@ -30,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.serving.app import create_app
+from video_salmonn.serving.listening import bound_socket, log_to_stderr
 from video_salmonn.serving.ray_proxy import ENVIRONMENT
 from video_salmonn.serving.service import Service
 from video_salmonn.serving.settings import ServerSettings
@@ -39,11 +38,13 @@ if TYPE_CHECKING:
 
     from ray.serve import Application
 
-    from video_salmonn.serving.guard import Receive, Scope, Send
+    from video_salmonn.serving.asgi import Receive, Scope, Send
 
 NAME = "video-salmonn"
 """Of the application and of its deployment."""
 KEYS = "VIDEO_SALMONN_API_KEYS"
+QUIET = {"enable_access_log": False, "log_level": "WARNING"}
+"""Logging of Ray Serve: the door logs routes."""
 REPLICA = b"x-replica"
 """Header of every answer: the name of the replica that made it."""
 
@@ -103,7 +104,7 @@ class Replica:
     def __init__(self, model: Model, settings: ServerSettings) -> None:
         from video_salmonn.inference.engine import VideoSalmonn
 
-        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+        log_to_stderr()
         logging.getLogger("video_salmonn.serving").setLevel(logging.INFO)
         engine = VideoSalmonn.load(model.name, device=model.device, dtype=model.dtype, **model.loading)
         self._service = Service(engine, settings, model.served_name)
@@ -175,7 +176,7 @@ def deployed(model: Model, settings: ServerSettings, scaling: Scaling) -> Applic
         graceful_shutdown_timeout_s=settings.drain_seconds,
         health_check_period_s=5,
         health_check_timeout_s=30,
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},  # the door logs routes
+        logging_config=QUIET,
         **extra,
     )
     application: Application = made(serve.ingress()(Replica)).bind(model, settings)
@@ -235,7 +236,6 @@ def run(model: Model, settings: ServerSettings, scaling: Scaling, ready: Callabl
     if is_own:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options = {"address": "local", "include_dashboard": False, "num_cpus": _cores(scaling)}
-    quiet = {"enable_access_log": False, "log_level": "WARNING"}
     known = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
@@ -250,11 +250,11 @@ def run(model: Model, settings: ServerSettings, scaling: Scaling, ready: Callabl
         serve.start(
             proxy_location="EveryNode",
             http_options={"host": settings.host, "port": port},  # replicas limit times; live sessions have none
-            logging_config=quiet,
+            logging_config=QUIET,
             controller_options={"runtime_env": {"env_vars": ENVIRONMENT}},
         )
         try:
-            serve.run(deployed(model, settings, scaling), name=NAME, route_prefix="/", logging_config=quiet)
+            serve.run(deployed(model, settings, scaling), name=NAME, route_prefix="/", logging_config=QUIET)
         except RuntimeError as error:
             raise ConfigError(
                 f"the replicas could not be started: {error}", remedy="start one without --replicas to see the reason"
@@ -299,11 +299,8 @@ def _cores(scaling: Scaling) -> int:
 
 def _free_port(settings: ServerSettings) -> int:
     """The port, or any that is free. Raises ConfigError where it cannot be had."""
-    from video_salmonn.serving.listening import bound_socket
-
     with bound_socket(settings.host, settings.port) as sock:
-        found: socket.socket = sock
-        return int(found.getsockname()[1])
+        return int(sock.getsockname()[1])
 
 
 def _converted(name: str, value: Any, default: Any) -> Any:
