@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
+import sys
 from functools import cache
 from typing import Any
 
@@ -52,3 +54,20 @@ def refused(arguments: list[str]) -> str:
     except _REFUSED as error:
         return str(getattr(error, "message", error))
     return ""
+
+
+def assert_refused_lightly(calls: list[list[str]], heavy: tuple[str, ...]) -> str:
+    """Calls of commands that end with exit code 2, each with a remedy, before any ``heavy`` package is imported.
+
+    Returns what they wrote to stderr.
+    """
+    code = (
+        "import sys\nfrom video_salmonn.cli.main import app\n"
+        f"for call in {calls!r}:\n"
+        "    try: app(call)\n"
+        f"    except SystemExit as error: print(*call[:2], error.code, *[m for m in {heavy!r} if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{' '.join(call[:2])} 2" for call in calls], done.stderr
+    assert done.stderr.count("remedy:") == len(calls), done.stderr
+    return done.stderr
