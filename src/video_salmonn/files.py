@@ -71,7 +71,8 @@ def json_value(text: str | bytes) -> Any:
         raise ValueError(f"not JSON that can be read ({error})") from error
     # half of a pair, as an escape or in the bytes that UTF-8 has no right to
     halves = (b"\\ud", b"\xed") if isinstance(text, bytes) else ("\\ud",)
-    if any(half in text.lower() for half in halves):  # type: ignore[operator]
+    lowered = text.lower()
+    if any(half in lowered for half in halves):  # type: ignore[operator]
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:

@@ -144,19 +144,16 @@ def convert_llama(source: Path, target: Path, dtype: torch.dtype = torch.float32
     model.tie_weights()
     model.save_pretrained(target)
     tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
-    name_special_tokens(tokenizer, _open(source), source)
+    name_special_tokens(tokenizer, config)
     tokenizer.save_pretrained(target)
 
 
-def name_special_tokens(tokenizer: Any, reader: Any, path: Path) -> None:
-    """Give a tokenizer the special tokens that the file states.
+def name_special_tokens(tokenizer: Any, config: Any) -> None:
+    """Give a tokenizer the special tokens that the file states, from the ``LlamaConfig`` that was read from it.
 
     transformers 5.17 takes the begin token for the end token, so that answers would be trained without an end, and
     would have none.
-
-    Raises:
-        CheckpointError: the file does not state them.
     """
-    texts = _field(reader, path, "tokenizer.ggml.tokens")
-    tokenizer.bos_token = texts[_field(reader, path, "tokenizer.ggml.bos_token_id")]
-    tokenizer.eos_token = tokenizer.pad_token = texts[_field(reader, path, "tokenizer.ggml.eos_token_id")]
+    tokenizer.bos_token = tokenizer.convert_ids_to_tokens(config.bos_token_id)
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(config.eos_token_id)
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(config.pad_token_id)

@@ -195,13 +195,13 @@ def test_special_tokens_are_those_of_the_file(tmp_path):
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    from video_salmonn.embedded.gguf import name_special_tokens
+    from video_salmonn.embedded.gguf import llama_config, name_special_tokens
 
     path = tmp_path / "small.gguf"
     write_gguf(path)
     words = Tokenizer(models.WordLevel({f"t{i}": i for i in range(40)}, unk_token="t0"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="t1", eos_token="t1")
-    name_special_tokens(tokenizer, gguf.GGUFReader(str(path)), path)
+    name_special_tokens(tokenizer, llama_config(path))
     assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("t1", "t2", "t2")
 
 
