@@ -31,6 +31,9 @@ def held_out(
     limit: int = typer.Option(None, "--limit", min=1, help="Maximum items per row, drawn by their ids."),
     compared: int = typer.Option(None, "--compared", min=1, help="Maximum items per row for other conditions."),
     only_full: bool = typer.Option(False, "--only-full", help="Only with all media, without further conditions."),
+    only_probe: bool = typer.Option(
+        False, "--only-probe", help="Only the linear probes, into OUT/probes.json; the model is asked nothing."
+    ),
     whisper: bool = typer.Option(False, "--whisper", help="Also run Whisper's own decoder on the speech rows."),
     batch_size: int = typer.Option(16, "--batch-size", min=1, help="Questions given to the model at once."),
     docs: Path = typer.Option(None, "--docs", help="Write the tables into this Markdown file."),
@@ -54,8 +57,9 @@ def held_out(
     import torch
 
     from video_salmonn.checkpoints.assemble import load_model
-    from video_salmonn.embedded.held_out.measure import HeldOut, measure, probe
+    from video_salmonn.embedded.held_out.measure import HeldOut, measure
     from video_salmonn.embedded.held_out.page import page
+    from video_salmonn.embedded.held_out.probe import probe_groups
     from video_salmonn.evaluation.settings import SETTINGS
     from video_salmonn.inference.questions import parse_dtype
     from video_salmonn.training.checkpointing import load_trained
@@ -68,6 +72,15 @@ def held_out(
     loaded = loaded.eval().to(device, kind)
     frames = int(loaded.config.media_config.picture_frames)
     data = HeldOut(manifests / f"{split}.jsonl", features, frames, limit)
+    beside: dict[str, Any] = {}
+    if not only_full or only_probe:  # first, so that a package that is missing is said before hours of answers
+        beside = probe_groups(loaded.config, wanted, data, manifests / "train.jsonl", report=_line)
+    if only_probe:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "probes.json", beside)
+        if as_json:
+            emit_json(beside)
+        return
     results: dict[str, Any] = {
         "groups": measure(
             loaded,
@@ -80,18 +93,9 @@ def held_out(
             batch=batch_size,
             report=_line,
         ),
-        "beside": {},
+        "beside": beside,
         "missing": data.missing,
     }
-    encoders = {"sounds": loaded.config.audio_config, "pictures": loaded.config.vision_config}
-    probed = [group for group in wanted if not only_full and encoders.get(group.name)]
-    if probed:
-        train = HeldOut(manifests / "train.jsonl", features, frames)
-        for group in probed:
-            encoder = encoders[group.name].model_type
-            scored = probe(train, data, group)
-            if scored is not None:
-                results["beside"][group.name] = {f"linear probe on {encoder}": scored}
     if whisper:
         from video_salmonn.embedded.held_out.whisper import whisper_figures
 

@@ -153,10 +153,10 @@ def load_engine(
         CheckpointError, MissingPartError, ConfigError: before anything heavy is imported if possible.
     """
     from video_salmonn.cli.progress import working
-    from video_salmonn.cli.startup import quiet_transformers, without_collection
+    from video_salmonn.cli.startup import quiet_transformers, without_collection, without_scipy
 
     check_loading(model, device, dtype, profile, device_map=device_map, **options)
-    with working(f"loading the model {model}"), without_collection():
+    with working(f"loading the model {model}"), without_collection(), without_scipy():
         quiet_transformers()
         from video_salmonn.inference.engine import VideoSalmonn
         from video_salmonn.resources.device_map import parse_device_map

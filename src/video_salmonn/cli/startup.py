@@ -25,6 +25,23 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def without_scipy() -> Iterator[None]:
+    """A block in which transformers does not import SciPy for the losses of object detectors.
+
+    Nothing here computes them. Importing SciPy, where it is installed (scikit-learn needs it), takes some tenths of a
+    second.
+    """
+    from transformers import utils
+
+    found = utils.is_scipy_available
+    utils.is_scipy_available = lambda: False
+    try:
+        yield
+    finally:
+        utils.is_scipy_available = found
+
+
 def quiet_transformers() -> None:
     """Keep transformers' reports and progress bars out of a command's own output."""
     from transformers.utils import logging

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from video_salmonn.cli.main import app
-from video_salmonn.cli.startup import without_collection
+from video_salmonn.cli.startup import without_collection, without_scipy
 
 BAD = [
     (["setup", "--nonsense"], "No such option"),
@@ -58,6 +58,16 @@ def test_a_command_loads_nothing_unasked():
     )
     done = python(code)
     assert done.stdout.strip() == "[]" and "kernels" not in done.stderr
+
+
+def test_transformers_finds_scipy_again_after_a_block_without():
+    from transformers import utils
+
+    found = utils.is_scipy_available
+    with pytest.raises(KeyError), without_scipy():
+        assert not utils.is_scipy_available()
+        raise KeyError
+    assert utils.is_scipy_available is found
 
 
 def test_importing_the_package_changes_nothing():

@@ -1,6 +1,8 @@
 """Held-out measuring: scores by hand, conditions, and a run over a few stored items with a random model."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,10 +29,10 @@ from video_salmonn.embedded.held_out.groups import (
     refuses,
     says_missing,
 )
-from video_salmonn.embedded.held_out.measure import HeldOut, drawn, measure, probe, read_answers
+from video_salmonn.embedded.held_out.measure import HeldOut, drawn, measure, read_answers
 from video_salmonn.embedded.held_out.page import figure, page
-from video_salmonn.embedded.held_out.probe import linear_probe
-from video_salmonn.errors import ConfigError
+from video_salmonn.embedded.held_out.probe import linear_probe, probe_groups
+from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.files import write_tensors
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.training.checkpointing import CONNECTOR_FILE
@@ -152,12 +154,32 @@ def test_answers_in_a_batch_are_those_of_single_items():
     assert answer_all(model, processor, examples, condition="zeroed", new_tokens=6) != together
 
 
-def test_the_probe_separates_what_a_line_can(tmp_path):
+def test_the_probe_separates_names_by_a_few_of_many_numbers_on_other_scales():
+    """Four names, told apart by two numbers of 60, which are a thousand times smaller than the others' noise; one
+    number never changes."""
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(3, 8, generator=generator) * 3
-    labels = [name for name in ("rain", "dog", "saw") for _ in range(20)]
-    rows = torch.cat([centre + torch.randn(20, 8, generator=generator) for centre in centres])
-    assert linear_probe(rows, labels, centres) == ["rain", "dog", "saw"]
+
+    def drawn_rows(each):
+        labels = [name for name in ("A dog barking.", "Rain.", "A saw.", "Rain on a saw.") for _ in range(each)]
+        rows = 100 * torch.randn(len(labels), 60, generator=generator)
+        corners = torch.tensor([(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)]).repeat_interleave(each, 0)
+        rows[:, 20:22] = corners + 0.1 * torch.randn(len(labels), 2, generator=generator)
+        rows[:, 40] = 7.0
+        return rows, labels
+
+    rows, labels = drawn_rows(200)
+    unseen, names = drawn_rows(50)
+    found = linear_probe(rows, labels, unseen)
+    assert sum(one == other for one, other in zip(found, names)) >= 0.98 * len(names)
+    assert linear_probe(rows, labels, unseen) == found
+    assert linear_probe(rows[:200], labels[:200], unseen[:2]) == ["A dog barking."] * 2, "one name alone"
+
+
+def test_a_probe_without_scikit_learn_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(MissingPartError, match="scikit-learn is not installed") as caught:
+        linear_probe(torch.eye(2), ["a", "b"], torch.eye(2))
+    assert caught.value.remedy == 'pip install "video-salmonn[eval]"'
 
 
 def test_the_page_marks_baselines_of_fewer_items_and_gives_every_interval():
@@ -214,9 +236,12 @@ def test_a_run_keeps_its_answers_and_reads_only_what_it_needs(tmp_path):
     assert len(kept.splitlines()) == 3 + 2 * (1 + len(group.conditions)) and len(said) == 2 + len(group.conditions)
     again = measure(model, processor, data, tmp_path / "out", groups=[group], compared=2)
     assert again == first and (tmp_path / "out" / "answers.jsonl").read_text() == kept
-    assert probe(data, data, group)["trained_on"] == 3
-    pictures = next(group for group in GROUPS if group.name == "pictures")
-    assert probe(data, data, pictures) is None  # the store has features of no such item
+    said.clear()
+    probed = probe_groups(model.config, GROUPS, data, tmp_path / "train.jsonl", report=said.append)
+    assert list(probed) == ["sounds"], "the store has features of no picture"
+    ((name, scored),) = probed["sounds"].items()
+    assert name.startswith("linear probe on ") and scored["trained_on"] == 3 and scored["value"] == 1
+    assert len(said) == 1 and "100.0 %" in said[0] and "3 items" in said[0]
     with pytest.raises(ConfigError, match="no item"):
         HeldOut(tmp_path / "test.jsonl", tmp_path / "nothing", 10)
 
@@ -308,6 +333,11 @@ def test_the_command_measures_refuses_other_weights_and_names_groups_that_do_not
     assert found["beside"]["sounds"] and len(found["settings"]["weights"]) == 64
     text = page_file.read_text()
     assert found["settings"]["weights"][:16] in text and "2 items" in text and "1 item without features" in text
+    shutil.rmtree(tmp_path / "out")
+    code, probes = call("--groups", "sounds,speech", "--only-probe")
+    assert code == 0 and probes == found["beside"], "the model is asked nothing"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["probes.json"]
+    call("--groups", "sounds", "--only-full")
     code, found = call("--groups", "sounds", "--weights", other)
     assert code == 2 and "weights" in found["error"]["message"] and page_file.read_text() == text
     code, found = call("--groups", "sounds,speach")

@@ -20,7 +20,6 @@ from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import MixingConfig
 from video_salmonn.embedded.held_out.answers import answer_all, under
 from video_salmonn.embedded.held_out.groups import GROUPS, Group
-from video_salmonn.embedded.held_out.probe import linear_probe
 from video_salmonn.errors import ConfigError, EvaluationError, MediaError
 from video_salmonn.evaluation.predictions import mend
 from video_salmonn.evaluation.settings import agree_on_settings
@@ -212,29 +211,6 @@ def settings_of(model: VideoSalmonnForConditionalGeneration, data: HeldOut) -> d
         "decoding": "greedy",
         **data.identity(),
     }
-
-
-def probe(train: HeldOut, held_out: HeldOut, group: Group) -> dict[str, Any] | None:
-    """A linear probe on the mean features of the encoder that a group's names come from, trained by name on the
-    training split's items of the same group; None where the store has features of none of them."""
-    known = train.items(group)
-    asked = held_out.items(group)
-    if not known or not asked:
-        return None
-    answers = linear_probe(_means(train, known), [item.answer for item in known], _means(held_out, asked))
-    return group.score(asked, answers).to_dict() | {"trained_on": len(known)}
-
-
-def _means(data: HeldOut, items: Sequence[Item]) -> torch.Tensor:
-    """``(n, D)``: sound-event features over time, or else visual tokens over frames and places."""
-    rows = []
-    for item in items:
-        features = data.example(item).features
-        assert features is not None
-        stream = features.visual if features.audio is None else features.audio
-        assert stream is not None
-        rows.append(stream.float().flatten(0, -2).mean(0))
-    return torch.stack(rows)
 
 
 def read_answers(path: Path) -> dict[tuple[str, str], str]:
