@@ -5,8 +5,9 @@ surely it must come near that word's embedding, which the language model can rea
 well by vectors nearly orthogonal to the word (a cosine of 0.14, where it was measured), which it can't.
 
 What is said is aligned with the outputs by CTC (the blank is a token that means a pause). Names of what is seen and
-heard have no place in time: of the outputs of every frame the first is to say what is seen and the second which sound
-is heard, a name's tokens in turn from frame to frame, wherever speech does not need that output.
+heard stay for the whole of an item, unless it states when: of the outputs of every frame the first is to say what is
+seen and the second which sound is heard, a name's tokens in turn from frame to frame, wherever speech does not need
+that output.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class Words:
         said: tokens of the speech; empty without any.
         seen: of the picture's name; empty without a picture, or where its name is not known.
         heard: of the sound's name, likewise.
+        placed: (output, column) of names that are seen or heard for a part of the time.
         complete: nothing else is there: outputs that neither speech nor a name needs are to be blank.
     """
 
     said: tuple[int, ...] = ()
     seen: tuple[int, ...] = ()
     heard: tuple[int, ...] = ()
+    placed: tuple[tuple[int, int], ...] = ()
     complete: bool = True
 
     def names(self, length: int, per_frame: int) -> list[int]:
@@ -50,6 +53,9 @@ class Words:
             if name:
                 for frame, output in enumerate(range(place, length, per_frame)):
                     targets[output] = name[frame % len(name)]
+        for output, column in self.placed:
+            if output < length:
+                targets[output] = column
         return targets
 
 
@@ -128,7 +134,7 @@ def word_losses(
     spoken = torch.tensor([bool(item.said) for item in words], device=device)[:, None]
 
     alphabets = [sorted(set(item.said)) for item in words]
-    silent = [sorted({0, *item.seen, *item.heard} - set(item.said)) for item in words]
+    silent = [sorted({0, *item.seen, *item.heard, *dict(item.placed).values()} - set(item.said)) for item in words]
     blank = (_gathered(scores, silent, float("-inf")).logsumexp(-1) - normaliser)[..., None]
     letters = _gathered(scores, alphabets, 0.0) - normaliser[..., None]
     places = [{column: place for place, column in enumerate(alphabet, 1)} for alphabet in alphabets]

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import SPOKEN_CAPTION, Mixed, MixingConfig, Pools, mix, unmixed
@@ -14,6 +15,9 @@ from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.training.items import items_digest
 from video_salmonn.training.sources import FeatureSource
 from video_salmonn.training.variation import Variation, draw, shown_frames
+
+Span = tuple[float, float, str]
+"""From, to (seconds), name."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Example:
         rule: how it was mixed.
         task: of the item.
         words: all that is ``said``, ``seen`` and ``heard``, where the items it is made of state it.
+        spans: what is ``seen`` and ``heard`` for a part of the time: (from, to, name), in seconds.
         variation: how its features are to be varied; None: not at all.
     """
 
@@ -38,6 +43,7 @@ class Example:
     rule: str
     task: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
+    spans: Mapping[str, Sequence[Span]] = field(default_factory=dict)
     variation: Variation | None = None
 
     @property
@@ -161,11 +167,12 @@ class ExampleMaker:
             if sight is not None:
                 still = sound.sound_frames if sight.still_frames else 0
                 features = replace(sound, visual=sight.visual, still_frames=still)
-        words = _words(mixed.sight, "seen") | _words(mixed.sound, "said", "heard")
-        return Example(item.id, features, mixed.conversation, item.weight, mixed.rule, item.task, words)
+        words = _stated("words", mixed.sight, "seen") | _stated("words", mixed.sound, "said", "heard", "voice")
+        spans = _stated("spans", mixed.sight, "seen") | _stated("spans", mixed.sound, "heard")
+        return Example(item.id, features, mixed.conversation, item.weight, mixed.rule, item.task, words, spans)
 
 
-def _words(item: Item | None, *parts: str) -> dict[str, str]:
-    """Some parts of the words that an item states."""
-    words: Mapping[str, str] = {} if item is None else item.extra.get("words", {})
-    return {part: words[part] for part in parts if words.get(part)}
+def _stated(field: str, item: Item | None, *parts: str) -> dict[str, Any]:
+    """Some parts of what an item states in a field."""
+    stated: Mapping[str, Any] = {} if item is None else item.extra.get(field, {})
+    return {part: stated[part] for part in parts if stated.get(part)}

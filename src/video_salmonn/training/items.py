@@ -20,7 +20,7 @@ def read_items(paths: Sequence[str]) -> list[Item]:
     """Items of several manifests; a video without a stated sound brings its own.
 
     Raises:
-        ManifestError: a manifest has a bad line, or nothing at all.
+        ManifestError: a manifest has a bad line, or nothing at all, or an item's words or spans are not such.
     """
     items: list[Item] = []
     for path in paths:
@@ -28,10 +28,36 @@ def read_items(paths: Sequence[str]) -> list[Item]:
             media = dict(item.media)
             if isinstance(media.get("video"), str) and "audio" not in media:
                 media["audio"] = media["video"]
+            _check_statements(item, path)
             items.append(replace(item, media=media))
     if not items:
         raise ManifestError(f"no items in {', '.join(paths)}", remedy="check data.train")
     return items
+
+
+def _check_statements(item: Item, path: str) -> None:
+    """Raise ManifestError unless ``words`` and ``spans`` are of the form that the loss of words reads."""
+    words, spans = item.extra.get("words", {}), item.extra.get("spans", {})
+    if not (isinstance(words, dict) and all(isinstance(text, str) for text in words.values())):
+        wrong, form = "words", '{"said": text, "seen": name, "heard": name, "voice": name}'
+    elif not (
+        isinstance(spans, dict)
+        and all(
+            part in ("seen", "heard") and isinstance(own, list) and own and all(map(_is_span, own))
+            for part, own in spans.items()
+        )
+    ):
+        wrong, form = "spans", '{"seen": [[from, to, name], …], "heard": …} in seconds'
+    else:
+        return
+    raise ManifestError(f"{path}: {item.id}: {wrong} is {item.extra[wrong]!r}", remedy=f"write {form}, or leave it out")
+
+
+def _is_span(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[2], str):
+        return False
+    begin, end = value[:2]
+    return all(type(time) in (int, float) for time in (begin, end)) and 0 <= begin < end
 
 
 def items_digest(items: Iterable[Item]) -> str:
@@ -114,8 +140,9 @@ def word_items(items: Iterable[Item], *, sight: bool = True, events: bool = True
 
     A sound alone is of the task ``transcribe`` where something is said and ``sound`` where something is heard, a
     picture alone of ``picture``. A talking head is there twice: as sound alone, and with its own moving pictures. What
-    is put together of several of them is left out: mixing puts them together anew. The question is the part of the
-    words that is asked for, the answer its text.
+    is put together of several of them is left out: mixing puts them together anew; but items that state when each is
+    seen or heard (``spans``) are of the task ``series``. The question is the part of the words that is asked for, the
+    answer its text.
 
     Args:
         items: of manifests.
@@ -125,14 +152,22 @@ def word_items(items: Iterable[Item], *, sight: bool = True, events: bool = True
     found: dict[str, Item] = {}
 
     def add(item: Item, task: str, part: str, media: dict[str, Any], name: str = "") -> None:
-        words = {p: text for p, text in item.extra["words"].items() if text and (media.get("audio") or p == "seen")}
-        turns = [{"role": "user", "content": part}, {"role": "assistant", "content": words[part]}]
+        stated, spans = item.extra.get("words", {}), item.extra.get("spans", {})
+        words = {p: text for p, text in stated.items() if text and (media.get("audio") or p == "seen")}
+        answer = ", then ".join(name for *_, name in spans[part]) if part in spans else words[part]
+        turns = [{"role": "user", "content": part}, {"role": "assistant", "content": answer}]
         key = json.dumps([task, media, str(item.root)], sort_keys=True)
-        made = replace(item, id=item.id + name, media=media, task=task, conversation=turns, extra={"words": words})
+        extra = {"words": words} | ({"spans": spans} if spans else {})
+        made = replace(item, id=item.id + name, media=media, task=task, conversation=turns, extra=extra)
         found.setdefault(key, made)
 
     for item in items:
         words, seen = item.extra.get("words", {}), item.media.get("image", item.media.get("video"))
+        if spans := item.extra.get("spans"):
+            part = next(iter(spans))
+            if sight if part == "seen" else events:
+                add(item, "series", part, item.media)
+            continue
         sound = {name: value for name, value in item.media.items() if name not in ("image", "video")}
         if item.media.get("audio") is None:
             if sight and isinstance(item.media.get("image"), str) and words.get("seen"):

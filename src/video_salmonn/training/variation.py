@@ -94,6 +94,15 @@ def shown_frames(features: MediaFeatures, variation: Variation | None) -> tuple[
     return frames if features.still_frames else sight, frames
 
 
+def frame_times(frames: int, variation: Variation | None) -> NDArray[np.float64]:
+    """When each frame of 0.5 s begins and ends in the item as it was before it was varied: seconds, ``(frames, 2)``."""
+    if variation is None or variation.sound is None:
+        begins = np.arange(frames) / 2
+        return np.stack([begins, begins + 0.5], 1)
+    steps = variation.sound.low[: frames * STEPS_PER_FRAME].reshape(-1, STEPS_PER_FRAME)
+    return np.stack([steps[:, 0], steps[:, -1] + 1], 1) / (2 * STEPS_PER_FRAME)
+
+
 def vary(features: Sequence[MediaFeatures], variations: Sequence[Variation | None]) -> list[MediaFeatures]:
     """Several items' features, varied: those of all sounds together, float32; others as they are."""
     varied = list(features)

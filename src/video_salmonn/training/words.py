@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
@@ -12,31 +14,83 @@ from video_salmonn.data.manifest import Item
 from video_salmonn.errors import ContextError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.model.words import HEARD, SEEN
 from video_salmonn.training.batching import PreparedExample
 from video_salmonn.training.ctc import WordHead, Words, best_names, word_losses
 from video_salmonn.training.examples import Example
+from video_salmonn.training.variation import frame_times
 from video_salmonn.wording import counted
 
-PARTS = ("said", "seen", "heard")
+PLACES = {"seen": SEEN, "heard": HEARD}
+"""Which output of a frame names what."""
+PARTS = ("said", "seen", "heard", "voice")
+"""What is said, the names of what is seen and heard, and whose voice it is (man or woman)."""
 
 
 def stated(items: Iterable[Item]) -> dict[str, set[str]]:
-    """All texts that items state (``words``), by part: ``said``, ``seen``, ``heard``."""
+    """All texts that items state (``words``, and ``spans`` of time), by part (:data:`PARTS`)."""
     found: dict[str, set[str]] = {part: set() for part in PARTS}
     for item in items:
+        for part, spans in item.extra.get("spans", {}).items():
+            found.setdefault(part, set()).update(name for *_, name in spans)
         for part, text in item.extra.get("words", {}).items():
             if text:
                 found.setdefault(part, set()).add(text)
     return found
 
 
-def words_for(head: WordHead, words: Mapping[str, str]) -> Words | None:
-    """What an item's outputs are to say, of all that is ``said``, ``seen`` and ``heard`` in it; None where the head's
-    vocabulary lacks any of it."""
-    said, seen, heard = (head.columns_of(words[part]) if words.get(part) else () for part in PARTS)
-    if said is None or seen is None or heard is None or not (said or seen or heard):
+@dataclass(frozen=True)
+class Timed:
+    """A name that is seen or heard for a part of the time.
+
+    Attributes:
+        part: ``seen`` or ``heard``.
+        name: of the thing or sound.
+        frames: numbers of the frames that are wholly within its time.
+    """
+
+    part: str
+    name: str
+    frames: tuple[int, ...]
+
+
+def timed(example: Example) -> list[Timed]:
+    """The names of an example that are there for a part of the time, in its frames as they will be once varied."""
+    if not example.spans:
+        return []
+    times = frame_times(max(example.frames), example.variation)
+    return [
+        Timed(part, name, tuple(np.flatnonzero((times[:, 0] >= begin) & (times[:, 1] <= end)).tolist()))
+        for part, spans in example.spans.items()
+        for begin, end, name in spans
+    ]
+
+
+def words_for(
+    head: WordHead, words: Mapping[str, str], names: Sequence[Timed] = (), per_frame: int = 1
+) -> Words | None:
+    """What an item's outputs are to say; None where it states nothing, or something that the head's vocabulary lacks.
+
+    Args:
+        head: knows the vocabulary.
+        words: what is ``said``, ``seen`` and ``heard`` all the time. Where nothing is heard beside a voice (``voice``),
+            it is named in the place of a sound.
+        names: what is there for a part of the time.
+        per_frame: outputs of a frame.
+    """
+    named = words.get("heard") or words.get("voice")
+    placed: list[tuple[int, int]] = []
+    for name in names:
+        columns, place = head.columns_of(name.name), PLACES[name.part]
+        if columns is None:
+            return None
+        placed += [(frame * per_frame + place, columns[frame % len(columns)]) for frame in name.frames]
+    said, seen, heard = (
+        head.columns_of(text) if text else () for text in (words.get("said"), words.get("seen"), named)
+    )
+    if said is None or seen is None or heard is None or not (said or seen or heard or placed):
         return None
-    return Words(said, seen, heard)
+    return Words(said, seen, heard, tuple(placed), complete=not names)
 
 
 class WordLoss:
@@ -72,13 +126,16 @@ class WordLoss:
         Raises:
             ContextError: it states no words that this head has, or more than its outputs can say.
         """
-        words = words_for(self.head, example.words)
+        words = self._words_for(example)
         if words is None:
             raise ContextError(f"{example.id}: states no words of this vocabulary")
         needed = len(words.said) + sum(a == b for a, b in pairwise(words.said))  # CTC puts a blank between equals
         if needed > outputs:
             raise ContextError(f"{example.id}: {counted(needed, 'token')} to be said by {counted(outputs, 'output')}")
         return words
+
+    def _words_for(self, example: Example) -> Words | None:
+        return words_for(self.head, example.words, timed(example), self.per_frame)
 
     def __call__(self, rows: Sequence[PreparedExample], tokens: Sequence[torch.Tensor]) -> torch.Tensor:
         """Summed loss of those items all of whose words are known. A scalar.
@@ -87,7 +144,7 @@ class WordLoss:
             rows: the items that have media, in order.
             tokens: the connector's outputs ``(L_m, D_llm)`` for each.
         """
-        known = [words_for(self.head, row.example.words) for row in rows]
+        known = [self._words_for(row.example) for row in rows]
         wanted = [(own, words) for own, words in zip(tokens, known) if words is not None]
         if not wanted:
             return self.head.rows.new_zeros(())
@@ -95,7 +152,8 @@ class WordLoss:
         return word_losses(self.head, padded, mask, [words for _, words in wanted], self.per_frame).sum()
 
     def read(self, rows: Sequence[PreparedExample], tokens: Sequence[torch.Tensor]) -> list[str]:
-        """What the outputs say: speech by greedy CTC, else the known name that fits best.
+        """What the outputs say: speech by greedy CTC, else the known name that fits best; several in turn as
+        ``A, then B``.
 
         Args:
             rows, tokens: as for the loss.
@@ -103,17 +161,27 @@ class WordLoss:
         padded, mask = _padded(tokens)
         texts = self.head.decode(self.head(padded), mask)
         for part, names in self.names.items():
-            named = [
-                i for i, row in enumerate(rows) if row.example.words.get(part) and not row.example.words.get("said")
-            ]
             columns = {name: found for name in names if (found := self.head.columns_of(name)) is not None}
-            if named and columns:
-                found_names = best_names(
-                    self.head, padded[named], mask[named], columns, self.per_frame, seen=part == "seen"
-                )
-                for place, name in zip(named, found_names):
-                    texts[place] = name
+            named = [
+                (i, outputs) for i, row in enumerate(rows) for outputs in self._naming(row.example, part, tokens[i])
+            ]
+            if not named or not columns:
+                continue
+            found_names = best_names(
+                self.head, *_padded([outputs for _, outputs in named]), columns, self.per_frame, seen=part == "seen"
+            )
+            for place in sorted({place for place, _ in named}):
+                texts[place] = ", then ".join(name for (own, _), name in zip(named, found_names) if own == place)
         return texts
+
+    def _naming(self, example: Example, part: str, outputs: torch.Tensor) -> list[torch.Tensor]:
+        """The outputs that name something, one tensor for each name that is asked for."""
+        if example.words.get("said"):
+            return []
+        if example.words.get(part):
+            return [outputs]
+        frames = [name.frames for name in timed(example) if name.part == part and name.frames]
+        return [outputs[own[0] * self.per_frame : (own[-1] + 1) * self.per_frame] for own in frames]
 
 
 def _padded(tokens: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -142,16 +142,27 @@ def test_unseen_classes_are_only_tested_and_matches_are_balanced(built):
 
 def test_items_state_what_is_in_them(built):
     train = {item.id: item for item in built[0]["train"]}
-    assert train["transcribe/asterisk:a1"].extra["words"] == {"said": "goodbye"}
-    assert train["talk/grid:g0/both"].extra["words"] == {"said": "bin blue at f two now", "seen": "man speaking"}
+    assert train["transcribe/asterisk:a1"].extra["words"] == {"said": "goodbye", "voice": "woman"}
+    said = {"said": "bin blue at f two now", "voice": "man"}
+    assert train["talk/grid:g0/both"].extra["words"] == said | {"seen": "man speaking"}
     both = [item for item in train.values() if item.task == "both-sound-av"]
     assert both
     for item in both:
         words = item.extra["words"]
         heard, seen = re.fullmatch(r"I hear (?:an? )?(.+)\. I see (?:an? )?(.+)\.", item.answer).groups()
         assert words == {"heard": heard, "seen": seen}
-    ordered = [item for item in train.values() if item.id.startswith(("events/", "around/", "digits/", "slides"))]
-    assert ordered and not any("words" in item.extra for item in ordered)
+    events = [item for item in train.values() if item.id.startswith(("events/", "series/"))]
+    assert events and not any("words" in item.extra for item in events)
+    for item in events:
+        spans = item.extra["spans"]["heard"]
+        assert [layer["at"] for layer in item.media["audio"]["layers"]] == [begin for begin, _, _ in spans]
+        assert item.task != "event-first" or spans[0][2] in item.answer.lower()
+    slides = [item for item in train.values() if item.id.startswith("slides")]
+    assert slides and all(name not in item.extra.get("words", {}) for item in slides for name in ("seen",))
+    for item in slides:
+        spans = item.extra["spans"]["seen"]
+        assert spans[-1][1] == item.media["video"]["length"] and len(spans) == len(item.media["video"]["slides"])
+        assert item.task != "last-picture" or spans[-1][2] in item.answer.lower()
 
 
 @pytest.fixture

@@ -134,6 +134,12 @@ def test_what_is_missing_is_said(stock):
     assert all(item.extra["words"]["heard"] == "silence" for item in silent)
 
 
+def test_the_voice_is_stated_where_it_is_known_whose_it_is(stock):
+    asked = [item for item in QUESTIONS["genders"][0](stock, 24) if item.task == "gender" and "words" in item.extra]
+    assert {item.extra["words"]["voice"] for item in asked} == {"man", "woman"}
+    assert all(item.answer == f"A {item.extra['words']['voice']}." for item in asked)
+
+
 def test_made_silence_is_silence_and_made_music_is_not(tmp_path):
     for seed in range(12):
         recipe = silence(random.Random(seed))

@@ -116,3 +116,10 @@ def test_words_of_an_item_are_known_or_left_out():
     assert words_for(head, {"said": "red green", "seen": "green"}) == Words((1, 2), (2,), ())
     assert words_for(head, {"said": "red", "heard": "stone"}) is None
     assert words_for(head, {}) is None and words_for(head, {"said": ""}) is None
+
+
+def test_a_voice_is_named_in_the_place_of_a_sound_unless_one_is_heard():
+    head = new_head(["red green stone"])
+    voiced = {"said": "red", "voice": "green"}
+    assert words_for(head, voiced) == Words(head.columns_of("red"), (), head.columns_of("green"))
+    assert words_for(head, voiced | {"heard": "stone"}).heard == head.columns_of("stone")

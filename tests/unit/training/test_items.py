@@ -1,17 +1,42 @@
 """What is trained on: which items, how often, and the sounds and pictures of the stage of words."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from video_salmonn.data.manifest import Item
-from video_salmonn.errors import ConfigError
-from video_salmonn.training.items import shared, word_items
+from video_salmonn.data.manifest import Item, write_manifest
+from video_salmonn.errors import ConfigError, ManifestError
+from video_salmonn.training.items import read_items, shared, word_items
 
 
 def item(name, media, task="any", **words):
     turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "This."}]
     return Item(name, media, turns, task, extra={"words": words} if words else {})
+
+
+def in_turn(name, media, **spans):
+    return replace(item(name, media), extra={"spans": spans})
+
+
+@pytest.mark.parametrize(
+    "extra",
+    (
+        {"words": 12},
+        {"words": {"said": 3}},
+        {"spans": []},
+        {"spans": {"said": [[0, 1, "a"]]}},
+        {"spans": {"seen": [[1, 0.5, "a"]]}},
+        {"spans": {"heard": []}},
+        {"spans": {"heard": [["0", 1, "a"]]}},
+        {"spans": {"heard": [[0, float("nan"), "a"]]}},
+    ),
+)
+def test_words_of_another_form_are_refused_with_the_item(extra, tmp_path):
+    write_manifest(tmp_path / "m.jsonl", [replace(item("x", {"audio": "a.wav"}), extra=extra)])
+    with pytest.raises(ManifestError, match=rf"m\.jsonl: x: {next(iter(extra))} is ") as refused:
+        read_items([str(tmp_path / "m.jsonl")])
+    assert "write {" in refused.value.remedy
 
 
 def test_an_epoch_has_the_wanted_shares_and_what_has_none_is_left_out():
@@ -37,14 +62,17 @@ def test_every_sound_and_picture_with_words_is_there_once():
         item("beside", {"image": "d.jpg", "audio": "a.wav"}, said="yes", seen="a cat"),
         item("slides", {"video": {"length": 2, "slides": []}}, seen="a cat"),
         item("mute", {"audio": "e.wav"}),
+        in_turn("first", {"audio": {"layers": []}}, heard=[[0.0, 2.0, "a dog"], [2.2, 4.2, "rain"]]),
+        in_turn("last", {"audio": {"layers": []}}, heard=[[0.0, 2.0, "a dog"], [2.2, 4.2, "rain"]]),
         talk,
     ]
     found = {entry.id: entry for entry in word_items(items)}
-    assert list(found) == ["one", "dog", "cat", "talk#sound", "talk"]
+    assert list(found) == ["one", "dog", "cat", "first", "talk#sound", "talk"]
     assert [(entry.task, entry.question, entry.answer) for entry in found.values()] == [
         ("transcribe", "said", "yes"),
         ("sound", "heard", "a dog"),
         ("picture", "seen", "a cat"),
+        ("series", "heard", "a dog, then rain"),
         ("transcribe", "said", "hello"),
         ("transcribe", "said", "hello"),
     ]

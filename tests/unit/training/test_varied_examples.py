@@ -1,11 +1,12 @@
 """Training examples with varied features: seeded, lengths that agree, moving pictures in step with their sound."""
 
 import random
+from dataclasses import replace
 
 import torch
 
 from video_salmonn.model.inputs import MediaFeatures
-from video_salmonn.training.variation import draw, shown_frames, vary
+from video_salmonn.training.variation import draw, frame_times, shown_frames, vary
 
 
 def varied(features, rng):
@@ -35,6 +36,22 @@ def test_sound_changes_its_pace_and_all_lengths_agree():
     assert len(lengths) > 1
     one, two = (varied(still(), random.Random(5)) for _ in range(2))
     assert torch.equal(one.speech, two.speech) and torch.equal(one.visual, two.visual)
+
+
+def test_what_was_heard_at_a_time_is_found_at_it_again():
+    features = replace(still(), visual=None, still_frames=0)
+    steps = torch.arange(200).float()[:, None] * torch.ones(1, 32)
+    features = replace(features, speech=steps + 1.0)
+    for seed in range(20):
+        variation = draw(features, random.Random(seed))
+        made = vary([features], [variation])[0]
+        times = frame_times(made.sound_frames, variation)
+        assert times[0, 0] == 0 and times[-1, 1] <= 4.0
+        for frame, (begin, end) in enumerate(times):
+            heard = made.speech[25 * frame : 25 * frame + 25].amax(1)
+            heard = heard[heard > 0] / 50  # what is hidden is zero
+            assert begin - 0.03 <= float(heard.min()) - 0.02 and float(heard.max()) <= end + 0.03
+    assert frame_times(3, None).tolist() == [[0.0, 0.5], [0.5, 1.0], [1.0, 1.5]]
 
 
 def test_moving_pictures_and_their_sound_keep_their_pace():

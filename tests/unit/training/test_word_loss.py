@@ -1,5 +1,6 @@
 """The auxiliary loss on a model: outputs that are an item's words lose less than others, and nothing else counts."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import PLAIN
+from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.training.examples import Example
 from video_salmonn.training.words import WordLoss, stated
 
@@ -21,6 +23,9 @@ class WordTokenizer:
     def __call__(self, text, add_special_tokens):
         return SimpleNamespace(input_ids=[10 + WORDS.index(w) if w in WORDS else 30 for w in text.split()])
 
+    def decode(self, ids):
+        return " ".join(WORDS[token - 10] for token in ids)
+
 
 TURNS = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "Rain."}]
 
@@ -31,6 +36,7 @@ def auxiliary():
     model, _ = build_tiny(0)
     processor = SimpleNamespace(tokenizer=WordTokenizer())
     items = [Item("a", {"audio": "a.wav"}, TURNS, "sound", extra={"words": HEARD}), Item("b", {}, TURNS, "text")]
+    items.append(Item("c", {}, TURNS, "series", extra={"spans": {"heard": [[0, 1, "heavy"], [1, 2, "rain"]]}}))
     return WordLoss(model, processor, stated(items), torch.device("cpu"))
 
 
@@ -60,6 +66,20 @@ def test_a_batch_loses_what_its_items_lose_together(auxiliary):
     long, short = saying(auxiliary, [0, letters[0], 0] * 3), saying(auxiliary, [0, letters[1], 0])
     alone = [auxiliary([row(HEARD)], [outputs]) for outputs in (long, short)]
     assert torch.allclose(auxiliary([row(HEARD)] * 2, [long, short]), sum(alone), atol=1e-4)
+
+
+def test_names_with_a_time_are_said_in_its_frames_and_nothing_is_asked_of_the_others(auxiliary):
+    in_turn = Example("x", None, TURNS, 1.0, PLAIN, spans={"heard": [(0.0, 1.0, "heavy"), (1.6, 3.1, "rain")]})
+    features = MediaFeatures(speech=torch.zeros(175, 4), audio=torch.zeros(175, 4))
+    row_of = SimpleNamespace(example=replace(in_turn, features=features))
+    heavy, rain = (auxiliary.head.columns_of(name)[0] for name in ("heavy", "rain"))
+    names = [heavy, heavy, 0, 0, rain, rain, 0]  # the frame from 1.5 s on is not wholly within the rain
+    right = [column for name in names for column in (0, name, 0)]
+    other = [column for name in (rain, rain, 0, 0, heavy, heavy, 0) for column in (0, name, 0)]
+    noisy = [column if place in (1, 4, 13, 16) else rain for place, column in enumerate(right)]
+    losses = [float(auxiliary([row_of], [saying(auxiliary, columns)])) for columns in (right, other, noisy)]
+    assert losses[0] < losses[1] / 2 and losses[2] == pytest.approx(losses[0], abs=1e-4)
+    assert auxiliary.read([row_of], [saying(auxiliary, right)]) == ["heavy, then rain"]
 
 
 def test_items_with_unknown_words_are_left_out(auxiliary):

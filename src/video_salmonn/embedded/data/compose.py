@@ -71,6 +71,7 @@ class Stock:
         answer: str,
         *used: Source,
         words: dict[str, str] | bool = False,
+        spans: dict[str, list[list[Any]]] | None = None,
     ) -> Item:
         """An item with the licences and collections of what it uses.
 
@@ -79,22 +80,26 @@ class Stock:
             used: recordings and pictures in it.
             words: all that is ``said``, ``seen`` and ``heard`` in it; True for that of what is used, False where it is
                 not known, or has an order.
+            spans: what is ``seen`` or ``heard`` for a part of the time: [from, to, name], in seconds.
         """
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         licence = "; ".join(sorted({source.licence for source in used})) or "synthetic speech"
         origin = "; ".join(sorted({source.source for source in used})) or "synthetic speech"
-        extra = {"words": words_of(*used) if words is True else words} if words else {}
+        extra: dict[str, Any] = {"words": words_of(*used) if words is True else words} if words else {}
+        extra |= {"spans": spans} if spans else {}
         return Item(name, media, turns, task, 1.0, licence, origin, self.split, extra=extra)
 
 
 def words_of(*used: Source) -> dict[str, str]:
-    """What is said, seen (with its colour, where that was measured) and heard where these sources are there whole, at
-    most one of a kind."""
+    """What is said (and by whose voice, man's or woman's, where that is known), seen (with its colour, where that was
+    measured) and heard where these sources are there whole, at most one of a kind."""
     words = {}
     for source in used:
         colour = f"{source.extra['colour']} " if source.kind == "photo" and source.extra.get("colour") else ""
         if source.kind in ("speech", "talk"):
             words["said"] = source.text
+            if source.extra.get("gender"):
+                words["voice"] = source.extra["gender"]
         if source.kind in ("photo", "talk"):
             words["seen"] = plain_name(sentence(f"{source.label} speaking" if source.kind == "talk" else source.label))
             words["seen"] = colour + words["seen"]
@@ -354,7 +359,11 @@ def event_order(stock: Stock, count: int) -> Iterator[Item]:
         answer = {"first": sentence(names[0]), "last": sentence(names[-1]), "order": sentence(", then ".join(names))}
         name = f"events/{index}"
         media = {"audio": {"length": 3.2 * len(events), "layers": layers}}
-        yield stock.item(name, f"event-{task}", media, ask(task, name, stock.split), answer[task], *events)
+        spans = {
+            "heard": [[layer["at"], layer["at"] + 3.0, plain_name(sentence(own))] for layer, own in zip(layers, names)]
+        }
+        question = ask(task, name, stock.split)
+        yield stock.item(name, f"event-{task}", media, question, answer[task], *events, spans=spans)
 
 
 def said_around_event(stock: Stock, count: int) -> Iterator[Item]:
@@ -373,7 +382,10 @@ def said_around_event(stock: Stock, count: int) -> Iterator[Item]:
         answer = (first, second)[index % 2].text
         name = f"around/{index}"
         question = ask(task, name, stock.split, event=sound_phrase(event.label))
-        yield stock.item(name, task, {"audio": {"layers": layers}}, question, answer, first, second, event)
+        media = {"audio": {"layers": layers}}
+        said = {"said": f"{first.text} {second.text}"}
+        spans = {"heard": [[4.6, 6.6, plain_name(sentence(sound_phrase(event.label)))]]}
+        yield stock.item(name, task, media, question, answer, first, second, event, words=said, spans=spans)
 
 
 def speech_over_sound(stock: Stock, count: int) -> Iterator[Item]:
@@ -491,7 +503,10 @@ def picture_order(stock: Stock, count: int) -> Iterator[Item]:
         task = ("first-picture", "last-picture")[index // 2 % 2]
         answer = sentence(named((first, second)[index // 2 % 2].label))
         name = f"slides/{index}"
-        yield stock.item(name, task, media, ask(task, name, stock.split), answer, *used)
+        own = [plain_name(sentence(named(photo.label))) for photo in (first, second)]
+        spans = {"seen": [[0.0, 3.0, own[0]], [3.0, 6.0, own[1]]]}
+        words = words_of(*used[2:])
+        yield stock.item(name, task, media, ask(task, name, stock.split), answer, *used, words=words, spans=spans)
 
 
 COMPOSERS: dict[str, tuple[Composer, int]] = {

@@ -6,11 +6,12 @@ Items of sounds or pictures state ``spans``: by ``heard`` or ``seen`` a list of 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking.common import NUMBERS, Media, clean_speech, question
-from video_salmonn.embedded.data.compose import Stock
+from video_salmonn.embedded.data.compose import Stock, words_of
 from video_salmonn.embedded.data.sources import Source
 from video_salmonn.embedded.data.wordings import named, plain_name, sentence, sound_phrase
 
@@ -29,6 +30,12 @@ def _different(stock: Stock, by_label: dict[str, list[Source]], wanted: int) -> 
     """So many sources of different labels, each label as likely as any other."""
     labels = stock.rng.sample(sorted(by_label), min(wanted, len(by_label)))
     return [stock.rng.choice(by_label[label]) for label in labels]
+
+
+def _in_turn(item: Item, part: str, times: list[tuple[float, float]], names: list[str]) -> Item:
+    """The item, which states when each of several things is ``heard`` or ``seen``."""
+    spans = [[begin, end, plain_name(sentence(name))] for (begin, end), name in zip(times, names)]
+    return replace(item, extra={**item.extra, "spans": {part: spans}})
 
 
 def sound_series(stock: Stock, count: int) -> Iterator[Item]:
@@ -61,9 +68,8 @@ def sound_series(stock: Stock, count: int) -> Iterator[Item]:
         media: Media = {"audio": {"length": round(number * (length + gap), 2), "layers": layers}}, tuple(events)
         event = {"event": fields[kind]} if kind in fields else {}
         item = question(stock, kind, f"series/{index}", task, media, sentence(answer), False, **event)
-        spans = [[layer["at"], round(layer["at"] + length, 2), plain_name(sentence(phrase))]
-                 for layer, phrase in zip(layers, names)]  # fmt: skip
-        yield Item(**{**vars(item), "extra": {**item.extra, "spans": {"heard": spans}}})
+        times = [(layer["at"], round(layer["at"] + length, 2)) for layer in layers]
+        yield _in_turn(item, "heard", times, names)
 
 
 def picture_series(stock: Stock, count: int) -> Iterator[Item]:
@@ -87,10 +93,10 @@ def picture_series(stock: Stock, count: int) -> Iterator[Item]:
         answer = {"first-picture": named(photos[0].label), "last-picture": named(photos[-1].label)}.get(
             kind, NUMBERS[number]
         )
-        item = question(stock, kind, f"slides-more/{index}", kind, (media, tuple(used)), sentence(answer), False)
-        spans = [[place * shown, (place + 1) * shown, plain_name(sentence(named(photo.label)))]
-                 for place, photo in enumerate(photos)]  # fmt: skip
-        yield Item(**{**vars(item), "extra": {**item.extra, "spans": {"seen": spans}}})
+        beside = words_of(*used[number:])
+        item = question(stock, kind, f"slides-more/{index}", kind, (media, tuple(used)), sentence(answer), beside)
+        times = [(place * shown, (place + 1) * shown) for place in range(number)]
+        yield _in_turn(item, "seen", times, [named(photo.label) for photo in photos])
 
 
 def digit_series(stock: Stock, count: int) -> Iterator[Item]:
