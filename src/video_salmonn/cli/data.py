@@ -46,13 +46,15 @@ def build_embedded(
     as_json: bool = _JSON,
 ) -> None:
     """Write the manifests that the embedded default is trained and tested on. Nothing is decoded or copied."""
+    from video_salmonn.embedded.data.hours import parse_hours
+
+    hours = parse_hours(speech_hours)
     from video_salmonn.embedded.data.sources import check_folder
 
     check_folder(source)
     from video_salmonn.embedded.data.build import build
-    from video_salmonn.embedded.data.spoken import parse_hours
 
-    table = build(source, out, seed, scale, wordnet, further, held_out, parse_hours(speech_hours))
+    table = build(source, out, seed, scale, wordnet, further, held_out, hours)
     if as_json:
         emit_json(table | {"out": str(out)})
         return

@@ -14,7 +14,7 @@ from video_salmonn.embedded.data import wordnet as wordnet_files
 from video_salmonn.embedded.data.build import build, jobs
 from video_salmonn.embedded.data.render import RATE, render_sound
 from video_salmonn.embedded.data.sources import bucket, plain_words, read_sources
-from video_salmonn.embedded.data.wordings import SOUND_PHRASES, WORDINGS, ask
+from video_salmonn.embedded.data.wordings import SOUND_PHRASES, SPOKEN_QUESTIONS, WORDINGS, ask
 from video_salmonn.errors import ManifestError, MediaError
 from video_salmonn.metrics.yesno import read_yes_no
 
@@ -119,8 +119,13 @@ def test_held_out_sentences_and_wordings_stay_out_of_training(built):
     assert held_out and not held_out & {item.answer for item in train}
     said = [layer["say"] for item in train for layer in _layers(item) if "say" in layer]
     assert "a free sentence" in said and "sentence aaa by test" not in said
-    for training, others in WORDINGS.values():
-        assert not set(training) & set(others)
+    for training, others in (*WORDINGS.values(), *SPOKEN_QUESTIONS.values()):
+        assert training and others and not set(training) & set(others)
+    asked = {
+        split: {layer["say"] for item in built[0][split] if item.task == "spoken-question" for layer in _layers(item)}
+        for split in ("train", "test")
+    }
+    assert all(asked.values()) and not asked["train"] & asked["test"]
     assert not {item.question for item in train} & {item.question for item in test}
 
 

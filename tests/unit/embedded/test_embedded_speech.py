@@ -20,9 +20,10 @@ from video_salmonn.embedded.data.coverage import (
     tidy,
     word_counts,
 )
+from video_salmonn.embedded.data.hours import parse_hours
 from video_salmonn.embedded.data.phonemes import kokoro_phonemes, phonemes
 from video_salmonn.embedded.data.render import RATE, render_sound
-from video_salmonn.embedded.data.spoken import parse_hours, speech_by_the_hour
+from video_salmonn.embedded.data.spoken import speech_by_the_hour
 from video_salmonn.embedded.data.voices import (
     SPEECH_FOLDER,
     STYLES,

@@ -481,7 +481,8 @@ def spoken_questions(stock: Stock, count: int) -> Iterator[Item]:
     """A picture, and a (synthetic) voice that asks about it."""
     for index, photo in enumerate(stock.some("photo", count)):
         kind = ("picture", "picture", "animal")[index % 3]
-        asked = stock.rng.choice(SPOKEN_QUESTIONS[kind])
+        training, held_out = SPOKEN_QUESTIONS[kind]
+        asked = stock.rng.choice(training if stock.split == "train" else held_out)
         answer = sentence(named(photo.label)) if kind == "picture" else "Yes." if photo.label in ANIMALS else "No."
         media = {"image": photo.path, "audio": {"layers": [random_voice(asked, stock.rng) | {"at": 0.3}]}}
         name = f"spoken/{index}"
@@ -526,7 +527,7 @@ COMPOSERS: dict[str, tuple[Composer, int]] = {
     "digit_strings": (digit_strings, 400),
     "orders": (orders, 0),
     "talking_heads": (talking_heads, 0),
-    "spoken_questions": (spoken_questions, 150),
+    "spoken_questions": (spoken_questions, 600),
     "picture_order": (picture_order, 400),
     "paced": (paced, 0),
 }

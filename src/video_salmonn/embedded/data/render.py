@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video_salmonn.data.media_recipes import MediaRecipe
+from video_salmonn.embedded.data.hours import ENGINES
 from video_salmonn.embedded.data.synthesis import speak
-from video_salmonn.embedded.data.voices import ENGINES, say
+from video_salmonn.embedded.data.voices import say
 from video_salmonn.errors import EmptyMediaError, MediaError
 from video_salmonn.media import MediaOptions, load_clip
 

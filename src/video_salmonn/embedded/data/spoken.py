@@ -22,39 +22,14 @@ from video_salmonn.embedded.data.coverage import (
     word_counts,
 )
 from video_salmonn.embedded.data.synthesis import random_noise, random_voice
-from video_salmonn.embedded.data.voices import ENGINES, neural_layer
+from video_salmonn.embedded.data.voices import neural_layer
 from video_salmonn.embedded.data.wordings import ask
-from video_salmonn.errors import ConfigError
 
-SPEAKERS = (*ENGINES, "espeak")
-"""What can be given hours: the neural voices, and ``espeak`` for espeak-ng and flite together."""
 SEGMENT = 9.6
 """Seconds that an item lasts at most, by estimate."""
 ALONE = 0.25
 """Share of items that hold one sentence only."""
 IN_ROOM, IN_NOISE = 0.55, 0.55
-
-
-def parse_hours(text: str) -> dict[str, float]:
-    """``piper=20,kokoro=8,espeak=4`` as hours of each; an empty text gives none.
-
-    Raises:
-        ConfigError: another name, or no number of hours.
-    """
-    found: dict[str, float] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        name, _, value = part.partition("=")
-        try:
-            hours = float(value)
-        except ValueError:
-            hours = -1.0
-        if name.strip() not in SPEAKERS or not 0 <= hours < 1000:
-            raise ConfigError(
-                f"--speech-hours: {part!r} is not an engine and its hours",
-                remedy="write it like piper=20,kokoro=8,espeak=4",
-            )
-        found[name.strip()] = hours
-    return {name: hours for name, hours in found.items() if hours > 0}
 
 
 @dataclass

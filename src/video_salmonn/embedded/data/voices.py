@@ -26,7 +26,6 @@ from video_salmonn.embedded.parts import PartFile, check, locate
 from video_salmonn.errors import ConfigError, MissingPartError
 
 Samples = NDArray[np.float32]
-ENGINES = ("piper", "kokoro")
 RATE = 16_000
 """Of speech in a :class:`SpeechFolder`."""
 SPEECH_FOLDER = "VIDEO_SALMONN_SPEECH"
@@ -165,7 +164,7 @@ def neural_layer(text: str, engine: str, rng: random.Random) -> dict[str, Any]:
 
     Args:
         text: punctuation is heard as pauses.
-        engine: one of :data:`ENGINES`.
+        engine: one of :data:`~video_salmonn.embedded.data.hours.ENGINES`.
         rng: decides voice, pace and noise.
     """
     layer: dict[str, Any] = {"say": text, "engine": engine, "pace": round(rng.uniform(*PACES[engine]), 2)}

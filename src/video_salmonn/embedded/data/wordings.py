@@ -125,11 +125,35 @@ WORDINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 
-SPOKEN_QUESTIONS = {
-    "picture": ("What can you see in the picture?", "What does this picture show?"),
-    "food": ("Is there something to eat in the picture?",),
-    "animal": ("Is there an animal in the picture?",),
+SPOKEN_QUESTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "picture": (
+        (
+            "What can you see in the picture?",
+            "What does this picture show?",
+            "What is in the photograph?",
+            "Tell me what is shown here.",
+            "What do you see?",
+            "Which thing is in the picture?",
+            "Please name the thing in the picture.",
+            "What am I looking at?",
+            "What is this a picture of?",
+            "Can you tell me what this is?",
+        ),
+        ("What is shown in the picture?", "What can be seen in this photograph?", "Tell me what you see."),
+    ),
+    "animal": (
+        (
+            "Is there an animal in the picture?",
+            "Does the picture show an animal?",
+            "Can you see an animal?",
+            "Is this an animal?",
+            "Is an animal in the photograph?",
+            "Do you see an animal here?",
+        ),
+        ("Is there an animal in this photograph?", "Can an animal be seen in the picture?"),
+    ),
 }
+"""Kind -> (spoken in training, spoken in dev and test)."""
 
 
 def ask(task: str, seed: str, split: str, **fields: str) -> str:

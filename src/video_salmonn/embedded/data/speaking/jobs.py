@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.data.manifest import Item
-from video_salmonn.embedded.data.voices import ENGINES, STYLES, mixture, speech_key, voice_ids
+from video_salmonn.embedded.data.hours import ENGINES
+from video_salmonn.embedded.data.voices import STYLES, mixture, speech_key, voice_ids
 from video_salmonn.errors import ConfigError, ManifestError
 from video_salmonn.files import json_value, numbered_lines, write_text
 
