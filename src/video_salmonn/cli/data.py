@@ -49,9 +49,9 @@ def build_embedded(
     from video_salmonn.embedded.data.hours import parse_hours
 
     hours = parse_hours(speech_hours)
-    from video_salmonn.embedded.data.sources import check_folder
+    from video_salmonn.embedded.data.plan import DataPlan
 
-    check_folder(source)
+    DataPlan(source, tuple(further), seed, scale, wordnet, held_out, hours).check(out)
     from video_salmonn.embedded.data.build import build
 
     table = build(source, out, seed, scale, wordnet, further, held_out, hours)

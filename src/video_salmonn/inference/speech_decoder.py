@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from video_salmonn.errors import ConfigError
 from video_salmonn.features.logmel import log_mel
 from video_salmonn.inference.transcript import Segment, Word
+from video_salmonn.inference.transcript_options import language_code, unknown_language
 
 RATE = 16_000
 WINDOW = 30 * RATE
@@ -51,12 +51,9 @@ class SpeechDecoder:
         """
         if language is None or not getattr(self.model.generation_config, "is_multilingual", False):
             return None
-        from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
-
-        code = language.lower().strip()
-        code = TO_LANGUAGE_CODE.get(code, code)
+        code = language_code(language)
         if f"<|{code}|>" not in self.model.generation_config.lang_to_id:
-            raise ConfigError(f"language {language!r} is unknown to Whisper", remedy="give a code such as en, de, fr")
+            raise unknown_language(language)
         return code
 
     @torch.inference_mode()

@@ -58,7 +58,28 @@ def check_transcript(
         raise ConfigError(
             f"{', '.join(idle)} has no effect with decoder {decoder}", remedy="leave it out, or use the other decoder"
         )
+    if language is not None:
+        language_code(language)
     checked(given)
+
+
+def language_code(language: str) -> str:
+    """Code of a language by its code or English name, as Whisper has them. Raises ConfigError for any other."""
+    from transformers.models.whisper.tokenization_whisper import (
+        LANGUAGES,
+        TO_LANGUAGE_CODE,
+    )  # PyTorch does not come along
+
+    code = language.lower().strip()
+    code = TO_LANGUAGE_CODE.get(code, code)
+    if code not in LANGUAGES:
+        raise unknown_language(language)
+    return code
+
+
+def unknown_language(language: str) -> ConfigError:
+    """The error for a language that Whisper, or this Whisper, does not know."""
+    return ConfigError(f"language {language!r} is unknown to Whisper", remedy="give a code such as en, de, fr")
 
 
 def checked_look_ahead(seconds: float | None) -> float:

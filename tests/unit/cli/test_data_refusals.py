@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from command_line import assert_refused_lightly
 from video_salmonn.cli.main import app
-from video_salmonn.embedded.data.sources import lines_of
+from video_salmonn.embedded.data.sources import lines_of, manifests_of
 from video_salmonn.errors import ManifestError
 from video_salmonn.files import written
 
@@ -71,3 +71,30 @@ def test_wrong_folders_are_named_before_pytorch_is_imported(tmp_path: Path):
         ["pack-media", "--manifests", none, "--out", here],
     ]
     assert_refused_lightly([["data", *call] for call in calls], ("torch",))
+
+
+def test_what_a_build_cannot_use_is_refused_at_once_and_nothing_is_written(tmp_path: Path, source_folder: Path):
+    questions, file, out = tmp_path / "questions.jsonl", tmp_path / "file", tmp_path / "out"
+    questions.write_text('{"media": "a.wav"}\n')
+    file.touch()
+    wrong = [
+        *(["--scale", scale] for scale in ("nan", "0", "-1", "inf")),
+        *(["--further", str(folder)] for folder in (tmp_path / "none", file, source_folder / "speech")),
+        *(["--wordnet", str(folder)] for folder in (tmp_path / "none", tmp_path)),
+        *(["--held-out-questions", str(path)] for path in (tmp_path / "none", questions, tmp_path)),
+        *(["--speech-hours", text] for text in ("nope", "piper", "piper=-1", "piper=nan", "espeak=1,bark=2")),
+    ]
+    calls = [["data", "build-embedded", "--source", str(source_folder), "--out", str(out), *more] for more in wrong]
+    calls.append(["data", "build-embedded", "--source", str(source_folder), "--out", str(file)])
+    assert_refused_lightly(calls, ("torch",))
+    assert not out.exists()
+
+
+@pytest.fixture
+def source_folder(tmp_path: Path) -> Path:
+    """Every manifest that a data folder has, with nothing in it."""
+    folder = tmp_path / "data"
+    for file in manifests_of(folder):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    return folder

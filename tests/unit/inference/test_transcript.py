@@ -2,9 +2,11 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from command_line import assert_refused_lightly
 from video_salmonn.errors import ConfigError
 from video_salmonn.inference.transcript import (
     LONGEST_SEGMENT,
@@ -17,6 +19,9 @@ from video_salmonn.inference.transcript import (
     segments_of,
     timestamp,
 )
+from video_salmonn.inference.transcript_options import language_code
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def spoken(*words):
@@ -101,3 +106,12 @@ def test_an_unknown_format_is_refused(transcript):
 def test_segments_without_words_have_their_own_text():
     made = Transcript((Segment(0, 0.0, 20.0, "one"), Segment(1, 20.0, 30.0, "two")), 30.0, "unknown", "model")
     assert made.text == "one two" and made.words == ()
+
+
+def test_a_language_that_no_whisper_knows_is_named_before_pytorch_is_imported():
+    calls = [
+        ["transcribe", str(EXAMPLES / "helicopter.flac"), "--decoder", "whisper", "--language", language]
+        for language in ("klingon", "e n", "")
+    ]
+    assert_refused_lightly(calls, ("torch",))
+    assert [language_code(name) for name in ("EN", " german ", "Castilian", "yue")] == ["en", "de", "es", "yue"]

@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from video_salmonn.embedded.data.compose import COMPOSERS, Stock
 from video_salmonn.embedded.data.encode import EncodeJob
 from video_salmonn.embedded.data.further.names import read_names, with_names
 from video_salmonn.embedded.data.further.sources import read_further
+from video_salmonn.embedded.data.plan import DataPlan
 from video_salmonn.embedded.data.sources import (
     UNSEEN_CLASSES,
     Source,
@@ -39,30 +40,6 @@ TEXT = "text/base.jsonl"
 """In a further folder: prompts without media and the language model's own answers."""
 UNSEEN_TOO = {"pictures", "teacher_pictures"}
 """Groups that may name the classes that are never trained."""
-
-
-@dataclass(frozen=True)
-class DataPlan:
-    """What a build is made from.
-
-    Attributes:
-        folder: the data folder; see :func:`video_salmonn.embedded.data.sources.read_sources`.
-        further: folders written by ``data prepare-further``.
-        seed: decides every choice.
-        scale: multiplies the number of composed items.
-        wordnet: WordNet's folder, to widen the vocabulary (:mod:`video_salmonn.embedded.data.wordnet`); None without.
-        held_out: questions (JSON lines with ``question`` and ``media``) whose wordings and media no training may use.
-        hours: of synthetic speech, by engine (:mod:`video_salmonn.embedded.data.spoken`); takes the place of the groups
-            ``synthetic`` and ``vocabulary``.
-    """
-
-    folder: Path
-    further: tuple[Path, ...] = ()
-    seed: int = 0
-    scale: float = 1.0
-    wordnet: Path | None = None
-    held_out: Path | None = None
-    hours: dict[str, float] | None = None
 
 
 def _stock(split: str, group: str, sources: list[Source], texts: Texts, seed: int) -> Stock:
@@ -156,12 +133,17 @@ def build(
     """Write the manifests into ``out`` (created); returns the table, which is also written as ``build.json``.
 
     The arguments are those of :class:`DataPlan`.
+
+    Raises:
+        ConfigError, ManifestError: as :meth:`DataPlan.check`; or a manifest has a damaged line.
     """
+    plan = DataPlan(folder, tuple(further), seed, scale, wordnet, held_out, hours)
+    plan.check(out)
     out.mkdir(parents=True, exist_ok=True)
     by_split: dict[str, list[Item]] = {split: [] for split in SPLITS}
     table: dict[str, Any] = {"seed": seed, "scale": scale, "wordnet": wordnet is not None, "further": len(further)}
     table |= {"items": {}, "tasks": {}}
-    for item in build_items(DataPlan(folder, tuple(further), seed, scale, wordnet, held_out, hours), out, table):
+    for item in build_items(plan, out, table):
         by_split[item.split].append(item)
     for split, items in by_split.items():
         table["items"][split] = write_manifest(out / f"{split}.jsonl", items)

@@ -152,10 +152,14 @@ def gender_of(collection: str, speaker: str) -> str:
     return speaker_genders().get((collection.split("_")[0], speaker), "")
 
 
+def manifests_of(folder: Path) -> list[Path]:
+    """Every manifest that :func:`read_sources` reads."""
+    return [folder / f"{name}.jsonl" for name in (*(f"speech/{collection}" for collection in _SPEECH), *_OTHERS)]
+
+
 def check_folder(folder: Path) -> None:
     """Raise ManifestError unless a folder holds every manifest that :func:`read_sources` reads."""
-    for name in (*(f"speech/{collection}" for collection in _SPEECH), *_OTHERS):
-        file = folder / f"{name}.jsonl"
+    for file in manifests_of(folder):
         if not file.is_file():
             raise ManifestError(f"{file}: no such file", remedy=_AGAIN)
 

@@ -27,6 +27,13 @@ _QUOTED = re.compile(r'"([^"]+)"')
 _OTHER = re.compile(r"[^a-z' ]")
 
 
+def check_files(folder: Path) -> None:
+    """Raise ManifestError unless a folder holds WordNet's data files."""
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise ManifestError(f"{folder / name}: no such file", remedy="apt-get install wordnet-base")
+
+
 def read_texts(folder: Path) -> list[str]:
     """Example sentences, then definitions, as plain lower-case words; those with digits or of odd length are left out.
 
