@@ -19,7 +19,7 @@ from video_salmonn.model.adapters import lora_layers
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.packed import packed
 from video_salmonn.resources import placement, quantise
-from video_salmonn.resources.device_map import parse_device_map
+from video_salmonn.resources.device_map import PARTS, parse_device_map
 from video_salmonn.resources.placement import Placement, atoms, automatic_map, checked_map, place
 
 MEDIA = Path(__file__).parents[1] / "fixtures" / "media"
@@ -168,6 +168,12 @@ def test_maps_on_the_command_line(tmp_path):
     for text in ("balanced", "{", str(tmp_path / "none.json")):
         with pytest.raises(ConfigError, match="device map"):
             parse_device_map(text)
+    for name in ("vision", "language_mode", "towers.vision"):
+        with pytest.raises(ConfigError, match=f"no module '{name}'"):
+            parse_device_map(json.dumps({"": "cpu", name: "disk"}))
+    model = build_tiny(0)[0]
+    model.set_words([1, 2], [1, 2])
+    assert [name for name, _ in model.named_children()] == list(PARTS)
     file.write_text("[1]")
     with pytest.raises(ConfigError, match="not a JSON object"):
         parse_device_map(str(file))

@@ -22,6 +22,7 @@ from transformers import cache_utils
 
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.resources import quantise as packing
+from video_salmonn.resources.device_map import unknown_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,7 +151,7 @@ def checked_names(model: VideoSalmonnForConditionalGeneration, given: Mapping[st
     whole, names = set(atoms(model)), dict(model.named_modules())
     for name in given:
         if name not in names:
-            raise ConfigError(f"device map: no module {name!r}", remedy="for example tower.vision, language_model")
+            raise unknown_module(name)
         above = name.rpartition(".")[0]
         while above:
             if type(names[above]).__name__ in whole:
