@@ -15,8 +15,15 @@ from starlette.middleware import Middleware
 from video_salmonn.serving.asgi import Message, Receive, Scope, Send
 from video_salmonn.serving.problems import RequestProblem, error_events
 
-ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "video_salmonn.serving.ray_proxy.middlewares"}
-"""Environment of the processes of Ray Serve's controller and proxies."""
+CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+ENVIRONMENT = {
+    CALLBACK: "video_salmonn.serving.ray_proxy.middlewares",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+}
+"""Environment of the processes of Ray Serve's controller and proxies. By default a proxy has 5 s to be ready."""
+PATIENCE = {"RAY_agent_register_timeout_ms": "120000", "RAY_worker_register_timeout_seconds": "300"}
+"""Environment of Ray itself on a slow machine. By default the process that prepares environments has 30 s, after which
+the whole machine leaves the cluster, and other processes have 60 s."""
 _REFUSALS = {
     404: "there is no such route",
     408: "the answer took longer than the cluster allows",

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.serving.app import create_app
 from video_salmonn.serving.listening import bound_socket, log_to_stderr
-from video_salmonn.serving.ray_proxy import ENVIRONMENT
+from video_salmonn.serving.ray_proxy import ENVIRONMENT, PATIENCE
 from video_salmonn.serving.service import Service
 from video_salmonn.serving.settings import ServerSettings
 
@@ -230,7 +230,7 @@ def run(model: Model, settings: ServerSettings, scaling: Scaling, ready: Callabl
 
     is_own = not os.environ.get("RAY_ADDRESS")
     port = _free_port(settings)
-    for name, value in {**ENVIRONMENT, "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}.items():
+    for name, value in {**ENVIRONMENT, **PATIENCE}.items():
         os.environ.setdefault(name, value)  # for the processes of a Ray of its own; those of another are told below
     options: dict[str, Any] = {}
     if is_own:
@@ -251,7 +251,7 @@ def run(model: Model, settings: ServerSettings, scaling: Scaling, ready: Callabl
             proxy_location="EveryNode",
             http_options={"host": settings.host, "port": port},  # replicas limit times; live sessions have none
             logging_config=QUIET,
-            controller_options={"runtime_env": {"env_vars": ENVIRONMENT}},
+            controller_options={"runtime_env": {"env_vars": {name: os.environ[name] for name in ENVIRONMENT}}},
         )
         try:
             serve.run(deployed(model, settings, scaling), name=NAME, route_prefix="/", logging_config=QUIET)
