@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,13 +210,22 @@ def written(path: Path) -> Iterator[Path]:
     """A block that writes one file, given under another name beside it; at the block's end it takes its place.
 
     Readers see the old file or the new one. When the block fails, the old one stays. The mode is what the umask asks
-    for (that of a file that is there stays), whoever wrote it.
+    for (that of a file that is there stays), whoever wrote it. A pipe or a device, such as ``/dev/stdout``, is written
+    into at the block's end, and stays what it is.
 
     Raises:
         OSError: it cannot be written.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            partial = Path(folder) / "partial"
+            partial.touch()
+            yield partial
+            with partial.open("rb") as made, path.open("wb") as target:
+                shutil.copyfileobj(made, target)
+        return
     partial = path.with_name(f".{path.name[:200]}.{uuid4().hex[:8]}.part")
     try:
         partial.touch()

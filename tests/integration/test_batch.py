@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import signal
@@ -17,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from video_salmonn import VideoSalmonn
+from video_salmonn.bulk import decoding as decoding_ahead
 from video_salmonn.bulk import predicting
 from video_salmonn.bulk.decoding import DecodingAhead
 from video_salmonn.bulk.openai_lines import answer_of, failed
@@ -26,7 +29,7 @@ from video_salmonn.bulk.rows import read_rows
 from video_salmonn.bulk.run import run, settings_of
 from video_salmonn.cli.main import app
 from video_salmonn.cli.progress import rate
-from video_salmonn.errors import MediaError
+from video_salmonn.errors import ManifestError, MediaError
 from video_salmonn.media import load_clip
 
 ROOT = Path(__file__).parents[2]
@@ -183,7 +186,7 @@ def test_decoding_runs_ahead_and_never_further_than_told(engine, tmp_path):
     assert max(sizes) <= 2 and sum(sizes) == 9, "a batch is never larger than what may lie in memory"
 
 
-def test_batches_are_full_where_the_model_takes_time_and_nothing_waits_where_decoding_does(engine, tmp_path):
+def test_batches_are_full_where_the_model_takes_time_and_one_row_does_not_wait_long(engine, tmp_path):
     paths = tones(tmp_path, 9)
     source = write(tmp_path / "in.jsonl", *({"id": str(n), "media": p, "question": "Q?"} for n, p in enumerate(paths)))
     answering, begun = threading.Event(), []
@@ -204,6 +207,53 @@ def test_batches_are_full_where_the_model_takes_time_and_nothing_waits_where_dec
                 assert time.monotonic() < until
                 time.sleep(0.01)
     assert sizes[:2] == [1, 4] and sum(sizes) == 9
+
+
+def test_a_batch_waits_for_rows_that_are_about_to_be_ready(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding_ahead, "FIRST_PACE", 60.0)  # as on a model that needs so long for a row
+    monkeypatch.setattr(decoding_ahead, "LONGEST_WAIT", 60.0)
+    paths = tones(tmp_path, 6)
+    source = write(tmp_path / "in.jsonl", *({"id": str(n), "media": p, "question": "Q?"} for n, p in enumerate(paths)))
+
+    def options_of(row):
+        time.sleep(0.1)
+        return media_options(engine.processor, row.options)
+
+    with DecodingAhead(options_of, workers=1, ahead=8) as decoding:
+        first = next(decoding.batches(read_rows(source, None), 4))
+        assert [row.id for row, _ in first] == ["0", "1", "2", "3"]
+    lines = [{"id": name, "media": media, "question": "Q?"} for name, media in zip("abc", (3, *paths))]
+    source = write(tmp_path / "three.jsonl", *lines)
+    with DecodingAhead(options_of, workers=1, ahead=8) as decoding:  # a failed row does not wait, nothing else can come
+        made = [[row.id for row, _ in batch] for batch in decoding.batches(read_rows(source, None), 4)]
+    assert made == [["a"], ["b", "c"]]
+
+
+def test_rows_of_like_length_share_a_batch_and_none_is_left_behind(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding_ahead, "FIRST_PACE", 60.0)
+    monkeypatch.setattr(decoding_ahead, "LONGEST_WAIT", 60.0)
+    lengths = {"long": 9, "short": 1, "longer": 10, "shorter": 0.5, "middle": 3}
+    for name, seconds in lengths.items():
+        with wave.open(str(tmp_path / f"{name}.wav"), "wb") as out:
+            out.setparams((1, 2, 16_000, 0, "NONE", ""))
+            out.writeframes(bytes(2 * int(16_000 * seconds)))
+    lines = [{"id": name, "media": f"{name}.wav", "question": "Q?"} for name in lengths]
+    source = write(tmp_path / "in.jsonl", *lines)
+    begun = []
+
+    def options_of(row):
+        begun.append(row.id)
+        return media_options(engine.processor, row.options)
+
+    with DecodingAhead(options_of, workers=1, ahead=8) as decoding:
+        made = []
+        for batch in decoding.batches(read_rows(source, None), 2):
+            made.append([row.id for row, _ in batch])
+            until = time.monotonic() + 60  # the model takes its time: everything is decoded meanwhile
+            while len(begun) < len(lengths) or not decoding._idle:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+    assert made == [["long", "short"], ["longer", "middle"], ["shorter"]]
 
 
 def test_a_row_that_takes_too_long_to_decode_fails_alone(engine, tmp_path):
@@ -247,13 +297,37 @@ def test_the_command_sums_up_and_exits_with_1_if_a_row_failed(tmp_path):
         (["examples", "--question", "Q?", "--shards", "3/2"], "shards is '3/2'"),
         (["examples", "--question", "Q?", "--batch-size", "0"], "--batch-size is 0"),
         (["examples", "--question", "Q?", "--max-new-tokens", "0"], "max_new_tokens"),
+        (["", "--question", "Q?"], "name of the input is empty"),
+        (["examples", "--question", " "], "question is empty"),
+        (["examples", "--question", "Q?", "--decode-seconds", "nan"], "--decode-seconds is nan"),
+        (["examples", "--question", "Q?", "--decode-seconds", "0"], "--decode-seconds is 0"),
+        (["examples", "--question", "Q?", "--workers", "0"], "--workers is 0"),
+        (["examples", "--question", "Q?", "--out", "examples"], "is a folder"),
+        (["examples", "--question", "Q?", "--out", "/dev/null"], "/dev/null: is no regular file"),
+        (["examples", "--question", "Q?", "--out", "README.md"], "README.md, line 1: is no result of a batch"),
+        (["examples", "--question", "Q?", "--out", "README.md/out.jsonl"], "README.md is not a folder one can write"),
+        (["{folder}/broken.jsonl"], "broken.jsonl, line 2: not JSON"),
+        (["{folder}/list.json"], "list.json, line 1: "),
+        (["{folder}/utf16.jsonl"], "utf16.jsonl, line 1: not UTF-8"),
+        (["{folder}/deep.jsonl"], "deep.jsonl, line 1: not JSON that can be read"),
+        (["{folder}/empty.jsonl"], "empty.jsonl: holds no rows"),
+        (["{folder}/twice.jsonl"], "twice.jsonl, line 2: the id"),
+        (["{folder}/*.mp4", "--question", "Q?"], "no file matches"),
     ],
 )
 def test_the_command_refuses_before_it_loads_a_model(tmp_path, arguments, message):
-    call = ["batch", *arguments, "--out", str(tmp_path / "out.jsonl"), "--json", "--model", "embedded"]
-    done = CliRunner().invoke(app, call)
+    good = '{"id": "a", "media": "a.mp4", "question": "Q?"}\n'
+    (tmp_path / "broken.jsonl").write_text(good + '{"id": "b", "media\n')
+    (tmp_path / "list.json").write_text("[\n" + good + "]\n")
+    (tmp_path / "utf16.jsonl").write_text(good, "utf-16")
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000 + "\n")
+    (tmp_path / "empty.jsonl").write_text("\n\n")
+    (tmp_path / "twice.jsonl").write_text(good.replace('"a"', f'"{"x" * 100_000}"') * 2)
+    there = sorted(tmp_path.iterdir())
+    call = ["batch", "--out", str(tmp_path / "out.jsonl"), *(one.format(folder=tmp_path) for one in arguments)]
+    done = CliRunner().invoke(app, [*call, "--json", "--model", "embedded"])
     assert done.exit_code == 2 and message in json.loads(done.stdout)["error"]["message"]
-    assert not (tmp_path / "out.jsonl").exists()
+    assert sorted(tmp_path.iterdir()) == there
 
 
 @pytest.mark.parametrize(
@@ -269,6 +343,56 @@ def test_the_command_refuses_before_it_loads_a_model(tmp_path, arguments, messag
 def test_progress_tells_rate_and_time_left(given, text):
     done, total, seconds = given
     assert rate(done, total, seconds, "rows") == text
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, kib: int):
+    """A file system with room for so much; without the right to mount one the test is skipped."""
+    folder.mkdir()
+    call = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)]
+    if subprocess.run(call, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
+def test_a_full_disk_ends_the_run_with_one_error_and_keeps_what_was_answered(engine, tmp_path):
+    (tmp_path / "media").mkdir()
+    paths = tones(tmp_path / "media", 8)
+    lines = [{"id": f"r{n}" + "x" * 1000, "media": path, "question": "Q?"} for n, path in enumerate(paths)]
+    source = write(tmp_path / "in.jsonl", *lines)
+    with small_disk(tmp_path / "disk", 12):
+        out = tmp_path / "disk" / "out.jsonl"
+        with pytest.raises(ManifestError, match=r"out.jsonl: cannot be written \(No space left") as caught:
+            batch(engine, source, out, batch_size=1)
+        kept = sum(text.endswith(b"\n") for text in out.read_bytes().splitlines(keepends=True))
+        assert 0 < kept < 8 and f"{kept} row" in str(caught.value) and "same command continues" in caught.value.remedy
+        subprocess.run(["mount", "-o", "remount,size=1m", str(tmp_path / "disk")], check=True)
+        summary = batch(engine, source, out, batch_size=1)
+        assert (summary.before, summary.answered) == (kept, 8 - kept)
+        assert results_of(out).keys() == {line["id"] for line in lines}
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_was_answered_and_says_how_to_go_on(tmp_path):
+    (tmp_path / "media").mkdir()
+    tones(tmp_path / "media", 40)
+    out = tmp_path / "out.jsonl"
+    call = [sys.executable, "-m", "video_salmonn", "batch", str(tmp_path / "media"), "--question", "What is heard?"]
+    call += ["--out", str(out), "--model", "tiny", "--batch-size", "1", "--workers", "2", "--max-new-tokens", "100"]
+    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may ignore it
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(call, **pipes, start_new_session=True, preexec_fn=listens)
+    while not out.is_file() or not out.read_bytes().count(b"\n"):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the decoding processes, too
+    said = process.stderr.read().decode()
+    assert process.wait(60) == 130 and "Traceback" not in said
+    assert f"interrupted: {len(results_of(out))} row" in said and "the same command continues" in said
 
 
 @pytest.mark.slow

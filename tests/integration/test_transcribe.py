@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import wave
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -264,12 +265,27 @@ def test_the_command_writes_subtitles_and_json(sound, tmp_path):
         (["--decoder", "mine"], "decoder is 'mine'"),
         (["--translate"], "does not translate"),
         (["--out", "."], "is a folder"),
+        (["--out", "{sound}"], "is the media file itself"),
+        (["--out", "{sound}/words.srt"], "is not a folder one can write to"),
+        (["--look-ahead", "nan"], "look_ahead is nan"),
+        (["--start", "nan"], "start must be"),
+        (["--end", "-1"], "end must be"),
         (["--decoder", "whisper"], "without the decoder of its speech encoder"),
     ],
 )
 def test_the_command_refuses_with_one_error(sound, arguments, message):
-    done = run("transcribe", sound, "--model", "tiny", "--json", *arguments)
+    before = Path(sound).read_bytes()
+    done = run("transcribe", sound, "--model", "tiny", "--json", *(one.format(sound=sound) for one in arguments))
     assert done.exit_code == 2 and message in json.loads(done.stdout)["error"]["message"]
+    assert Path(sound).read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
+@pytest.mark.parametrize("form", ["srt", "json"])
+def test_a_transcript_that_cannot_be_written_is_not_lost(sound, form):
+    done = run("transcribe", sound, "--model", "tiny", "--format", form, "--out", "/dev/full")
+    assert done.exit_code == 2 and "/dev/full: cannot be written (No space left" in done.stderr
+    assert "00:00:03,000" in done.stdout if form == "srt" else json.loads(done.stdout)["segments"][0]["end"] == 3.0
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -55,6 +56,16 @@ def test_a_file_that_was_there_keeps_its_mode_and_stays_where_writing_fails(tmp_
     assert path.read_text() == '{\n  "a": 1\n}\n'
     assert mode(path) == 0o640
     assert [p.name for p in tmp_path.iterdir()] == ["kept.json"], "no half-written file is left behind"
+
+
+def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_text)
+        files.write_text(pipe, "all of it")
+        assert read.result(60) == "all of it"
+    assert pipe.is_fifo() and [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,6 +15,13 @@ from video_salmonn.bulk.rows import Row
 from video_salmonn.errors import ConfigError, VideoSalmonnError
 from video_salmonn.media.options import MediaOptions
 from video_salmonn.media.worker import Worker
+
+Ready = tuple[Row, Decoded | Exception]
+"""A row with its media, or with why there are none."""
+FIRST_PACE = 1.0
+"""Seconds that answering a row is taken to need before any was answered."""
+LONGEST_WAIT = 10.0
+"""Seconds that a decoded row waits for company at most."""
 
 
 def default_workers() -> int:
@@ -57,17 +65,20 @@ class DecodingAhead:
             worker.close()
         self._pool.shutdown(wait=True)
 
-    def batches(self, rows: Iterable[Row], size: int) -> Iterator[list[tuple[Row, Decoded | Exception]]]:
-        """Rows in batches as they are ready: ``size`` of them where so many are, else those that are there.
+    def batches(self, rows: Iterable[Row], size: int) -> Iterator[list[Ready]]:
+        """Rows in batches of up to ``size``, as they are ready.
 
-        While a batch is being answered the next ones are decoded, so batches are full where the model is what takes
-        time. Nothing waits for company where decoding is. A row that fails is handed over with its error.
+        While a batch is being answered the next ones are decoded. A batch that is not full waits for company no longer
+        than answering it alone is expected to take, by the pace of the batch before it: a row costs far less in a full
+        batch, and where decoding is what takes time the model would have to wait anyway. The oldest row is always
+        taken, with those that are most like it in length, since all are padded to the longest. A row that fails is
+        handed over with its error.
         """
         coming, size = iter(rows), min(size, self._ahead)
         running: set[Future[Decoded]] = set()
         owner: dict[Future[Decoded], Row] = {}
-        ready: deque[tuple[Row, Decoded | Exception]] = deque()
-        more = True
+        ready: list[Ready] = []
+        pace, since, more = FIRST_PACE, time.monotonic(), True
         while more or running or ready:
             while more and len(running) + len(ready) < self._ahead:
                 row = next(coming, None)
@@ -80,18 +91,21 @@ class DecodingAhead:
                 future = self._pool.submit(self._decode, row)
                 running.add(future)
                 owner[future] = row
-            if running and not ready:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-            else:
-                done = {future for future in running if future.done()}
-                running -= done
-            for future in done:
+            until = since + min(LONGEST_WAIT, pace * _answerable(ready))
+            left = until - time.monotonic() if running and len(ready) < size else 0.0
+            done, running = wait(running, None if not ready else max(left, 0.0), FIRST_COMPLETED)
+            since = since if ready else time.monotonic()
+            for future in [one for one in owner if one in done]:  # in their order
                 error = future.exception()
                 if error is not None and not isinstance(error, Exception):
                     raise error
                 ready.append((owner.pop(future), future.result() if error is None else error))
-            if ready:
-                yield [ready.popleft() for _ in range(min(size, len(ready)))]
+            if ready and (not done or len(ready) >= size or not running):
+                batch, ready = _alike(ready, size)
+                began = time.monotonic()
+                yield batch
+                since = time.monotonic()
+                pace = (since - began) / _answerable(batch) if _answerable(batch) else pace
 
     def _decode(self, row: Row) -> Decoded:
         worker = self._idle.popleft()
@@ -110,3 +124,24 @@ class DecodingAhead:
 
 def _content(source: Any) -> Any:
     return source.content() if isinstance(source, Inline) else source
+
+
+def _answerable(rows: list[Ready]) -> int:
+    """How many rows the model would answer."""
+    return sum(isinstance(made, Decoded) for _, made in rows)
+
+
+def _alike(ready: list[Ready], size: int) -> tuple[list[Ready], list[Ready]]:
+    """The oldest row and up to ``size - 1`` that are most like it in length, in their order; and what is left."""
+    first = _seconds(ready[0][1])
+    places = sorted(range(len(ready)), key=lambda place: (place > 0, abs(_seconds(ready[place][1]) - first), place))
+    taken = set(places[:size])
+    return (
+        [row for place, row in enumerate(ready) if place in taken],
+        [row for place, row in enumerate(ready) if place not in taken],
+    )
+
+
+def _seconds(made: Decoded | Exception) -> float:
+    """Seconds of a row's media, from which its tokens follow."""
+    return sum(clip.duration for clip in made.clips) if isinstance(made, Decoded) else 0.0

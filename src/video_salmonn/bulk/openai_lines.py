@@ -89,7 +89,8 @@ class _Media:
 
 
 def _part(part: Any, where: str, folder: Path) -> str | _Media:
-    kind = part.get("type") if isinstance(part, dict) else None
+    given = part.get("type") if isinstance(part, dict) else None
+    kind = given if isinstance(given, str) else ""
     if kind in _TEXT and isinstance(part.get("text"), str):
         return str(part["text"])
     if kind in _URLS:
@@ -102,14 +103,17 @@ def _part(part: Any, where: str, folder: Path) -> str | _Media:
     if isinstance(data, str) and data:
         return _Media("audio_url" if kind == "input_audio" else "file", Inline(data))
     known = ", ".join(("text", *_URLS, "input_audio (data)", "file (file_data)"))
-    raise ConfigError(f"{where}: a part of type {kind!r} cannot be read", remedy=f"parts: {known}")
+    raise ConfigError(f"{where}: a part of type {given!r:.100} cannot be read", remedy=f"parts: {known}")
 
 
 def _source(url: str, folder: Path) -> Any:
     if url[:5].lower() == "data:":
         return Inline(url)
     if url[:5].lower() == "file:":
-        return unquote(urlsplit(url).path)
+        try:
+            return unquote(urlsplit(url).path)
+        except ValueError as error:  # an address in brackets that is none
+            raise ConfigError(f"{url[:100]} is not a file: URL ({error})", remedy="give a path") from error
     return url if "://" in url or Path(url).is_absolute() else str(folder / url)
 
 
@@ -127,10 +131,10 @@ def _paired(parts: list[str | _Media]) -> list[str | _Media]:
 def _options(body: Mapping[str, Any]) -> dict[str, Any]:
     if body.get("n", 1) not in (1, None):
         raise ConfigError(f"n is {body['n']!r}", remedy="a row gets one answer")
-    kind = (body.get("response_format") or {}).get("type", "text")
+    kind = _object(body, "response_format").get("type", "text")
     if kind != "text":
         raise ConfigError("answers are plain text and cannot be forced into JSON", remedy="leave response_format out")
-    media = body.get("mm_processor_kwargs") or {}
+    media = _object(body, "mm_processor_kwargs")
     if media.get("frames_are_video"):
         raise ConfigError("images as the frames of a video are read by the server only", remedy="give the video")
     options: dict[str, Any] = {name: media[name] for name in ("start", "end", "long") if media.get(name) is not None}
@@ -143,8 +147,19 @@ def _options(body: Mapping[str, Any]) -> dict[str, Any]:
         options |= {"do_sample": True, "temperature": body["temperature"]}
         options |= {name: body[name] for name in ("top_p", "seed") if body.get(name) is not None}
     if body.get("stop"):
-        options["stop_strings"] = [body["stop"]] if isinstance(body["stop"], str) else list(body["stop"])
+        stop = [body["stop"]] if isinstance(body["stop"], str) else body["stop"]
+        if not (isinstance(stop, list) and all(isinstance(one, str) and one for one in stop)):
+            raise ConfigError("stop is neither text nor a list of texts", remedy="correct stop, or leave it out")
+        options["stop_strings"] = stop
     return options
+
+
+def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object of a request's body, empty where it is left out. Raises ConfigError for any other value."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"{name} is {type(value).__name__}, not an object", remedy=f"correct {name}, or leave it out")
+    return value or {}
 
 
 # --------------------------------------------------------------------------------------------------------- results

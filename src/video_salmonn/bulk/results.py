@@ -7,6 +7,7 @@ Decisions:
 * The ``id`` of a result is made of two digests: of the settings (the model's weights and numerics, the package's
   decisions), and of what the row asks. A row is done when a line has its ``custom_id`` and this id. Another digest
   of settings refuses the file, another digest of the row names the row: nothing mixes silently.
+* Names of files need not be valid Unicode, so the ids of rows need not be: here JSON may hold half of a surrogate pair.
 * One process writes a file: it holds a lock beside it.
 """
 
@@ -22,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from video_salmonn.bulk.openai_lines import failed
 from video_salmonn.errors import ConfigError, ManifestError
-from video_salmonn.files import digest, json_value, written
+from video_salmonn.files import digest, written
 from video_salmonn.wording import counted
 
 BEGIN = b'{"id": "batch_req_'
@@ -38,6 +39,10 @@ def settings_key(settings: Mapping[str, Any]) -> str:
 
 def check_results(path: Path) -> None:
     """Raise ManifestError for a file that a batch did not write, by its first line; nothing is changed in it."""
+    if path.is_file() and not os.access(path, os.W_OK):
+        raise ManifestError(f"{path}: cannot be written", remedy="correct its permissions, or choose another --out")
+    if path.exists() and not path.is_file():
+        raise ManifestError(f"{path}: is no regular file", remedy="give the name of a file as --out")
     try:
         with path.open("rb") as stream:
             first = stream.readline(LONGEST_START)
@@ -119,7 +124,7 @@ class Results:
         before = self.done.get(custom_id)
         if before is not None and before != row_key[:HALF]:
             raise ConfigError(
-                f"{self.path}: row {custom_id!r} asked something else when it was answered",
+                f"{self.path}: row {custom_id!r:.100} asked something else when it was answered",
                 remedy="choose another --out, or give the changed row another id",
             )
         return before is not None
@@ -168,9 +173,9 @@ class Results:
     def _take(self, text: bytes, number: int) -> None:
         where = f"{self.path}, line {number}"
         try:
-            line = json_value(text)
+            line = json.loads(text)
             name, custom = str(line["id"]).removeprefix("batch_req_"), str(line["custom_id"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ManifestError(f"{where}: is not a result of a batch", remedy="choose another --out") from error
         if len(name) != 2 * HALF or name[:HALF] != self.settings:
             raise ConfigError(
@@ -178,14 +183,14 @@ class Results:
                 remedy="use the settings of that run, or choose another --out",
             )
         if custom in self.done:
-            raise ManifestError(f"{where}: row {custom!r} is there twice", remedy="choose another --out")
+            raise ManifestError(f"{where}: row {custom!r:.100} is there twice", remedy="choose another --out")
         self._note(line)
 
     def _forget_failures(self) -> None:
         """Write the file anew without failed rows, whole or not at all."""
         with written(self.path) as partial, self.path.open("rb") as before, partial.open("wb") as after:
             for text in before:
-                if text.strip() and not failed(json_value(text)):
+                if text.strip() and not failed(json.loads(text)):
                     after.write(text)
             after.flush()
             os.fsync(after.fileno())

@@ -18,6 +18,7 @@ a line costs that row only.
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,8 @@ MEDIA = (
     *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"),
 )
 """Suffixes of the files that are taken from a folder."""
+ONE_A_LINE = "correct the line: one JSON object on each, without a list around them"
+MEDIA_FORMS = 'give a path, a list of paths, or {"video": path, …}'
 REMEDY = "give a folder, a glob in quotes, a .jsonl file of lines, or a media file"
 
 
@@ -86,9 +89,11 @@ def read_rows(source: str, question: str | None, defaults: Mapping[str, Any] | N
         ManifestError: there is no such input, a line is not JSON, or an id comes twice.
         ConfigError: media without any question.
     """
+    if not source:
+        raise ManifestError("the name of the input is empty", remedy=REMEDY)
     path = Path(source)
     if path.is_dir():
-        found = sorted(one for one in path.rglob("*") if one.suffix.lower() in MEDIA and not _hidden(one, path))
+        found = sorted(_media_below(path))
         if not found:
             raise ManifestError(f"{source}: no media files in this folder", remedy=REMEDY)
         yield from _files([(one.relative_to(path).as_posix(), one) for one in found], question, defaults or {})
@@ -101,12 +106,30 @@ def read_rows(source: str, question: str | None, defaults: Mapping[str, Any] | N
         if not named:
             raise ManifestError(f"{source}: no file matches", remedy=REMEDY)
         yield from _files([(name, Path(name)) for name in named], question, defaults or {})
+    elif path.exists():
+        raise ManifestError(f"{source}: is a pipe or a device, which cannot be read twice", remedy="give a file")
     else:
         raise ManifestError(f"{source}: no such file or folder", remedy=REMEDY)
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _media_below(folder: Path) -> Iterator[Path]:
+    """Media files in a folder and in those below it; hidden ones are left out, and links to folders are not followed.
+
+    Raises:
+        ManifestError: a folder cannot be read.
+    """
+
+    def unread(error: OSError) -> None:
+        raise ManifestError(
+            f"{error.filename}: the folder cannot be read ({error.strerror})",
+            remedy="correct its permissions, or give the folders and files that can be read",
+        ) from error
+
+    for place, folders, names in os.walk(folder, onerror=unread):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:  # what is no folder: a link that leads nowhere is a row, whose error says so
+            if Path(name).suffix.lower() in MEDIA and not name.startswith("."):
+                yield Path(place, name)
 
 
 def _files(found: list[tuple[str, Path]], question: str | None, defaults: Mapping[str, Any]) -> Iterator[Row]:
@@ -124,13 +147,14 @@ def _lines(path: Path, question: str | None, defaults: Mapping[str, Any]) -> Ite
         try:
             line = json_value(text)
         except ValueError as error:
-            raise ManifestError(f"{where}: {error}", remedy="correct the line") from error
+            raise ManifestError(f"{where}: {error}", remedy=ONE_A_LINE) from error
         if not isinstance(line, dict):
-            raise ManifestError(f"{where}: is not a JSON object", remedy="correct the line")
+            raise ManifestError(f"{where}: is not a JSON object", remedy=ONE_A_LINE)
         row = _row(line, path.parent, question, defaults)
         if row.id in seen:
             raise ManifestError(
-                f"{where}: the id {row.id!r} is that of line {seen[row.id]} (lines without an id have a digest for it)",
+                f"{where}: the id {row.id!r:.100} is that of line {seen[row.id]} "
+                "(lines without an id have a digest for it)",
                 remedy="give every line an id of its own",
             )
         seen[row.id] = number
@@ -166,11 +190,13 @@ def _own_line(line: dict[str, Any], folder: Path, question: str | None) -> tuple
         if "audio" in media and media["audio"] is None:
             options["no_audio"] = True
         shown, heard = media.get("video") or media.get("image"), media.get("audio")
+        if not (shown or heard):
+            raise ConfigError(f"media is {media!r}", remedy=MEDIA_FORMS)
         media, sound = (shown, heard) if shown else (heard, sound)
     items = [] if media is None else media if isinstance(media, list) else [media]
     wrong = [item for item in (*items, sound) if not isinstance(item, str) and item is not None]
     if wrong or "" in items:
-        raise ConfigError(f"media is {media!r}", remedy='give a path, a list of paths, or {"video": path, …}')
+        raise ConfigError(f"media is {media!r}", remedy=MEDIA_FORMS)
     if sound is not None and len(items) > 1:
         raise ConfigError("a separate sound can go with one media item only", remedy="give one media item")
     places: tuple[Any, ...] = tuple(resolved(item, folder) for item in items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import typer
 from video_salmonn.bulk.results import Results, check_results
 from video_salmonn.bulk.rows import parse_shards, read_rows, shard
 from video_salmonn.cli import options as shared
-from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.cli.checks import check_out
+from video_salmonn.cli.output import emit_json, report_error, reports_errors, stderr, stdout
 from video_salmonn.cli.progress import counting
 from video_salmonn.errors import ConfigError
 from video_salmonn.inference.options import checked
@@ -18,6 +20,9 @@ from video_salmonn.wording import counted
 
 if TYPE_CHECKING:
     from video_salmonn.bulk.run import Summary
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 @reports_errors
@@ -53,28 +58,32 @@ def command(
     for name, value in (("--batch-size", batch_size), ("--workers", workers)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}", remedy="use 1 or more")
+    if not (math.isfinite(decode_seconds) and decode_seconds > 0):
+        raise ConfigError(f"--decode-seconds is {decode_seconds:g}", remedy="give a number of seconds above 0")
     if sum(1 for _ in read_rows(source, question, defaults)) == 0:  # every line is read before a model is loaded
         raise ConfigError(f"{source}: holds no rows", remedy="give lines to answer")
-    if out.is_dir():
-        raise ConfigError(f"{out}: is a folder", remedy="give the name of a file as --out")
+    check_out(out)
     check_results(out)
     engine = shared.load_engine(model, device, dtype, **memory)
     from video_salmonn.bulk.run import run, settings_of
 
-    with (
-        Results(out, settings_of(engine), retry=retry_failed) as results,
-        counting("answering", "rows") as progress,
-    ):
-        summary = run(
-            engine,
-            lambda: shard(read_rows(source, question, defaults), number, count),
-            results,
-            batch_size=batch_size,
-            workers=workers,
-            decode_seconds=decode_seconds,
-            progress=progress,
-        )
-        left = len(results.failures)
+    results = Results(out, settings_of(engine), retry=retry_failed)
+    try:
+        with results, counting("answering", "rows") as progress:
+            summary = run(
+                engine,
+                lambda: shard(read_rows(source, question, defaults), number, count),
+                results,
+                batch_size=batch_size,
+                workers=workers,
+                decode_seconds=decode_seconds,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        told = f"interrupted: {counted(len(results.done), 'row', 'are')} in {out}"
+        report_error("Interrupted", told, "the same command continues", as_json=as_json)
+        raise typer.Exit(INTERRUPTED) from None
+    left = len(results.failures)
     if as_json:
         emit_json(_told(summary, out, left))
     else:

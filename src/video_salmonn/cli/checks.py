@@ -5,8 +5,9 @@ Nothing here imports PyTorch or transformers, and only a look at a file imports 
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,33 @@ def check_placement(device: str, memory: Mapping[str, Any] | None = None) -> Non
 def check_question(question: str) -> None:
     """Raise unless the question asks something in valid Unicode."""
     prompt.parse(question, 0)
+
+
+def check_out(out: Path, sources: Sequence[str | None] = ()) -> None:
+    """Raise unless a file can be written at this place, and it is none of those that are read.
+
+    Args:
+        out: the file; folders that are missing are made when it is written.
+        sources: what is read; URLs and None do not count.
+
+    Raises:
+        ConfigError: naming the file.
+    """
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder", remedy="give the name of a file")
+    folder = next(place for place in out.absolute().parents if place.exists())
+    if out.exists() and not out.is_file():  # a pipe or a device is written into, where it lies
+        if not os.access(out, os.W_OK):
+            raise ConfigError(f"--out {out} cannot be written to", remedy="choose another --out")
+    elif not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise ConfigError(f"--out {out}: {folder} is not a folder one can write to", remedy="choose another --out")
+    for source in sources:
+        try:
+            same = source is not None and "://" not in source and out.exists() and out.samefile(source)
+        except OSError:  # a source that cannot even be looked at is refused where it is read
+            same = False
+        if same:
+            raise ConfigError(f"--out {out} is the media file itself", remedy="give another name")
 
 
 def check_media(media: str, sound: str | None, options: Mapping[str, Any]) -> None:

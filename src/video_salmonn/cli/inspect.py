@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from video_salmonn.cli import options as shared
-from video_salmonn.cli.checks import check_media, check_question
+from video_salmonn.cli.checks import check_media, check_out, check_question
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.cli.progress import working
 from video_salmonn.errors import ConfigError
@@ -50,7 +49,8 @@ def command(
     if question is not None:
         check_question(question)
     check_media(media, sound, options)
-    kind = _kind_of(out, [name for name in (media, sound) if name is not None])
+    kind = _kind_of(out)
+    check_out(out, (media, sound))
     from video_salmonn.evaluation.predictions import write_atomic
     from video_salmonn.inspection.inspecting import inspect_media
 
@@ -68,22 +68,11 @@ def command(
         _tell(timeline, out, len(data))
 
 
-def _kind_of(out: Path, sources: list[str]) -> str:
-    """``html`` or ``png``, checked before any work is done."""
+def _kind_of(out: Path) -> str:
+    """``html`` or ``png``."""
     suffix = out.suffix.lower()
     if suffix not in (*_PAGE, ".png"):
         raise ConfigError(f"--out {out}: unknown kind of file", remedy="end its name in .html or .png")
-    if out.is_dir():
-        raise ConfigError(f"--out {out} is a folder", remedy="give the name of a file")
-    folder = next(place for place in out.absolute().parents if place.exists())  # what is missing below it is made
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise ConfigError(f"--out {out}: {folder} is not a folder one can write to", remedy="choose another --out")
-    try:
-        same = any("://" not in source and out.exists() and out.samefile(source) for source in sources)
-    except OSError:  # a source that cannot even be looked at was refused before
-        same = False
-    if same:
-        raise ConfigError(f"--out {out} is the media file itself", remedy="give another name")
     return "html" if suffix in _PAGE else "png"
 
 

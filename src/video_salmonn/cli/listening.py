@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from video_salmonn.cli.output import stderr
-from video_salmonn.errors import MissingPartError
+from video_salmonn.errors import ConfigError, MissingPartError
 
 if TYPE_CHECKING:
     from video_salmonn.serving.settings import ServerSettings
@@ -53,6 +54,9 @@ def settings_of(keys: Sequence[str], *, mib: float, seconds: float, **more: Any)
     from video_salmonn.serving.listening import bound_socket, new_key
     from video_salmonn.serving.settings import ServerSettings
 
+    for name, value in (("the largest file in MiB", mib), ("the longest media item in seconds", seconds)):
+        if not math.isfinite(value):
+            raise ConfigError(f"{name} is {value:g}", remedy="give a finite number")
     settings = ServerSettings(
         keys=tuple(dict.fromkeys(keys)) or (new_key(),),
         max_body_bytes=int(mib * (1 << 20)),

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from video_salmonn.cli import options as shared
-from video_salmonn.cli.checks import check_decoder, check_media
+from video_salmonn.cli.checks import check_decoder, check_media, check_out
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
 from video_salmonn.cli.progress import counting
 from video_salmonn.errors import ConfigError
@@ -51,8 +51,8 @@ def command(
 ) -> None:
     """Write down what is said in a video or sound file of any length, with times."""
     form = _form(form, out)
-    if out is not None and out.is_dir():
-        raise ConfigError(f"{out}: is a folder", remedy="give the name of a file as --out")
+    if out is not None:
+        check_out(out, (media, sound))
     stretch = {name: options.pop(name) for name in ("start", "end")}
     own = {name: value for name, value in options.items() if value is not None}
     task = "translate" if translate else "transcribe"
@@ -76,14 +76,20 @@ def command(
             **own,
         )
     text = render(transcript, form) if form != "json" else None
+    problem = None
     if out is not None:
-        _write(out, text if text is not None else _json_text(transcript.to_dict()))
-    if as_json or (form == "json" and out is None):
+        try:
+            _write(out, text if text is not None else _json_text(transcript.to_dict()))
+        except ConfigError as error:  # what took so long is not lost: it goes to stdout
+            problem = error
+    if as_json or (form == "json" and (out is None or problem is not None)):
         emit_json(transcript.to_dict())
-    elif out is None:
+    elif out is None or problem is not None:
         stdout.print(text, end="", soft_wrap=True)
     else:
         stdout.print(f"{counted(len(transcript.segments), 'segment')} in {out}", soft_wrap=True)
+    if problem is not None:
+        raise problem
     if not transcript.segments:
         stderr.print("note: no speech was found", style="yellow", soft_wrap=True)
     for warning in transcript.warnings:
@@ -111,4 +117,7 @@ def _write(out: Path, text: str) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, text)
     except OSError as error:
-        raise ConfigError(f"{out}: cannot be written ({error.strerror})", remedy="give another --out") from error
+        raise ConfigError(
+            f"{out}: cannot be written ({error.strerror})",
+            remedy="it is on stdout instead; free some space, or give another --out",
+        ) from error

@@ -15,7 +15,7 @@ from typing import Any
 
 from video_salmonn.errors import EvaluationError
 from video_salmonn.evaluation.item import Prediction
-from video_salmonn.files import json_value
+from video_salmonn.files import json_value, written
 from video_salmonn.types import Likelihood
 from video_salmonn.wording import agree, counted
 
@@ -191,17 +191,12 @@ def write_whole(file: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def write_atomic(file: Path, data: bytes) -> None:
-    """Write a file under another name and move it into place: it is never seen half written."""
+    """Write a file and sync it under another name, and move it into place: it is never seen half written."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written(file) as partial, partial.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def in_order(predictions: Iterable[Prediction], ids: Sequence[str]) -> Iterator[Prediction]:

@@ -42,6 +42,7 @@ from video_salmonn.inference.likelihood import answer_ids
 from video_salmonn.inference.media_store import EncodedMedia, Timer
 from video_salmonn.inference.questions import as_media
 from video_salmonn.inference.shared_likelihood import probabilities, shared_log_likelihoods
+from video_salmonn.model import prompt
 
 if TYPE_CHECKING:
     from video_salmonn.inference.engine import VideoSalmonn
@@ -102,6 +103,8 @@ def decide(
         ContextError: media and question do not fit the context.
         ConfigError: no question, or one that cannot be decided.
     """
+    if isinstance(questions, (str, Mapping)) or not isinstance(questions, Sequence):
+        raise ConfigError(f"the questions are {type(questions).__name__}", remedy="give a list of questions")
     asked = [question_of(one) for one in questions]
     if not asked:
         raise ConfigError("no questions were asked", remedy="give at least one")
@@ -135,6 +138,10 @@ def decide(
 
 def _conversation(context: Sequence[Mapping[str, Any]], text: str, media: int) -> list[dict[str, Any]]:
     """The context with a question at its end; in its last message, where that is a user's."""
+    if isinstance(context, str) or not isinstance(context, Sequence):
+        raise ConfigError(f"the context is {type(context).__name__}", remedy="give a list of messages")
+    if context:
+        prompt.parse([*context, {"role": "user", "content": text}], len(prompt.places(context)))
     messages = [dict(message) for message in context]
     if not messages:
         return [

@@ -87,12 +87,16 @@ def question_of(given: Question | Mapping[str, Any]) -> Question:
     """
     if isinstance(given, Mapping):
         given = _of_mapping(given)
+    if not isinstance(given, (Predicate, Choice, Score)):
+        raise ConfigError(f"a question is {type(given).__name__}", remedy='give {"type": "predicate", …}')
     prompt.readable(given.instructions, "instructions")
     if not given.instructions.strip():
         raise ConfigError("a question has no instructions", remedy="say what is asked")
     options = () if isinstance(given, Predicate) else given.choices if isinstance(given, Choice) else given.levels
     if isinstance(given, Predicate):
         return given
+    if not isinstance(options, (list, tuple)) or not all(isinstance(option, Option) for option in options):
+        raise ConfigError(f"the choices of a question are {options!r:.100}", remedy="give a tuple of Option(value)")
     if not 2 <= len(options) <= MAX_CHOICES:
         raise ConfigError(f"{counted(len(options), 'choice')} in a question", remedy=f"give 2 to {MAX_CHOICES}")
     values = [option.value if isinstance(option.value, bool) else _plain(option.value) for option in options]
@@ -106,12 +110,23 @@ def _of_mapping(given: Mapping[str, Any]) -> Question:
     if kind == "predicate":
         return Predicate(text, name)
     if kind == "choice":
-        options = given.get("choices") or ()
-        return Choice(text, tuple(Option(one["value"], one.get("description") or "") for one in options), name)
+        return Choice(text, _options(given, "choices", "value"), name)
     if kind == "score":
-        options = given.get("levels") or ()
-        return Score(text, tuple(Option(one["label"], one.get("description") or "") for one in options), name)
+        return Score(text, _options(given, "levels", "label"), name)
     raise ConfigError(f"a question of type {kind!r}", remedy="types: predicate, choice, score")
+
+
+def _options(given: Mapping[str, Any], name: str, key: str) -> tuple[Option, ...]:
+    """The possible answers in a question's mapping. Raises ConfigError where they are none."""
+    options = given.get(name) or ()
+    if not isinstance(options, (list, tuple)):
+        raise ConfigError(f"{name} is {type(options).__name__}", remedy=f"give a list of {{{key!r}: …}}")
+    made = []
+    for one in options:
+        if not isinstance(one, Mapping) or key not in one:
+            raise ConfigError(f"{name} holds {one!r:.100}", remedy=f"give {{{key!r}: …}} for each")
+        made.append(Option(one[key], prompt.readable(one.get("description") or "", "a description")))
+    return tuple(made)
 
 
 def text_of(question: Question) -> str:

@@ -6,6 +6,7 @@ Decisions:
   cross a fork) and does not need the caller's script to be importable.
 * The answer comes back as JSON and raw bytes, never as a pickle: what has touched an untrusted file cannot make the
   caller run anything.
+* Whoever started it decides when it ends. It ignores Ctrl-C, and ends without a word when nobody reads its answers.
 * One file is never split over processes: a sequential pass with decoder threads is faster.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import pickle
 import struct
 import subprocess
@@ -35,7 +37,10 @@ from video_salmonn.media.source import MediaSource, errors_name, source_name
 from video_salmonn.types import Clip, FrameBatch, Heard, MediaReport, Seen, Waveform
 
 _LENGTH = struct.Struct("<Q")
-_BOOT = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from video_salmonn.media.worker import serve; serve()"
+_BOOT = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "  # Ctrl-C reaches all processes of a terminal
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from video_salmonn.media.worker import serve; serve()"
+)
 
 
 class Worker:
@@ -199,7 +204,13 @@ def clip_from_bytes(data: bytes) -> Clip:
 
 
 def serve() -> None:
-    """The worker's side: read requests from stdin, decode, answer on stdout, until stdin ends."""
+    """The worker's side: read requests from stdin, decode, answer on stdout, until either ends."""
+    with contextlib.suppress(BrokenPipeError):
+        _serve()
+    os._exit(0)  # at once: an answer that nobody takes would be tried again
+
+
+def _serve() -> None:
     memory = int(sys.argv[2])
     if memory:
         import resource
@@ -207,8 +218,12 @@ def serve() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # nothing but answers may go to the pipe
-    while header := requests.read(_LENGTH.size):
-        source, sound, options, name = pickle.loads(_read(requests, _LENGTH.unpack(header)[0]))
+    while len(header := requests.read(_LENGTH.size)) == _LENGTH.size:
+        try:
+            request = _read(requests, _LENGTH.unpack(header)[0])
+        except EOFError:  # whoever asked ended meanwhile
+            return
+        source, sound, options, name = pickle.loads(request)
         try:
             clip = load_clip(source, sound=sound, options=options)
         except VideoSalmonnError as error:

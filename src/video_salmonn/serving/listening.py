@@ -26,15 +26,17 @@ def bound_socket(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: the address cannot be had.
     """
+    if not host:  # the system would take it for every address of this machine
+        raise ConfigError("the host is empty", remedy="give --host ADDRESS, or leave it out for this machine only")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
         sock.close()
         raise ConfigError(
-            f"cannot listen on {host}:{port} ({error.strerror or error})",
-            remedy="give another --port, or --port 0 for any that is free",
+            f"cannot listen on {host}:{port} ({getattr(error, 'strerror', None) or error})",
+            remedy="give another --host, another --port, or --port 0 for any that is free",
         ) from error
     return sock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -94,8 +95,8 @@ class ServerSettings:
         for field in fields(self):
             value: Any = getattr(self, field.name)
             least = 0 if field.name in ("port", "cache_bytes", "frames_above") else 1e-3
-            if isinstance(value, (int, float)) and not value >= least:
-                raise ConfigError(f"{field.name} is {value!r}", remedy="give a number above 0")
+            if isinstance(value, (int, float)) and not (value >= least and math.isfinite(value)):
+                raise ConfigError(f"{field.name} is {value!r}", remedy="give a finite number above 0")
         if self.port > 65535:
             raise ConfigError(f"port is {self.port}", remedy="give a port of at most 65535, or 0 for any")
 

@@ -1,6 +1,8 @@
 """The file of results: whole lines only, no row twice, no settings mixed."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +100,25 @@ def test_a_file_of_something_else_is_told_before_a_model_is_loaded(tmp_path, pat
     for cut in (0, 5, 40):
         other.write_bytes(path.read_bytes()[:cut])
         check_results(other)
+
+
+def test_pipes_and_devices_are_no_files_of_results(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # a look into it would wait for ever
+    for place in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(ManifestError, match="is no regular file") as caught:
+            check_results(Path(place))
+        assert str(place) in str(caught.value) and caught.value.remedy
+
+
+def test_rows_of_files_whose_names_are_no_unicode_are_continued_and_retried(tmp_path):
+    row = Row(os.fsdecode(b"\xff.wav"), "Q?")
+    out = tmp_path / "out.jsonl"
+    with Results(out, SETTINGS) as results:
+        results.append([line(results, row, MediaError(row.id, "is broken"))])
+    with Results(out, SETTINGS) as results:
+        assert results.has(row.id, row.key) and results.failures == {row.id}
+    with Results(out, SETTINGS, retry=True) as results:
+        assert not results.done
 
 
 def test_a_row_that_is_there_twice_is_refused(path):

@@ -2,9 +2,12 @@
 
 import base64
 import json
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from video_salmonn.bulk.openai_lines import Inline, answer_of, failed, result_line
 from video_salmonn.bulk.rows import parse_shards, read_rows, shard
@@ -44,6 +47,46 @@ def test_what_is_asked_does_not_depend_on_where_the_files_lie(tmp_path):
         rows = [*read(tmp_path / place, "Q?"), *read(lines(tmp_path / place, line, openai("Q?")))]
         keys.append([row.key for row in rows])
     assert keys[0] == keys[1] and len(set(keys[0])) == 3
+
+
+def test_odd_things_in_a_folder_cost_no_other_row(tmp_path):
+    for name in ("a.mp4", "\u00e9t\u00e9 \U0001f600.wav", os.fsdecode(b"\xff.jpg")):
+        (tmp_path / name).touch()
+    (tmp_path / "frames.mp4").mkdir()
+    (tmp_path / "frames.mp4" / "b.png").touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "turns.mp4").symlink_to(tmp_path / "turns.mp4")
+    (tmp_path / "dangling.wav").symlink_to(tmp_path / "gone.wav")
+    found = {row.id for row in read(tmp_path, "What is it?")}
+    links = {"turns.mp4", "dangling.wav"}  # rows whose errors will say what is wrong with them
+    assert found == {"a.mp4", "\u00e9t\u00e9 \U0001f600.wav", "\udcff.jpg", "frames.mp4/b.png"} | links
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_not_left_out(tmp_path, monkeypatch):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "a.mp4").touch()
+    (tmp_path / "shut").mkdir()
+    scandir = os.scandir
+
+    def refused(place):
+        if str(place).endswith("shut"):  # root may read every folder, so a mode of 000 would change nothing in a test
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(ManifestError, match="shut: the folder cannot be read \\(Permission denied\\)") as caught:
+        read(tmp_path, "What?")
+    assert "permissions" in caught.value.remedy
+
+
+def test_an_input_without_a_name_and_one_that_cannot_be_read_twice_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(ManifestError, match="name of the input is empty"):
+        read("", "What?")  # not the current folder: a variable was not set
+    os.mkfifo("pipe.jsonl")
+    with pytest.raises(ManifestError, match=r"pipe\.jsonl: is a pipe or a device"):
+        read("pipe.jsonl")
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing/*.mp4", "empty"])
@@ -93,6 +136,8 @@ def test_our_lines(tmp_path):
     [
         ({"id": "a", "media": "x.mp4"}, "no question"),
         ({"id": "a", "media": 7, "question": "Q?"}, "media is 7"),
+        ({"id": "a", "media": {"vidoe": "x.mp4"}, "question": "Q?"}, "media is {'vidoe'"),
+        ({"id": "a", "media": {}, "question": "Q?"}, "media is {}"),
         ({"id": "a", "media": ["x", "y"], "sound": "z", "question": "Q?"}, "one media item only"),
         ({"id": "a", "media": "x.mp4", "question": "Q?", "max_new_tokens": 0}, "max_new_tokens must be"),
         ({"id": "a", "media": "x.mp4", "question": " "}, "question"),
@@ -171,11 +216,49 @@ def test_where_the_media_of_openai_lines_are(tmp_path, part, source):
         openai("What?", n=2),
         openai("What?", response_format={"type": "json_object"}),
         openai("What?", mm_processor_kwargs={"frames_are_video": True}),
+        openai("What?", mm_processor_kwargs="none"),
+        openai("What?", response_format="json"),
+        openai("What?", response_format=["text"]),
+        openai("What?", stop=5),
+        openai("What?", stop=["", "a"]),
+        openai("What?", max_tokens="many"),
+        openai("What?", temperature=[1]),
+        openai([{"type": ["text"], "text": "What?"}]),
+        openai([{"type": "video_url", "video_url": {"url": "file://[x/a.mp4"}}, {"type": "text", "text": "What?"}]),
+        openai([5]),
+        openai({"type": "text"}),
     ],
 )
 def test_what_openai_lines_may_not_ask_for(tmp_path, line):
     (row,) = read(lines(tmp_path, line))
     assert isinstance(row.problem, ConfigError) and row.problem.remedy
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8).filter(lambda text: text.isascii()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = (
+    *("media", "sound", "question", "conversation", "max_new_tokens", "start", "no_audio", "long", "stop_strings"),
+    *("seed", "temperature", "joint_ctc", "num_beams", "do_sample"),
+)
+BODY = ("response_format", "mm_processor_kwargs", "stop", "max_tokens", "temperature", "seed", "n", "messages")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    own=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4),
+    body=st.dictionaries(st.sampled_from(BODY), VALUES, max_size=4),
+    part=st.dictionaries(st.sampled_from(("type", "text", "video_url", "input_audio", "file")), VALUES, max_size=3),
+)
+def test_whatever_a_line_holds_costs_its_row_at_most(tmp_path_factory, own, body, part):
+    folder = tmp_path_factory.mktemp("lines")
+    asked = openai([part, {"type": "text", "text": "What?"}])
+    asked["body"] |= body
+    rows = read(lines(folder, {"id": "own"} | own, asked, {"id": "good", "media": "x.mp4", "question": "Q?"}))
+    assert [row.id for row in rows] == ["own", "r1", "good"] and rows[2].problem is None
+    assert all(row.problem is None or (str(row.problem) and row.problem.remedy) for row in rows)
 
 
 @pytest.mark.parametrize("data", ["data:video/mp4;base64,%%%", "data:video/mp4,plain", "a"])

@@ -3,7 +3,8 @@
 import pytest
 
 from video_salmonn.cli import listening
-from video_salmonn.errors import MissingPartError
+from video_salmonn.errors import ConfigError, MissingPartError
+from video_salmonn.serving.settings import ServerSettings
 
 
 @pytest.mark.parametrize(("name", "more"), [("fastapi", ()), ("uvicorn.server", ()), ("gradio", ("gradio",))])
@@ -31,3 +32,22 @@ def test_settings_follow_the_longest_file_and_item():
     assert not settings.is_loopback
     (made,) = listening.settings_of([], mib=1, seconds=1).keys
     assert len(made) > 20
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["mib", "seconds"])
+def test_limits_that_are_no_finite_numbers_are_refused(name, value):
+    with pytest.raises(ConfigError, match=r"nan|inf"):
+        listening.settings_of([], **{"mib": 1.0, "seconds": 1.0, "port": 0, name: value})
+    with pytest.raises(ConfigError, match="drain_seconds"):
+        ServerSettings(("long-enough-key",), drain_seconds=value)
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [("", "host is empty"), ("a" * 300, "cannot listen on aaa"), ("a..b", r"cannot listen on a\.\.b")],
+)
+def test_a_host_that_cannot_be_is_one_error(host, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        listening.settings_of([], mib=1, seconds=1, host=host, port=0)
+    assert "--host" in caught.value.remedy

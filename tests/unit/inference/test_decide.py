@@ -118,11 +118,41 @@ def test_what_was_said_before_is_part_of_the_question(model):
         ({"type": "score", "instructions": "How?", "levels": [{"label": ""}, {"label": "b"}]}, "empty"),
         ({"type": "predicate", "instructions": "\ud800?"}, "Unicode"),
         ({"type": "predicate", "instructions": 3}, "not text"),
+        ({"type": "choice", "instructions": "Which?", "choices": "abc"}, "choices is str"),
+        ({"type": "choice", "instructions": "Which?", "choices": ["a", "b"]}, "choices holds 'a'"),
+        ({"type": "choice", "instructions": "Which?", "choices": [{"val": "a"}, {"val": "b"}]}, "choices holds {'val'"),
+        ({"type": "choice", "instructions": "Which?", "choices": [{"value": 1}, {"value": 2}]}, "a choice is int"),
+        ({"type": "score", "instructions": "How?", "levels": [{"label": "a", "description": 5}] * 2}, "a description"),
+        (Choice("Which?", ("a", "b")), "choices of a question are"),
+        ("Is it so?", "a question is str"),
+        (None, "a question is NoneType"),
     ],
 )
 def test_questions_that_cannot_be_decided(model, question, words):
     with pytest.raises(ConfigError, match=words):
         model.decide(CLIP, [question])
+
+
+@pytest.mark.parametrize("questions", [None, "Is it so?", {"type": "predicate", "instructions": "?"}, 5])
+def test_questions_are_a_list(model, questions):
+    with pytest.raises(ConfigError, match="the questions are"):
+        model.decide(CLIP, questions)
+
+
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        ("Hello", "context is str"),
+        (5, "context is int"),
+        (["Hello"], "a message is str"),
+        ([{"role": "user", "content": 5}], "content of a message is int"),
+        ([{"role": "user", "content": [{"type": "hat"}]}], "unknown content part"),
+        ([{"role": "parrot", "content": "Hello"}], "unknown role"),
+    ],
+)
+def test_a_context_that_is_no_conversation_is_refused(model, context, words):
+    with pytest.raises(ConfigError, match=words):
+        model.decide(CLIP, [COLOURS], context=context)
 
 
 def test_decide_fails(model):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -12,7 +16,7 @@ import pytest
 
 from video_salmonn.errors import ConfigError, EmptyMediaError, LimitError, MediaError
 from video_salmonn.media import Limits, MediaOptions, load_clip, load_many
-from video_salmonn.media.worker import Worker
+from video_salmonn.media.worker import _BOOT, _LENGTH, Worker
 
 SMALL = MediaOptions(frame_size=(32, 32))
 
@@ -96,6 +100,25 @@ def test_a_greedy_file_is_ended(made):
         with pytest.raises(MediaError, match=r"not enough memory|process died"):
             worker.load(made("a.mp4"), options=huge)
         assert len(worker.load(made("a.mp4"), options=SMALL).frames) == 8
+
+
+def test_ctrl_c_reaches_whoever_asked_and_leaves_the_process_at_work(made):
+    with Worker() as worker:
+        worker.load(made("a.mp4"), options=SMALL)
+        os.kill(worker._process.pid, signal.SIGINT)  # a terminal sends it to every process in front
+        assert len(worker.load(made("a.mp4"), options=SMALL).frames) == 8
+
+
+@pytest.mark.parametrize("asked", [b"", b"half", b"whole"])
+def test_a_process_whose_caller_died_ends_without_a_word(made, asked):
+    command = [sys.executable, "-c", _BOOT, json.dumps(sys.path), "0"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        request = pickle.dumps((str(made("a.mp4")), None, SMALL, "a.mp4"))
+        data = _LENGTH.pack(len(request)) + request
+        process.stdout.close()  # nobody reads the answer
+        process.stdin.write({b"": b"", b"half": data[:20], b"whole": data}[asked])
+        process.stdin.close()
+        assert process.stderr.read() == b"" and process.wait(60) == 0
 
 
 def test_workers_must_be_positive():
