@@ -262,7 +262,11 @@ def _clock(seconds: float) -> str:
 
 
 class _Drawings:
-    """Scenes as SVG; pictures are kept once in a store, however many drawings show them."""
+    """Scenes as SVG; pictures are kept once in a store, however many drawings show them.
+
+    Not by matplotlib, which draws the PNG: its SVG has fixed colours (black words on a dark page), no hints, and every
+    picture once a drawing.
+    """
 
     def __init__(self, timeline: Timeline, plays: bool) -> None:
         self.timeline, self.plays = timeline, plays
