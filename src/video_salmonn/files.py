@@ -155,7 +155,9 @@ def is_there(path: Path) -> bool:
         return False
 
 
-def fingerprint(module: torch.nn.Module, *settings: Any, leave_out: tuple[str, ...] = ()) -> str:
+def fingerprint(
+    module: torch.nn.Module | Mapping[str, torch.Tensor], *settings: Any, leave_out: tuple[str, ...] = ()
+) -> str:
     """Tells a model (or a part of one) from every other: a digest of all weights, their names, and settings.
 
     Every byte counts: one changed number in one tensor, or two rows that change places, give another fingerprint. The
@@ -163,7 +165,7 @@ def fingerprint(module: torch.nn.Module, *settings: Any, leave_out: tuple[str, .
     each gigabyte or two.
 
     Args:
-        module: whose parameters and buffers are read.
+        module: whose parameters and buffers are read; or these by name, where no module is built of them.
         *settings: JSON-ready values that belong to it.
         leave_out: prefixes of names that do not count.
 
@@ -171,13 +173,16 @@ def fingerprint(module: torch.nn.Module, *settings: Any, leave_out: tuple[str, .
         64 hexadecimal digits.
     """
     hasher = hashlib.sha256(digest(*settings).encode())
-    for name, tensor in sorted(module.state_dict().items()):
+    tensors = module if isinstance(module, Mapping) else module.state_dict()
+    for name, tensor in sorted(tensors.items()):
         if name.startswith(leave_out):
             continue
-        if hasattr(tensor, "is_meta"):
-            _add(hasher, name, _resting(module, name) if tensor.is_meta else tensor)
-        else:  # some packed layers keep words beside their tensors
+        if not hasattr(tensor, "is_meta"):  # some packed layers keep words beside their tensors
             hasher.update(f"{name} {tensor!r}\n".encode())
+        elif tensor.is_meta and not isinstance(module, Mapping):
+            _add(hasher, name, _resting(module, name))
+        else:
+            _add(hasher, name, tensor)
     return hasher.hexdigest()
 
 

@@ -14,6 +14,9 @@ from video_salmonn.checkpoints.assemble import load_model
 from video_salmonn.data.feature_index import FeatureIndex, add_to_index, read_index
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.embedded.data.encode import EncodeJob, FrozenEncoders, encode
+from video_salmonn.encoders.efficientnet import EfficientNetEncoder
+from video_salmonn.encoders.whisper import WhisperEncoder
+from video_salmonn.encoders.yamnet import YamnetEncoder
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.model.encoder_marks import model_marks
 
@@ -88,6 +91,22 @@ def test_what_is_half_there_is_made_again(stores, jobs, tmp_path):
     assert found == {"done": 2, "already": 0, "failed": 0}
     assert 4 < sum(heard) < 8, "seconds of sound that were encoded"
     assert f"{key}.audio" in FeatureStore(tmp_path)
+
+
+def test_encoders_are_built_once_and_only_where_something_is_left(stores, jobs, tmp_path, monkeypatch):
+    built = []
+    for kind in (EfficientNetEncoder, WhisperEncoder, YamnetEncoder):
+
+        def build(self, *arguments, kind=kind, whole=kind.__init__):
+            built.append(kind.__name__)
+            whole(self, *arguments)
+
+        monkeypatch.setattr(kind, "__init__", build)
+    for wanted in (["EfficientNetEncoder", "WhisperEncoder", "YamnetEncoder"], []):
+        encode(jobs, ROOT, tmp_path)
+        assert sorted(built) == wanted
+        built.clear()
+    assert read_index(tmp_path) == read_index(stores[0]), "made by the same encoders"
 
 
 def test_media_that_cannot_be_decoded_are_named(stores, tmp_path):

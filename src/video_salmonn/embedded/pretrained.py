@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 
 from video_salmonn.embedded.ctranslate2 import read_ctranslate2, whisper_config, whisper_state_dict
 from video_salmonn.embedded.gguf import convert_llama
@@ -205,13 +204,6 @@ def load_language_model(dtype: torch.dtype = torch.float32, home: Path | None = 
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval(), AutoTokenizer.from_pretrained(folder)
 
 
-def load_token_embeddings(home: Path | None = None) -> torch.Tensor:
-    """SmolLM2's token embeddings ``(49152, 576)``, fp32, without loading the model."""
-    with safe_open(part_directory("smollm2-135m", home) / _WEIGHTS, framework="pt") as stored:
-        embeddings: torch.Tensor = stored.get_tensor("model.embed_tokens.weight")
-    return embeddings
-
-
 def load_whisper(dtype: torch.dtype = torch.float32, home: Path | None = None) -> tuple[Any, Any, Any]:
     """``(WhisperForConditionalGeneration, tokenizer, feature extractor)``, whole: its decoder serves the baselines."""
     from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
@@ -221,16 +213,21 @@ def load_whisper(dtype: torch.dtype = torch.float32, home: Path | None = None) -
     return model, AutoTokenizer.from_pretrained(folder), WhisperFeatureExtractor.from_pretrained(folder)
 
 
+def encoder_weights(part: str, home: Path | None = None) -> dict[str, torch.Tensor]:
+    """Weights of ``whisper-base``'s encoder, ``yamnet`` or ``efficientnet-lite0``, under the names of our class."""
+    with safe_open(part_directory(part, home) / _WEIGHTS, framework="pt") as stored:
+        names = list(stored.keys())
+        if part == "whisper-base":
+            names = [name for name in names if name.startswith("model.encoder.")]
+        return {name.replace("model.encoder.", "model."): stored.get_tensor(name) for name in names}
+
+
 def load_whisper_encoder(dtype: torch.dtype = torch.float32, home: Path | None = None) -> WhisperEncoder:
     """Only Whisper's encoder, in eval mode, as the embedded preset uses it."""
     from transformers import WhisperConfig
 
-    folder = part_directory("whisper-base", home)
-    encoder = WhisperEncoder(WhisperConfig.from_pretrained(folder))
-    prefix = "model.encoder."
-    with safe_open(folder / _WEIGHTS, framework="pt") as stored:
-        weights = {key.removeprefix(prefix): stored.get_tensor(key) for key in stored.keys() if key.startswith(prefix)}  # noqa: SIM118
-    encoder.model.load_state_dict(weights)
+    encoder = WhisperEncoder(WhisperConfig.from_pretrained(part_directory("whisper-base", home)))
+    encoder.load_state_dict(encoder_weights("whisper-base", home))
     return encoder.to(dtype).eval()
 
 
@@ -242,7 +239,7 @@ def whisper_folder() -> tuple[str, Path]:
 def load_yamnet(home: Path | None = None) -> YamnetEncoder:
     """YAMNet with its pretrained weights, in eval mode."""
     model = YamnetEncoder()
-    model.load_state_dict(load_file(part_directory("yamnet", home) / _WEIGHTS))
+    model.load_state_dict(encoder_weights("yamnet", home))
     return model.eval()
 
 
@@ -255,5 +252,5 @@ def yamnet_classes(home: Path | None = None) -> list[str]:
 def load_efficientnet(home: Path | None = None) -> EfficientNetEncoder:
     """EfficientNet-Lite0 with its pretrained weights, in eval mode."""
     model = EfficientNetEncoder()
-    model.load_state_dict(load_file(part_directory("efficientnet-lite0", home) / _WEIGHTS))
+    model.load_state_dict(encoder_weights("efficientnet-lite0", home))
     return model.eval()

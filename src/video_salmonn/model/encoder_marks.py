@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from video_salmonn.files import fingerprint
@@ -17,8 +19,12 @@ SOUNDS = ("segment_seconds", "pad_last_segment", "max_seconds", "max_sound_secon
 """Fields of :class:`~video_salmonn.model.configuration.MediaConfig` that a stream's features depend on."""
 
 
+Encoder = nn.Module | Mapping[str, torch.Tensor]
+"""A network, or its weights by name."""
+
+
 def encoder_marks(
-    config: VideoSalmonnConfig, vision: nn.Module | None, speech: nn.Module | None, audio: nn.Module | None
+    config: VideoSalmonnConfig, vision: Encoder | None, speech: Encoder | None, audio: Encoder | None
 ) -> dict[str, str]:
     """Fingerprints of ``visual``, ``speech`` and ``audio`` features, of those that there are.
 

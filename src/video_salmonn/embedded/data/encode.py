@@ -30,7 +30,7 @@ from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.media_recipes import MediaRecipe, recipe_key
 from video_salmonn.embedded.data.render import RATE, read_frames, render_sound
 from video_salmonn.embedded.data.side_by_side import side_by_side
-from video_salmonn.embedded.pretrained import load_efficientnet, load_whisper_encoder, load_yamnet
+from video_salmonn.embedded.pretrained import encoder_weights, load_efficientnet, load_whisper_encoder, load_yamnet
 from video_salmonn.encoders.chunking import cut
 from video_salmonn.encoders.efficientnet import MEAN, SIZE, STD
 from video_salmonn.errors import MediaError
@@ -207,8 +207,9 @@ def encode(
 
 
 def frozen_marks(home: Path | None = None) -> dict[str, str]:
-    """Fingerprints of the streams that these encoders make, by stream: those of the embedded model itself."""
-    parts = load_efficientnet(home), load_whisper_encoder(torch.float32, home), load_yamnet(home)
+    """Fingerprints of the streams that these encoders make, by stream: those of the embedded model itself. They are
+    read from the files of the weights: no encoder is built."""
+    parts = (encoder_weights(part, home) for part in ("efficientnet-lite0", "whisper-base", "yamnet"))
     return encoder_marks(embedded(), *parts)
 
 
