@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from video_salmonn.serving.app import create_app
 from video_salmonn.serving.guard import HEAD_BYTES
 from video_salmonn.serving.listening import bound_socket
-from video_salmonn.serving.live import MESSAGE_BYTES
+from video_salmonn.serving.live_channel import MESSAGE_BYTES
 from video_salmonn.serving.service import Service
 
 

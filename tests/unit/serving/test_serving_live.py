@@ -16,8 +16,9 @@ from websockets.sync.client import connect
 
 from serving_client import KEY, OTHER
 from video_salmonn.media import ArrayVideo
-from video_salmonn.serving import live as module
+from video_salmonn.serving import live_stream
 from video_salmonn.serving.live import PATH
+from video_salmonn.serving.live_channel import FRAME_BYTES, MESSAGE_BYTES
 
 SHORT = {"max_tokens": 4}
 
@@ -190,8 +191,8 @@ def test_sessions_are_limited_and_their_places_free_again(start):
 
 
 def test_a_client_that_says_nothing_is_left(server, monkeypatch):
-    monkeypatch.setattr(module, "CONFIG_SECONDS", 0.2)
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.4)
+    monkeypatch.setattr(live_stream, "CONFIG_SECONDS", 0.2)
+    monkeypatch.setattr(live_stream, "IDLE_SECONDS", 0.4)
     with client(server, config=None) as one:
         assert "Timeout waiting for session.config" in one.next()["message"]
     with client(server) as one:
@@ -204,10 +205,10 @@ def test_a_client_that_says_nothing_is_left(server, monkeypatch):
 def test_a_picture_that_is_too_large_is_refused_and_a_larger_message_ends_the_connection(server, monkeypatch):
     with client(server) as one:
         one.next("session.config")
-        one.send("video.frame", data="A" * (module.FRAME_BYTES + 1))
+        one.send("video.frame", data="A" * (FRAME_BYTES + 1))
         assert one.next()["code"] == 413
         with pytest.raises(ConnectionClosed) as closed:
-            one.send("video.frame", data="A" * (module.MESSAGE_BYTES + 1))
+            one.send("video.frame", data="A" * (MESSAGE_BYTES + 1))
             one.next()
         assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
 
