@@ -15,46 +15,30 @@ from uuid import uuid4
 import torch
 from transformers import StoppingCriteriaList
 
-from video_salmonn.cache import Cache, cache_home
-from video_salmonn.checkpoints.assemble import load_model, notices
+from video_salmonn.cache import Cache
 from video_salmonn.errors import ConfigError
 from video_salmonn.files import digest
 from video_salmonn.files import fingerprint as fingerprint_of
 from video_salmonn.inference.chat import ChatSession
-from video_salmonn.inference.generating import Generated, generate
+from video_salmonn.inference.generating import Generated, generate_in_turn
 from video_salmonn.inference.likelihood import answer_ids, log_likelihoods
+from video_salmonn.inference.loading import load_in_place
 from video_salmonn.inference.media_store import EncodedMedia, KeptMedia, MediaStore, Timer
-from video_salmonn.inference.options import MEDIA_OPTIONS, Options, checked
+from video_salmonn.inference.options import MEDIA_OPTIONS, Options, check_levels, checked
 from video_salmonn.inference.piecewise import JoinedAnswer, SpanPlan, outcome, plan_of
 from video_salmonn.inference.preparing import AskedQuestion, PreparedQuestion, Preparer
-from video_salmonn.inference.questions import (
-    MediaQuestion,
-    as_media,
-    as_question,
-    check_kinds,
-    expanded,
-    is_pair,
-    parse_numbers,
-)
+from video_salmonn.inference.questions import MediaQuestion, as_media, as_question, check_kinds, expanded, is_pair
 from video_salmonn.inference.streaming import Spoken, stream
 from video_salmonn.inference.transcript import Transcript
 from video_salmonn.model import adapters, prompt
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor
-from video_salmonn.model.transcripts import asks_for_words
-from video_salmonn.resources import quantise as packing
-from video_salmonn.resources.arithmetic import slow_numbers
-from video_salmonn.resources.memory import memory_plan
-from video_salmonn.resources.placement import Placement, checked_device, place
-from video_salmonn.resources.quantization_config import kind_of
 from video_salmonn.types import Answer, AnswerReport, Likelihood
 
 if TYPE_CHECKING:
     from video_salmonn.inference.decide import Decisions
 
 DEFAULT_NEW_TOKENS = 128
-_LOADING = threading.Lock()
-"""Loading switches the initialisation of the whole process off and on: one model at a time."""
 STAGES = ("load", "decode", "features", "encode", "connect", "prefill", "generate", "total")
 
 
@@ -143,35 +127,29 @@ class VideoSalmonn:
         Raises:
             CheckpointError, MissingPartError, ConfigError.
         """
-        start = perf_counter()
-        if quantization_config is not None:
-            if quantise is not None or dtype in packing.BACKENDS:
-                raise ConfigError("quantise and quantization_config were given", remedy="give one of them")
-            quantise, quantiser = kind_of(quantization_config), quantiser or "bitsandbytes"
-        numbers, packed = parse_numbers(dtype, quantise)
-        placement = Placement(checked_device(device), packed, quantiser, device_map, offload_encoders, kv_cache)
-        with _LOADING:
-            model, processor = load_model(name_or_dir, numbers, profile)
-        if dtype in packing.BACKENDS and model.dtype == torch.float32:
-            model = model.to(torch.bfloat16)
-        fingerprint = None if cache is None or cache.folder is None else fingerprint_of(model.tower)
-        resting = None
-        if offload_encoders or device_map is not None:
-            home = cache_home()
-            home.mkdir(parents=True, exist_ok=True)  # not where the system keeps temporary files: that may be memory
-            resting = tempfile.TemporaryDirectory(prefix="resting-", dir=home)
-        room = _room(model) if device_map == "auto" else 0
-        place(model, placement, Path(resting.name) if resting else None, room)
+        loaded = load_in_place(
+            name_or_dir,
+            device=device,
+            dtype=dtype,
+            profile=profile,
+            quantise=quantise,
+            quantiser=quantiser,
+            device_map=device_map,
+            offload_encoders=offload_encoders,
+            kv_cache=kv_cache,
+            quantization_config=quantization_config,
+            marked=cache is not None and cache.folder is not None,
+        )
         engine = cls(
-            model,
-            processor,
+            loaded.model,
+            loaded.processor,
             name=str(name_or_dir),
             cache=cache,
-            load_seconds=perf_counter() - start,
-            notices=[*notices(name_or_dir), *placement.notices, *slow_numbers(model.dtype, device)],
-            fingerprint=fingerprint,
+            load_seconds=loaded.seconds,
+            notices=loaded.notices,
+            fingerprint=loaded.fingerprint,
         )
-        engine._resting = resting
+        engine._resting = loaded.resting
         return engine
 
     # --------------------------------------------------------------------------------------------- questions
@@ -370,7 +348,9 @@ class VideoSalmonn:
             with timer.stage("connect"):
                 rows = [[self.preparer.prepare(one, span) for span in plan.spans] for one, plan in zip(asked, plans)]
             said = Spoken(streamer)
-            made = iter(self._generated(plans, [row for own in rows for row in own], asked[0], timer, said))
+            at_once = min((plan.at_once for plan in plans if plan.at_once is not None), default=None)
+            every = [row for own in rows for row in own]
+            made = iter(generate_in_turn(self.model, self.processor, every, at_once, asked[0], timer, said))
             found = [
                 self._outcome(plan, one, own, [next(made) for _ in own]) for plan, one, own in zip(plans, asked, rows)
             ]
@@ -381,7 +361,7 @@ class VideoSalmonn:
 
     def _asked(self, item: MediaQuestion, timer: Timer) -> AskedQuestion:
         """An item with its media encoded and its prompt rendered."""
-        self._check_levels(item.options)
+        check_levels(item.options, len(self.model.connector.config.levels))
         media = self.encode(item.media, timer, **item.options)
         check_kinds(item.conversation, [one.report for one in media])
         conversation = expanded(item.conversation)
@@ -395,30 +375,6 @@ class VideoSalmonn:
         with self._lock, adapters.scaled(self.model.language_model, options.get("adapter_scale")):
             yield
 
-    def _generated(
-        self,
-        plans: Sequence[SpanPlan],
-        rows: Sequence[PreparedQuestion],
-        asked: AskedQuestion,
-        timer: Timer,
-        said: Spoken,
-    ) -> list[Generated]:
-        """Generate for all rows, as many at once as their plans allow; streamed one after another."""
-
-        def some(part: Sequence[PreparedQuestion], streamer: Any) -> list[Generated]:
-            return generate(self.model, self.processor, part, asked.new_tokens, asked.options, timer, streamer)
-
-        at_once = min((plan.at_once for plan in plans if plan.at_once is not None), default=None)
-        if at_once is None:
-            return some(rows, said.streamer)
-        made: list[Generated] = []
-        at_once = at_once if said.streamer is None else 1
-        for first in range(0, len(rows), at_once):
-            made += some(rows[first : first + at_once], None)
-            if made[-1].joint and asks_for_words(asked.question):
-                said.add(made[-1].text)
-        return made
-
     def _outcome(
         self, plan: SpanPlan, asked: AskedQuestion, rows: Sequence[PreparedQuestion], made: Sequence[Generated]
     ) -> JoinedAnswer:
@@ -429,14 +385,6 @@ class VideoSalmonn:
             return log_likelihoods(self.model, row.input_ids, row.media_embeds, [ids])[0] / len(ids)
 
         return outcome(plan, asked, rows, made, self.model.connector.config, likely)
-
-    def _check_levels(self, options: Options) -> None:
-        levels = options.get("zero_levels", ())
-        count = len(self.model.connector.config.levels)
-        if isinstance(levels, (str, int)) or any(level not in range(count) for level in levels):
-            raise ConfigError(
-                f"zero_levels is {levels!r}: the connector has levels 0 to {count - 1}", remedy="list some of them"
-            )
 
     # ------------------------------------------------------------------------------------------------ report
 
@@ -470,10 +418,3 @@ class VideoSalmonn:
         if found.pieces:
             report["pieces"] = [piece.to_dict() for piece in found.pieces]
         return report
-
-
-def _room(model: VideoSalmonnForConditionalGeneration) -> int:
-    """Bytes a card needs beside weights, for a clip of a minute."""
-    dtype = {torch.float32: "fp32", torch.float16: "fp16"}.get(model.dtype, "bf16")
-    plan = memory_plan(model.config, 60.0, dtype)
-    return int(plan["needed"]) - int(plan["weights"]["total"])

@@ -14,8 +14,8 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from video_salmonn.errors import ConfigError
 from video_salmonn.inference.media_store import Timer
 from video_salmonn.inference.options import Options, generation_options, passed_on
-from video_salmonn.inference.preparing import PreparedQuestion
-from video_salmonn.inference.streaming import WithoutLoops, without_loop
+from video_salmonn.inference.preparing import AskedQuestion, PreparedQuestion
+from video_salmonn.inference.streaming import Spoken, WithoutLoops, without_loop
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor, padded
 from video_salmonn.model.transcripts import asks_for_words
@@ -51,6 +51,38 @@ class _FirstToken(LogitsProcessor):
         if self.at is None:
             self.at = perf_counter()
         return scores
+
+
+def generate_in_turn(
+    model: VideoSalmonnForConditionalGeneration,
+    processor: VideoSalmonnProcessor,
+    rows: Sequence[PreparedQuestion],
+    at_once: int | None,
+    asked: AskedQuestion,
+    timer: Timer,
+    said: Spoken,
+) -> list[Generated]:
+    """Generate for all rows, a part of them at once. Hold the engine's lock.
+
+    Args:
+        model, processor, rows, timer: as for :func:`generate`.
+        at_once: rows that are generated for together, one where they are streamed; None for all.
+        asked: one of the questions; all rows share its options.
+        said: gets transcripts of pieces as they are there.
+    """
+
+    def some(part: Sequence[PreparedQuestion], streamer: Any) -> list[Generated]:
+        return generate(model, processor, part, asked.new_tokens, asked.options, timer, streamer)
+
+    if at_once is None:
+        return some(rows, said.streamer)
+    made: list[Generated] = []
+    at_once = at_once if said.streamer is None else 1
+    for first in range(0, len(rows), at_once):
+        made += some(rows[first : first + at_once], None)
+        if made[-1].joint and asks_for_words(asked.question):
+            said.add(made[-1].text)
+    return made
 
 
 @torch.inference_mode()

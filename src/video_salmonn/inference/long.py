@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Literal
 
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.errors import ContextError
@@ -16,7 +15,6 @@ from video_salmonn.inference.pieces import clock
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.wording import counted
 
-Long = Literal["error", "segments", "coarse"]
 MAX_COARSENESS = 64
 
 

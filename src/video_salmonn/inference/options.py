@@ -125,6 +125,15 @@ def checked(options: Options) -> dict[str, Any]:
     return given
 
 
+def check_levels(options: Options, count: int) -> None:
+    """Raise ConfigError where ``zero_levels`` names one that the connector does not have; it has ``count``."""
+    levels = options.get("zero_levels", ())
+    if isinstance(levels, (str, int)) or any(level not in range(count) for level in levels):
+        raise ConfigError(
+            f"zero_levels is {levels!r}: the connector has levels 0 to {count - 1}", remedy="list some of them"
+        )
+
+
 def generation_options(options: Options) -> dict[str, Any]:
     """Options that are passed on to transformers' ``generate``."""
     passed = passed_on() | OBJECTS
