@@ -25,9 +25,10 @@ from video_salmonn.checkpoints.shipped import shipped_weights
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking import presence
 from video_salmonn.embedded.data.asking.common import YES
-from video_salmonn.embedded.data.compose import Stock, speech_presence
+from video_salmonn.embedded.data.compose import speech_presence
 from video_salmonn.embedded.data.render import RATE, render_sound
 from video_salmonn.embedded.data.sources import Source, read_sources
+from video_salmonn.embedded.data.stock import Stock
 from video_salmonn.embedded.data.wordings import sound_phrase
 from video_salmonn.inference import calibration as measured
 from video_salmonn.inference.calibration import Calibration, write_calibration

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from video_salmonn.cli.main import app
 from video_salmonn.embedded.data.asking.registry import QUESTIONS
-from video_salmonn.embedded.data.compose import Stock
 from video_salmonn.embedded.data.further.git import GitFolder
 from video_salmonn.embedded.data.further.heard import ESC50, HEARD, VAGUE
 from video_salmonn.embedded.data.further.names import Names, read_names, with_names, write_names
@@ -24,6 +23,7 @@ from video_salmonn.embedded.data.further.text import prompts
 from video_salmonn.embedded.data.further.walls import PAINTS, paint
 from video_salmonn.embedded.data.render import RATE, read_sound
 from video_salmonn.embedded.data.sources import Source
+from video_salmonn.embedded.data.stock import Stock
 from video_salmonn.errors import ConfigError, ManifestError
 
 

@@ -20,9 +20,9 @@ from video_salmonn.embedded.data.asking.common import (
 from video_salmonn.embedded.data.asking.grammar import expand, readings, styled
 from video_salmonn.embedded.data.asking.registry import QUESTIONS
 from video_salmonn.embedded.data.asking.wordings import KINDS
-from video_salmonn.embedded.data.compose import Stock
 from video_salmonn.embedded.data.render import RATE, render_sound
 from video_salmonn.embedded.data.sources import Source, gender_of
+from video_salmonn.embedded.data.stock import Stock
 from video_salmonn.embedded.data.wordings import WORDINGS
 from video_salmonn.media.audio import SILENCE
 from video_salmonn.metrics.yesno import read_yes_no

@@ -13,7 +13,7 @@ from typing import Any
 from video_salmonn.data.manifest import Item, write_manifest
 from video_salmonn.embedded.data.asking.general import read_text
 from video_salmonn.embedded.data.asking.registry import QUESTIONS
-from video_salmonn.embedded.data.compose import COMPOSERS, Stock
+from video_salmonn.embedded.data.compose import COMPOSERS
 from video_salmonn.embedded.data.encode import EncodeJob
 from video_salmonn.embedded.data.further.names import read_names, with_names
 from video_salmonn.embedded.data.further.sources import read_further
@@ -27,6 +27,7 @@ from video_salmonn.embedded.data.sources import (
     read_sources,
 )
 from video_salmonn.embedded.data.spoken import speech_by_the_hour
+from video_salmonn.embedded.data.stock import Stock
 from video_salmonn.embedded.data.wordnet import choose, read_texts
 
 Texts = tuple[list[str], list[str], list[tuple[str, str]]]

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.media_recipes import MediaRecipe
 from video_salmonn.embedded.data.sources import UNSEEN_CLASSES, Source
+from video_salmonn.embedded.data.stock import NO_PICTURE, NO_SOUND, NOT_SAID, NOTHING_SAID, Stock, words_of
 from video_salmonn.embedded.data.synthesis import random_noise, random_voice, spoken_sentence
 from video_salmonn.embedded.data.wordings import (
     ANIMALS,
     FITS,
     SPOKEN_QUESTIONS,
-    ask,
     named,
     pick,
     plain_name,
@@ -27,90 +26,6 @@ from video_salmonn.embedded.data.wordings import (
     sound_phrase,
 )
 from video_salmonn.embedded.data.wordnet import packs
-
-NOTHING_SAID = "Nothing is said."
-NO_PICTURE = "There is no picture."
-NO_SOUND = "There is no sound."
-NOT_SAID = "It is not said."
-
-
-@dataclass
-class Stock:
-    """The sources of one split.
-
-    Attributes:
-        split: ``train``, ``dev`` or ``test``.
-        sources: by kind.
-        sentences: texts for synthetic speech (training only).
-        rng: decides everything; one for each task group.
-        vocabulary: further texts for synthetic speech, chosen for their words (training only).
-        text: prompts without media, with the language model's own answers.
-    """
-
-    split: str
-    sources: dict[str, list[Source]]
-    sentences: list[str]
-    rng: random.Random
-    vocabulary: list[str] = field(default_factory=list)
-    text: list[tuple[str, str]] = field(default_factory=list)
-
-    def of(self, kind: str) -> list[Source]:
-        """Sources of a kind."""
-        return self.sources.get(kind, [])
-
-    def some(self, kind: str, count: int) -> list[Source]:
-        """``count`` of them, drawn."""
-        return pick(self.rng, self.of(kind), count)
-
-    def item(
-        self,
-        name: str,
-        task: str,
-        media: dict[str, Any],
-        question: str,
-        answer: str,
-        *used: Source,
-        words: dict[str, str] | bool = False,
-        spans: dict[str, list[list[Any]]] | None = None,
-    ) -> Item:
-        """An item with the licences and collections of what it uses.
-
-        Args:
-            name, task, media, question, answer: of the item.
-            used: recordings and pictures in it.
-            words: all that is ``said``, ``seen`` and ``heard`` in it; True for that of what is used, False where it is
-                not known, or has an order.
-            spans: what is ``seen`` or ``heard`` for a part of the time: [from, to, name], in seconds.
-        """
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        licence = "; ".join(sorted({source.licence for source in used})) or "synthetic speech"
-        origin = "; ".join(sorted({source.source for source in used})) or "synthetic speech"
-        extra: dict[str, Any] = {"words": words_of(*used) if words is True else words} if words else {}
-        extra |= {"spans": spans} if spans else {}
-        return Item(name, media, turns, task, 1.0, licence, origin, self.split, extra=extra)
-
-
-def words_of(*used: Source) -> dict[str, str]:
-    """What is said (and by whose voice, man's or woman's, where that is known), seen (with its colour, where that was
-    measured) and heard where these sources are there whole, at most one of a kind."""
-    words = {}
-    for source in used:
-        colour = f"{source.extra['colour']} " if source.kind == "photo" and source.extra.get("colour") else ""
-        if source.kind in ("speech", "talk"):
-            words["said"] = source.text
-            if source.extra.get("gender"):
-                words["voice"] = source.extra["gender"]
-        if source.kind in ("photo", "talk"):
-            words["seen"] = plain_name(sentence(f"{source.label} speaking" if source.kind == "talk" else source.label))
-            words["seen"] = colour + words["seen"]
-        elif source.kind == "wall":
-            words["seen"] = f"{source.label} wall"
-        elif source.kind in ("stamp", "caption"):
-            words["seen"] = plain_name(source.text)
-        elif source.kind == "sound":
-            words["heard"] = plain_name(sentence(sound_phrase(source.label)))
-    return words
-
 
 Composer = Callable[[Stock, int], Iterator[Item]]
 
@@ -128,8 +43,7 @@ def _transcribed(stock: Stock) -> list[Source]:
 
 def _transcript(stock: Stock, name: str, sound: MediaRecipe, source: Source) -> Item:
     """What is said in a recording, itself or changed."""
-    question = ask("transcribe", name, stock.split)
-    item = stock.item(name, "transcribe", {"audio": sound}, question, source.text, source, words=True)
+    item = stock.asked("transcribe", name, {"audio": sound}, source.text, source, words=True)
     return Item(**{**vars(item), "weight": 0.5}) if source.extra.get("machine") else item
 
 
@@ -161,9 +75,7 @@ def synthetic(stock: Stock, count: int) -> Iterator[Item]:
         text = stock.sentences[place]
         name = f"transcribe/synthetic:{place}/{again}"
         recipe = spoken_sentence(text, f"{text}/{again}")
-        yield stock.item(
-            name, "transcribe", {"audio": recipe}, ask("transcribe", name, stock.split), text, words={"said": text}
-        )
+        yield stock.asked("transcribe", name, {"audio": recipe}, text, words={"said": text})
 
 
 def vocabulary(stock: Stock, count: int) -> Iterator[Item]:
@@ -171,10 +83,8 @@ def vocabulary(stock: Stock, count: int) -> Iterator[Item]:
     for index, group in enumerate(packs(stock.vocabulary)):
         name = f"transcribe/vocabulary:{index}"
         recipe = spoken_sentence(". ".join(group), f"vocabulary/{index}/{group[0]}")
-        question = ask("transcribe", name, stock.split)
-        yield stock.item(
-            name, "transcribe", {"audio": recipe}, question, " ".join(group), words={"said": " ".join(group)}
-        )
+        text = " ".join(group)
+        yield stock.asked("transcribe", name, {"audio": recipe}, text, words={"said": text})
 
 
 def sounds(stock: Stock, count: int) -> Iterator[Item]:
@@ -182,15 +92,7 @@ def sounds(stock: Stock, count: int) -> Iterator[Item]:
     for source in stock.of("sound"):
         name = f"sound/{source.id}"
         answer = sentence(sound_phrase(source.label))
-        yield stock.item(
-            name,
-            "sound",
-            {"audio": source.path},
-            ask("sound", name, stock.split),
-            answer,
-            source,
-            words=True,
-        )
+        yield stock.asked("sound", name, {"audio": source.path}, answer, source, words=True)
 
 
 def pictures(stock: Stock, count: int) -> Iterator[Item]:
@@ -198,25 +100,14 @@ def pictures(stock: Stock, count: int) -> Iterator[Item]:
     for source in stock.of("photo"):
         name = f"picture/{source.id}"
         answer = sentence(named(source.label))
-        item = stock.item(
-            name,
-            "picture",
-            {"image": source.path},
-            ask("picture", name, stock.split),
-            answer,
-            source,
-            words=True,
-        )
-        unseen = source.label in UNSEEN_CLASSES
-        yield Item(**{**vars(item), "task": "picture-unseen"}) if unseen else item
+        task = "picture-unseen" if source.label in UNSEEN_CLASSES else ""
+        yield stock.asked("picture", name, {"image": source.path}, answer, source, task=task, words=True)
     for source in stock.of("stamp") + stock.of("caption"):
         if len(source.text) < 90 and not source.text.endswith("!"):
             kind = "picture" if source.kind == "stamp" else "caption"
             name = f"{kind}/{source.id}"
             answer = source.text.rstrip(".") + "."
-            yield stock.item(
-                name, kind, {"image": source.path}, ask(kind, name, stock.split), answer, source, words=True
-            )
+            yield stock.asked(kind, name, {"image": source.path}, answer, source, words=True)
 
 
 def picture_with_speech(stock: Stock, count: int) -> Iterator[Item]:
@@ -233,16 +124,7 @@ def picture_with_speech(stock: Stock, count: int) -> Iterator[Item]:
             "picture": sentence(seen),
             "both": f"It says: {speech.text}. It shows {seen}.",
         }[task]
-        yield stock.item(
-            name,
-            f"{task}-av",
-            media,
-            ask(task, name, stock.split),
-            answer,
-            photo,
-            speech,
-            words=True,
-        )
+        yield stock.asked(task, name, media, answer, photo, speech, task=f"{task}-av", words=True)
 
 
 def picture_with_sound(stock: Stock, count: int) -> Iterator[Item]:
@@ -257,7 +139,7 @@ def picture_with_sound(stock: Stock, count: int) -> Iterator[Item]:
             "both-sound": f"I hear {heard}. I see {seen}.",
         }[task]
         media = {"image": photo.path, "audio": sound.path}
-        yield stock.item(name, f"{task}-av", media, ask(task, name, stock.split), answer, photo, sound, words=True)
+        yield stock.asked(task, name, media, answer, photo, sound, task=f"{task}-av", words=True)
 
 
 def matches(stock: Stock, count: int) -> Iterator[Item]:
@@ -282,16 +164,7 @@ def matches(stock: Stock, count: int) -> Iterator[Item]:
             name = f"match/{index}/{verdict[0].lower()}"
             media = {"image": photo.path, "audio": heard.path}
             answer = f"I hear {sound_phrase(heard.label)}. I see {named(photo.label)}. {verdict}"
-            yield stock.item(
-                name,
-                "match",
-                media,
-                ask("match", name, stock.split),
-                answer,
-                photo,
-                heard,
-                words=True,
-            )
+            yield stock.asked("match", name, media, answer, photo, heard, words=True)
     stamps = [stamp for stamp in stock.of("stamp") if stamp.extra.get("sound") and len(stamp.text) < 30]
     for index, stamp in enumerate(stamps):
         other = stock.rng.choice([entry for entry in stamps if entry.text != stamp.text])
@@ -299,7 +172,7 @@ def matches(stock: Stock, count: int) -> Iterator[Item]:
             name = f"match/stamp/{index}/{verdict[0].lower()}"
             media = {"image": stamp.path, "audio": heard.extra["sound"]}
             answer = f"I hear {_phrase(heard.text)}. I see {_phrase(stamp.text)}. {verdict}"
-            yield stock.item(name, "match", media, ask("match", name, stock.split), answer, stamp)
+            yield stock.asked("match", name, media, answer, stamp)
 
 
 def _phrase(caption: str) -> str:
@@ -312,36 +185,29 @@ def speech_presence(stock: Stock, count: int) -> Iterator[Item]:
     """Is anybody speaking? Speech against sounds and bare noise."""
     for index in range(count):
         name = f"speech-present/{index}"
-        question = ask("speech-present", name, stock.split)
         if index % 2:
             (source,) = stock.some("speech", 1)
-            yield stock.item(name, "speech-present", {"audio": source.path}, question, "Yes.", source)
+            yield stock.asked("speech-present", name, {"audio": source.path}, "Yes.", source)
         elif index % 10 == 0:
             recipe = {"length": 5, "layers": [random_noise(stock.rng)]}
-            yield stock.item(name, "speech-present", {"audio": recipe}, question, "No.")
+            yield stock.asked("speech-present", name, {"audio": recipe}, "No.")
         else:
             (source,) = stock.some("sound", 1)
-            yield stock.item(name, "speech-present", {"audio": source.path}, question, "No.", source)
+            yield stock.asked("speech-present", name, {"audio": source.path}, "No.", source)
 
 
 def unanswerable(stock: Stock, count: int) -> Iterator[Item]:
     """Questions about what is not there."""
     for index in range(count):
         name = f"absent/{index}"
-        kind = index % 3
-        if kind == 0:
-            (source,) = stock.some("photo", 1)
-            question, media = ask("transcribe", name, stock.split), {"image": source.path}
-            answer = NO_SOUND
-        elif kind == 1:
-            (source,) = stock.some("sound", 1)
-            question, media = ask("transcribe", name, stock.split), {"audio": source.path}
-            answer = NOTHING_SAID
-        else:
-            (source,) = stock.some(("speech", "sound")[index % 2], 1)
-            question, media = ask("picture", name, stock.split), {"audio": source.path}
-            answer = NO_PICTURE
-        yield stock.item(name, "absent", media, question, answer, source)
+        there, asked, answer = (
+            ("photo", "transcribe", NO_SOUND),
+            ("sound", "transcribe", NOTHING_SAID),
+            (("speech", "sound")[index % 2], "picture", NO_PICTURE),
+        )[index % 3]
+        (source,) = stock.some(there, 1)
+        media = {"image" if there == "photo" else "audio": source.path}
+        yield stock.asked(asked, name, media, answer, source, task="absent")
 
 
 def event_order(stock: Stock, count: int) -> Iterator[Item]:
@@ -362,8 +228,7 @@ def event_order(stock: Stock, count: int) -> Iterator[Item]:
         spans = {
             "heard": [[layer["at"], layer["at"] + 3.0, plain_name(sentence(own))] for layer, own in zip(layers, names)]
         }
-        question = ask(task, name, stock.split)
-        yield stock.item(name, f"event-{task}", media, question, answer[task], *events, spans=spans)
+        yield stock.asked(task, name, media, answer[task], *events, task=f"event-{task}", spans=spans)
 
 
 def said_around_event(stock: Stock, count: int) -> Iterator[Item]:
@@ -381,11 +246,11 @@ def said_around_event(stock: Stock, count: int) -> Iterator[Item]:
         task = ("said-before", "said-after")[index % 2]
         answer = (first, second)[index % 2].text
         name = f"around/{index}"
-        question = ask(task, name, stock.split, event=sound_phrase(event.label))
+        heard, used = sound_phrase(event.label), (first, second, event)
         media = {"audio": {"layers": layers}}
         said = {"said": f"{first.text} {second.text}"}
-        spans = {"heard": [[4.6, 6.6, plain_name(sentence(sound_phrase(event.label)))]]}
-        yield stock.item(name, task, media, question, answer, first, second, event, words=said, spans=spans)
+        spans = {"heard": [[4.6, 6.6, plain_name(sentence(heard))]]}
+        yield stock.asked(task, name, media, answer, *used, words=said, spans=spans, event=heard)
 
 
 def speech_over_sound(stock: Stock, count: int) -> Iterator[Item]:
@@ -400,17 +265,8 @@ def speech_over_sound(stock: Stock, count: int) -> Iterator[Item]:
         task = ("transcribe", "transcribe", "background")[index % 3]
         answer = voice.text if task == "transcribe" else sentence(sound_phrase(sound.label))
         name = f"over/{index}"
-        question = ask(task, name, stock.split)
-        yield stock.item(
-            name,
-            f"{task}-over",
-            {"audio": {"layers": layers}},
-            question,
-            answer,
-            voice,
-            sound,
-            words=True,
-        )
+        media = {"audio": {"layers": layers}}
+        yield stock.asked(task, name, media, answer, voice, sound, task=f"{task}-over", words=True)
 
 
 def digit_strings(stock: Stock, count: int) -> Iterator[Item]:
@@ -430,7 +286,7 @@ def digit_strings(stock: Stock, count: int) -> Iterator[Item]:
         spoken = " ".join(source.text for source in chosen)
         answer = spoken if task == "digits" else sentence(words[len(chosen) - 1])
         name = f"digits/{index}"
-        yield stock.item(name, task, {"audio": {"layers": layers}}, ask(task, name, stock.split), answer, *chosen)
+        yield stock.asked(task, name, {"audio": {"layers": layers}}, answer, *chosen)
 
 
 _SLOTS = {"size": "size", "roast": "roast", "numberOfShots": "number of shots"}
@@ -441,15 +297,13 @@ def orders(stock: Stock, count: int) -> Iterator[Item]:
     for source in stock.of("order"):
         name = f"order/{source.id}/drink"
         drink = sentence(source.extra["coffeeDrink"])
-        question = ask("order-drink", name, stock.split)
-        yield stock.item(name, "order", {"audio": source.path}, question, drink, source)
+        yield stock.asked("order-drink", name, {"audio": source.path}, drink, source, task="order")
         for slot, words in _SLOTS.items():
             value = source.extra.get(slot)
             if value or stock.rng.random() < 0.25:
                 name = f"order/{source.id}/{slot}"
-                question = ask("order-slot", name, stock.split, slot=words)
-                answer = sentence(value) if value else NOT_SAID
-                yield stock.item(name, "order", {"audio": source.path}, question, answer, source)
+                answer, media = sentence(value) if value else NOT_SAID, {"audio": source.path}
+                yield stock.asked("order-slot", name, media, answer, source, task="order", slot=words)
 
 
 def talking_heads(stock: Stock, count: int) -> Iterator[Item]:
@@ -458,23 +312,17 @@ def talking_heads(stock: Stock, count: int) -> Iterator[Item]:
         media = {"video": source.path, "audio": source.path}
         for task in ("transcribe", "grid-slot", "picture", "both"):
             name = f"talk/{source.id}/{task}"
-            if task == "grid-slot":
-                slot = ("colour", "letter", "digit")[index % 3]
-                question, answer = ask(task, name, stock.split, slot=slot), sentence(source.extra[slot])
-            else:
-                question = ask(task, name, stock.split)
-                answer = {
-                    "transcribe": source.text,
-                    "picture": sentence(f"{source.label} speaking"),
-                    "both": f"It says: {source.text}. It shows {source.label} speaking.",
-                }[task]
-            yield stock.item(name, f"{task}-talk", media, question, answer, source, words=True)
+            slots: dict[str, Any] = {"slot": ("colour", "letter", "digit")[index % 3]} if task == "grid-slot" else {}
+            answer = {
+                "transcribe": source.text,
+                "picture": sentence(f"{source.label} speaking"),
+                "both": f"It says: {source.text}. It shows {source.label} speaking.",
+                "grid-slot": sentence(source.extra[slots["slot"]]) if slots else "",
+            }[task]
+            yield stock.asked(task, name, media, answer, source, task=f"{task}-talk", words=True, **slots)
         name = f"talk/{source.id}/sound-only"
-        only = {"audio": source.path}
         words = {"said": source.text}
-        yield stock.item(
-            name, "transcribe", only, ask("transcribe", name, stock.split), source.text, source, words=words
-        )
+        yield stock.asked("transcribe", name, {"audio": source.path}, source.text, source, words=words)
 
 
 def spoken_questions(stock: Stock, count: int) -> Iterator[Item]:
@@ -486,7 +334,7 @@ def spoken_questions(stock: Stock, count: int) -> Iterator[Item]:
         answer = sentence(named(photo.label)) if kind == "picture" else "Yes." if photo.label in ANIMALS else "No."
         media = {"image": photo.path, "audio": {"layers": [random_voice(asked, stock.rng) | {"at": 0.3}]}}
         name = f"spoken/{index}"
-        yield stock.item(name, "spoken-question", media, ask("spoken-question", name, stock.split), answer, photo)
+        yield stock.asked("spoken-question", name, media, answer, photo)
 
 
 def picture_order(stock: Stock, count: int) -> Iterator[Item]:
@@ -507,7 +355,7 @@ def picture_order(stock: Stock, count: int) -> Iterator[Item]:
         own = [plain_name(sentence(named(photo.label))) for photo in (first, second)]
         spans = {"seen": [[0.0, 3.0, own[0]], [3.0, 6.0, own[1]]]}
         words = words_of(*used[2:])
-        yield stock.item(name, task, media, ask(task, name, stock.split), answer, *used, words=words, spans=spans)
+        yield stock.asked(task, name, media, answer, *used, words=words, spans=spans)
 
 
 COMPOSERS: dict[str, tuple[Composer, int]] = {

@@ -16,7 +16,7 @@ from video_salmonn.embedded.data.asking.common import (
     silence,
 )
 from video_salmonn.embedded.data.asking.wordings import put
-from video_salmonn.embedded.data.compose import Stock, words_of
+from video_salmonn.embedded.data.stock import Stock, words_of
 from video_salmonn.embedded.data.wordings import named, sentence
 
 ABOUT_SIGHT = ("picture", "wall", "animal", "produce", "garment", "count-people", "first-picture", "colour", "material")

@@ -7,8 +7,8 @@ from typing import Any
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking.wordings import put
-from video_salmonn.embedded.data.compose import NO_PICTURE, NO_SOUND, NOT_SAID, NOTHING_SAID, Stock, words_of
 from video_salmonn.embedded.data.sources import Source
+from video_salmonn.embedded.data.stock import NO_PICTURE, NO_SOUND, NOT_SAID, NOTHING_SAID, Stock, words_of
 
 SILENT = "It is silent."
 UNKNOWN = "I can't tell from this clip."

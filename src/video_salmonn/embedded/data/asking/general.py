@@ -23,8 +23,8 @@ from video_salmonn.embedded.data.asking.labels import seen_apart, seen_as
 from video_salmonn.embedded.data.asking.presence import heard_names
 from video_salmonn.embedded.data.asking.unknowable import LINES
 from video_salmonn.embedded.data.asking.wordings import put
-from video_salmonn.embedded.data.compose import Stock, words_of
 from video_salmonn.embedded.data.sources import Source, bucket
+from video_salmonn.embedded.data.stock import Stock, words_of
 from video_salmonn.embedded.data.wordings import named, sentence, sound_phrase
 from video_salmonn.errors import ManifestError
 from video_salmonn.files import json_value, numbered_lines

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking.common import NO, YES, Media, heard, question, seen
 from video_salmonn.embedded.data.asking.labels import HEARD_ANIMALS, group_of
-from video_salmonn.embedded.data.compose import Stock
 from video_salmonn.embedded.data.sources import Source
+from video_salmonn.embedded.data.stock import Stock
 from video_salmonn.embedded.data.wordings import FITS, named, sentence
 
 KIND_OF = {"animal": "animal", "clothes": "garment", "produce": "produce"}

@@ -8,8 +8,8 @@ from typing import Any
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking.common import NO, NUMBERS, YES, Media, clean_speech, heard, question
 from video_salmonn.embedded.data.asking.labels import group_of
-from video_salmonn.embedded.data.compose import Stock
 from video_salmonn.embedded.data.sources import Source
+from video_salmonn.embedded.data.stock import Stock
 from video_salmonn.embedded.data.wordings import sentence
 
 LANGUAGES = {

@@ -14,8 +14,8 @@ from video_salmonn.embedded.data.asking.labels import (
     seen_apart,
     seen_as,
 )
-from video_salmonn.embedded.data.compose import Stock
 from video_salmonn.embedded.data.sources import Source
+from video_salmonn.embedded.data.stock import Stock
 from video_salmonn.embedded.data.synthesis import random_noise
 from video_salmonn.embedded.data.wordings import sound_phrase
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking.common import NUMBERS, Media, clean_speech, question
-from video_salmonn.embedded.data.compose import Stock, words_of
 from video_salmonn.embedded.data.sources import Source
+from video_salmonn.embedded.data.stock import Stock, words_of
 from video_salmonn.embedded.data.wordings import named, plain_name, sentence, sound_phrase
 
 KINDS = ("first-sound", "last-sound", "order-sounds", "after-sound", "before-sound", "count-sounds")

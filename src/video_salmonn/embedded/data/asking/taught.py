@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking.common import NO, YES, Media, heard, question
-from video_salmonn.embedded.data.compose import Stock
 from video_salmonn.embedded.data.further.heard import ESC50
 from video_salmonn.embedded.data.sources import Source
+from video_salmonn.embedded.data.stock import Stock
 from video_salmonn.embedded.data.wordings import named, plain_name, sentence
 
 PICTURES = ("stamp", "caption", "material", "photo")

@@ -14,7 +14,7 @@ from video_salmonn.embedded.data.asking.common import (
     seen,
 )
 from video_salmonn.embedded.data.asking.grammar import readings, styled
-from video_salmonn.embedded.data.compose import Stock
+from video_salmonn.embedded.data.stock import Stock
 
 _WHO = "(the speaker|this speaker|the person|this person|the one who speaks)"
 _WHOSE = "(the speaker's|this person's|the person's)"
