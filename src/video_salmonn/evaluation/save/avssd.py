@@ -1,21 +1,13 @@
-"""Audio-visual sound source detection on VGGSS clips (Chen et al., CVPR 2021). Paper: 47.6 %, judged by ChatGPT."""
+"""Audio-visual sound source detection on VGGSS clips (Chen et al., CVPR 2021). Paper: 47.6 %, judged by ChatGPT.
+
+Fields ``image`` ([mp4, wav]), ``question`` (always the same), ``answer`` (a sentence around the label).
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
-from video_salmonn.evaluation.item import Annotation
-from video_salmonn.evaluation.save.annotations import read_records
-from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, clip_names, numbered
-
-
-def read(file: Path) -> list[Annotation]:
-    """Fields ``image`` ([mp4, wav]), ``question`` (always the same), ``answer`` (a sentence around the label)."""
-    return [
-        Annotation(numbered("avssd", r), r.text("question"), (r.text("answer"),), clip_names(r))
-        for r in read_records(file)
-    ]
-
+from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, clip_names, read_questions
 
 TASK = Task(
     id="avssd",
@@ -25,7 +17,7 @@ TASK = Task(
     files=("testdata_formatted.json",),
     prompt=Prompt("{question}"),
     max_new_tokens=48,
-    read=read,
+    read=partial(read_questions, task="avssd", names=clip_names),
     annotations=SAVE_FILES,
     media="VGG-Sound Source project (University of Oxford): clips of VGGSound",
     expected=847,

@@ -1,30 +1,27 @@
-"""Ego4D-QA: questions about first-person clips that need eyes and ears. Paper: 49.8 %."""
+"""Ego4D-QA: questions about first-person clips that need eyes and ears. Paper: 49.8 %.
+
+Fields ``image_name`` ([mp4, wav], ``<video uid>__<n>.mp4``), ``question``, ``answer``, ``answer_candidates`` (five) and
+``duration`` ([from, to] in seconds inside the whole video). Where a clip is missing but the whole video is there, that
+stretch of it is used.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from video_salmonn.evaluation.item import Annotation
-from video_salmonn.evaluation.save.annotations import read_records
-from video_salmonn.evaluation.save.task import CHOOSE, SAVE_FILES, Task, chosen, clip_names, numbered
+from video_salmonn.evaluation.item import MediaNames
+from video_salmonn.evaluation.save.annotations import Record
+from video_salmonn.evaluation.save.task import CHOOSE, SAVE_FILES, Task, chosen, clip_names, read_questions
 
 
-def read(file: Path) -> list[Annotation]:
-    """Fields ``image_name`` ([mp4, wav], ``<video uid>__<n>.mp4``), ``question``, ``answer``, ``answer_candidates``
-    (five) and ``duration`` ([from, to] in seconds inside the whole video).
-
-    Where a clip is missing but the whole video is there, that stretch of it is used.
-    """
-    entries = []
-    for record in read_records(file):
-        answer, candidates = chosen(record)
-        clip = clip_names(record)
-        name = Path(clip.video or "")
-        whole = f"{name.stem.rpartition('__')[0]}{name.suffix}" if "__" in name.stem else None
-        names = dataclasses.replace(clip, whole=whole, span=record.span("duration"))
-        entries.append(Annotation(numbered("ego4d_qa", record), record.text("question"), (answer,), names, candidates))
-    return entries
+def _names(record: Record) -> MediaNames:
+    """The clip, and the stretch of the whole video that it is."""
+    clip = clip_names(record)
+    name = Path(clip.video or "")
+    whole = f"{name.stem.rpartition('__')[0]}{name.suffix}" if "__" in name.stem else None
+    return replace(clip, whole=whole, span=record.span("duration"))
 
 
 TASK = Task(
@@ -35,7 +32,7 @@ TASK = Task(
     files=("ego4d_qa.json",),
     prompt=CHOOSE,
     max_new_tokens=32,
-    read=read,
+    read=partial(read_questions, task="ego4d_qa", names=_names, answers=chosen),
     annotations=SAVE_FILES,
     media="Ego4D consortium (licence agreement needed): the clips, or the whole videos by their uid",
     expected=899,

@@ -1,21 +1,13 @@
-"""Flickr30k, 1000 test pictures with five captions (Young et al., TACL 2014). Paper: CIDEr 89.6."""
+"""Flickr30k, 1000 test pictures with five captions (Young et al., TACL 2014). Paper: CIDEr 89.6.
+
+Fields ``image``, ``question``, ``answer`` (five captions).
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
-from video_salmonn.evaluation.item import Annotation
-from video_salmonn.evaluation.save.annotations import read_records
-from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, numbered, picture_names
-
-
-def read(file: Path) -> list[Annotation]:
-    """Fields ``image``, ``question``, ``answer`` (five captions)."""
-    return [
-        Annotation(numbered("flickr30k", r), r.text("question"), r.texts("answer"), picture_names(r))
-        for r in read_records(file)
-    ]
-
+from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, picture_names, read_questions, several_answers
 
 TASK = Task(
     id="flickr30k",
@@ -25,7 +17,7 @@ TASK = Task(
     files=("flickr30k_captions.json",),
     prompt=Prompt("{question}"),
     max_new_tokens=64,
-    read=read,
+    read=partial(read_questions, task="flickr30k", names=picture_names, answers=several_answers),
     annotations=SAVE_FILES,
     media="Flickr30k images (University of Illinois Urbana-Champaign)",
     senses=("picture",),

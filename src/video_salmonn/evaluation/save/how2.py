@@ -1,21 +1,13 @@
-"""How2 dev5: speech in instruction videos (Sanabria et al. 2018). Paper: WER 7.7 %. 42 clips are longer than 30 s."""
+"""How2 dev5: speech in instruction videos (Sanabria et al. 2018). Paper: WER 7.7 %. 42 clips are longer than 30 s.
+
+Fields ``image`` ([mp4, wav]), ``question``, ``answer`` (the transcript).
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
-from video_salmonn.evaluation.item import Annotation
-from video_salmonn.evaluation.save.annotations import read_records
-from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, clip_names, numbered
-
-
-def read(file: Path) -> list[Annotation]:
-    """Fields ``image`` ([mp4, wav]), ``question``, ``answer`` (the transcript)."""
-    return [
-        Annotation(numbered("how2", r), r.text("question"), (r.text("answer"),), clip_names(r))
-        for r in read_records(file)
-    ]
-
+from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, clip_names, read_questions
 
 TASK = Task(
     id="how2",
@@ -25,7 +17,7 @@ TASK = Task(
     files=("how2_test.json",),
     prompt=Prompt("{question}"),
     max_new_tokens=256,
-    read=read,
+    read=partial(read_questions, task="how2", names=clip_names),
     annotations=SAVE_FILES,
     media="How2 project (srvk/how2-dataset): videos of dev5, cut at the times in the file names",
     expected=531,

@@ -1,24 +1,13 @@
-"""NExT-QA: why and how in videos, five choices, no sound needed (Xiao et al., CVPR 2021). Paper: 49.6 %."""
+"""NExT-QA: why and how in videos, five choices, no sound needed (Xiao et al., CVPR 2021). Paper: 49.6 %.
+
+Fields ``image`` ("folder/video.mp4"), ``question``, ``answer``, ``answer_candidates`` (five).
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
-from video_salmonn.evaluation.item import Annotation
-from video_salmonn.evaluation.save.annotations import read_records
-from video_salmonn.evaluation.save.task import CHOOSE, SAVE_FILES, Task, chosen, clip_names, numbered
-
-
-def read(file: Path) -> list[Annotation]:
-    """Fields ``image`` ("folder/video.mp4"), ``question``, ``answer``, ``answer_candidates`` (five)."""
-    entries = []
-    for record in read_records(file):
-        answer, candidates = chosen(record)
-        entries.append(
-            Annotation(numbered("nextqa", record), record.text("question"), (answer,), clip_names(record), candidates)
-        )
-    return entries
-
+from video_salmonn.evaluation.save.task import CHOOSE, SAVE_FILES, Task, chosen, clip_names, read_questions
 
 TASK = Task(
     id="nextqa",
@@ -28,7 +17,7 @@ TASK = Task(
     files=("nextqa_test.json",),
     prompt=CHOOSE,
     max_new_tokens=32,
-    read=read,
+    read=partial(read_questions, task="nextqa", names=clip_names, answers=chosen),
     annotations=SAVE_FILES,
     media="NExT-QA project (National University of Singapore): videos, from VidOR",
     senses=("picture",),

@@ -14,7 +14,7 @@ from typing import Literal
 
 from video_salmonn.errors import EvaluationError
 from video_salmonn.evaluation.item import Annotation, BenchmarkItem, MediaNames
-from video_salmonn.evaluation.save.annotations import Record
+from video_salmonn.evaluation.save.annotations import Record, read_records
 from video_salmonn.evaluation.save.locate import Finder, Located, MediaIndex, locate
 from video_salmonn.metrics.choice import option_lines
 
@@ -172,9 +172,39 @@ def picture_names(record: Record) -> MediaNames:
     return MediaNames(image=names["image"])
 
 
-def chosen(record: Record) -> tuple[str, tuple[str, ...]]:
-    """(answer, candidates) of a multiple-choice record; the answer must be one of the candidates."""
+Answers = tuple[tuple[str, ...], tuple[str, ...]]
+"""(reference answers, candidates)."""
+
+
+def one_answer(record: Record) -> Answers:
+    """Of a record with one ``answer``."""
+    return (record.text("answer"),), ()
+
+
+def several_answers(record: Record) -> Answers:
+    """Of a record whose ``answer`` is a list."""
+    return record.texts("answer"), ()
+
+
+def chosen(record: Record) -> Answers:
+    """Of a multiple-choice record: ``answer`` must be one of its ``answer_candidates``."""
     answer, candidates = record.text("answer"), record.texts("answer_candidates")
     if answer not in candidates:
         record.fail(f"the answer {answer!r} is none of the candidates {list(candidates)}")
-    return answer, candidates
+    return (answer,), candidates
+
+
+def read_questions(
+    file: Path,
+    *,
+    task: str,
+    names: Callable[[Record], MediaNames],
+    answers: Callable[[Record], Answers] = one_answer,
+) -> list[Annotation]:
+    """The entries of one of the release's own files: a record's ``question``, its answers and its media."""
+    entries = []
+    for record in read_records(file):
+        references, candidates = answers(record)
+        question = record.text("question")
+        entries.append(Annotation(numbered(task, record), question, references, names(record), candidates))
+    return entries

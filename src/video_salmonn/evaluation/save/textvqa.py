@@ -1,21 +1,13 @@
-"""TextVQA, validation questions: reading text in pictures (Singh et al., CVPR 2019). Paper: 37.8 %."""
+"""TextVQA, validation questions: reading text in pictures (Singh et al., CVPR 2019). Paper: 37.8 %.
+
+Fields ``image`` (an Open Images id with .jpg), ``question``, ``answer`` (ten people's).
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
-from video_salmonn.evaluation.item import Annotation
-from video_salmonn.evaluation.save.annotations import read_records
-from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, numbered, picture_names
-
-
-def read(file: Path) -> list[Annotation]:
-    """Fields ``image`` (an Open Images id with .jpg), ``question``, ``answer`` (ten people's)."""
-    return [
-        Annotation(numbered("textvqa", r), r.text("question"), r.texts("answer"), picture_names(r))
-        for r in read_records(file)
-    ]
-
+from video_salmonn.evaluation.save.task import SAVE_FILES, Prompt, Task, picture_names, read_questions, several_answers
 
 TASK = Task(
     id="textvqa",
@@ -25,7 +17,7 @@ TASK = Task(
     files=("textvqa.json",),
     prompt=Prompt("{question}\nAnswer with a word or a short phrase.", version=2),
     max_new_tokens=32,
-    read=read,
+    read=partial(read_questions, task="textvqa", names=picture_names, answers=several_answers),
     annotations=SAVE_FILES,
     media="TextVQA project (training and validation images, from Open Images)",
     senses=("picture",),
