@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from studies.ablations.variants import Mixing
 
 from video_salmonn.data.feature_store import FeatureStore
-from video_salmonn.data.manifest import Item, write_manifest
+from video_salmonn.data.manifest import Item, check_splits, write_manifest
 from video_salmonn.data.mixing import has_sight, has_sound
 from video_salmonn.embedded.held_out.groups import GROUPS
-from video_salmonn.errors import ConfigError, MediaError
+from video_salmonn.errors import ConfigError
 from video_salmonn.files import write_json
 from video_salmonn.metrics.yesno import read_yes_no
 from video_salmonn.training.items import read_items
@@ -80,15 +80,13 @@ def prepare(manifests: Path, features: Path, folder: Path) -> Data:
     Raises:
         ConfigError: a manifest is not there, or no item of it has features.
     """
-    for split in ("train", _TEST):
-        if not (manifests / f"{split}.jsonl").is_file():
-            raise ConfigError(f"{manifests}: no {split}.jsonl", remedy="video-salmonn data build-embedded first")
+    check_splits(manifests, ["train", _TEST])
     store = FeatureStore(features)
     source = StoredFeatures(store, 1)
     rows = [group for group in GROUPS if group.name in ROWS]
-    train, missing = _there(read_items([str(manifests / "train.jsonl")]), source)
-    test = [item for item in read_items([str(manifests / f"{_TEST}.jsonl")]) if any(row.takes(item) for row in rows)]
-    test, gone = _there(test, source)
+    every = read_items([str(manifests / "train.jsonl")])
+    asked = [item for item in read_items([str(manifests / f"{_TEST}.jsonl")]) if any(row.takes(item) for row in rows)]
+    train, test = ([item for item in items if source.complete(item)] for items in (every, asked))
     for name, items in (("train", train), (_TEST, test)):
         if not items:
             raise ConfigError(
@@ -99,7 +97,7 @@ def prepare(manifests: Path, features: Path, folder: Path) -> Data:
         str(folder),
         fingerprint([*train, *test], source),
         {**{str(mixing): len(items) for mixing, items in kept.items()}, _TEST: len(test)},
-        missing + gone,
+        len(every) + len(asked) - len(train) - len(test),
     )
     for mixing, items in kept.items():
         write_manifest(data.train(mixing), items)
@@ -111,19 +109,6 @@ def prepare(manifests: Path, features: Path, folder: Path) -> Data:
 def read(folder: Path) -> Data:
     """What :func:`prepare` wrote."""
     return Data(**json.loads((folder / "data.json").read_text(encoding="utf-8")))
-
-
-def _there(items: Sequence[Item], source: StoredFeatures) -> tuple[list[Item], int]:
-    """The items all of whose features the store has, and how many lack some."""
-
-    def complete(item: Item) -> bool:
-        try:
-            return all(name in source.store for name in source.names(item))
-        except MediaError:  # neither listed by the store nor a file that could be looked up in it
-            return False
-
-    found = [item for item in items if complete(item)]
-    return found, len(items) - len(found)
 
 
 def put_together(item: Item) -> bool:

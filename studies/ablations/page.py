@@ -17,6 +17,7 @@ from studies.ablations.results import Line, comparisons, read_results
 from studies.ablations.variants import VARIANTS
 
 from video_salmonn.embedded.held_out.groups import GROUPS
+from video_salmonn.evaluation.report_markdown import table_lines
 from video_salmonn.files import write_text
 from video_salmonn.wording import counted
 
@@ -30,17 +31,13 @@ METRICS = {group.name: group.metric for group in GROUPS}
 ROOT = Path(__file__).parents[2]
 
 
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def _text(*sentences: str) -> list[str]:
     """A paragraph, wrapped."""
     return [*textwrap.wrap(" ".join(sentences), 130, break_long_words=False, break_on_hyphens=False), ""]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [_row(*head), "|" + "---|" * len(head), *(_row(*row) for row in rows), ""]
+    return [*table_lines(head, rows), ""]
 
 
 def shown(found: Cost | None) -> str:

@@ -93,17 +93,30 @@ def load_decoder(model_name: str | Path, encoder: torch.nn.Module, whisper: Path
     return model.eval().requires_grad_(False), tokenizer
 
 
-def _from_whole(folder: Path, encoder: torch.nn.Module) -> tuple[Any, Any]:
+def load_whole(folder: Path, **options: Any) -> tuple[Any, Any]:
+    """``(WhisperForConditionalGeneration, tokenizer)`` of a Hugging Face model folder, in float32.
+
+    Args:
+        folder: that holds it.
+        **options: of ``from_pretrained``.
+
+    Raises:
+        MissingPartError: the folder holds no Whisper.
+    """
     try:
         model = WhisperForConditionalGeneration.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, attn_implementation="eager"
+            folder, dtype=torch.float32, local_files_only=True, **options
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise MissingPartError(
             f"{folder}: no Whisper can be loaded from it: {error}",
-            remedy="give a folder with a whole Whisper in the Hugging Face form",
+            remedy="give a folder with a whole Whisper in the Hugging Face form (openai/whisper-large-v2 …)",
         ) from error
+
+
+def _from_whole(folder: Path, encoder: torch.nn.Module) -> tuple[Any, Any]:
+    model, tokenizer = load_whole(folder, attn_implementation="eager")
     own, other = encoder.state_dict(), model.get_encoder().state_dict()
     same = own.keys() == other.keys() and all(own[name].shape == other[name].shape for name in own)
     if not same or not all(torch.equal(other[name].to(own[name]), own[name]) for name in own):

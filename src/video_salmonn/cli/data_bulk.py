@@ -9,17 +9,11 @@ import typer
 
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
+from video_salmonn.data.manifest import SPLITS, check_splits, read_manifest
 from video_salmonn.errors import ConfigError
 from video_salmonn.wording import counted
 
-SPLITS = ["train", "dev", "test"]
 _JSON = typer.Option(False, "--json", help="Print one JSON value.")
-
-
-def _splits_there(manifests: Path, splits: list[str]) -> None:
-    for name in splits:
-        if not (manifests / f"{name}.jsonl").is_file():
-            raise ConfigError(f"{manifests}: no {name}.jsonl", remedy="video-salmonn data build-embedded first")
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -51,13 +45,12 @@ def speak_embedded(
     if (manifests is None) == (jobs is None):
         raise ConfigError("speak-embedded needs one of --manifests and --jobs", remedy="data speak-embedded --help")
     if manifests is not None:
-        _splits_there(manifests, split)
+        check_splits(manifests, split)
     elif not jobs.is_file():
         raise ConfigError(f"{jobs}: no such file", remedy="data speak-embedded --manifests M --write-jobs FILE")
     import torch
 
     from video_salmonn.data.feature_store import FeatureStore
-    from video_salmonn.data.manifest import read_manifest
     from video_salmonn.embedded.data.speaking.jobs import neural_layers, read_jobs, speech_jobs, write_jobs
     from video_salmonn.embedded.data.speaking.run import share, speak_all
     from video_salmonn.embedded.data.voices import speech_folder, speech_key
@@ -132,10 +125,9 @@ def encode_embedded(
     as_json: bool = _JSON,
 ) -> None:
     """Encode every sound and picture of the manifests once, with the frozen encoders. Goes on where it stopped."""
-    _splits_there(manifests, split)
+    check_splits(manifests, split)
     import torch
 
-    from video_salmonn.data.manifest import read_manifest
     from video_salmonn.embedded.data.build import jobs
     from video_salmonn.embedded.data.encode import encode
 
@@ -189,7 +181,7 @@ def pack_media(
     as_json: bool = _JSON,
 ) -> None:
     """Pack manifests and all their media to travel: tar files of a bounded size, pictures as small as encoders see."""
-    _splits_there(manifests, split)
+    check_splits(manifests, split)
     from video_salmonn.embedded.data import travel
 
     def report(done: int, total: int) -> None:

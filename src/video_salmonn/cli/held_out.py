@@ -10,7 +10,7 @@ import typer
 
 from video_salmonn.cli import options as shared
 from video_salmonn.cli.output import emit_json, reports_errors, stderr, stdout
-from video_salmonn.errors import ConfigError
+from video_salmonn.data.manifest import check_splits
 from video_salmonn.files import write_json, write_text
 from video_salmonn.wording import counted
 
@@ -48,12 +48,7 @@ def held_out(
     wanted = choose(groups)
     check_model(model, dtype)
     check_placement(device)
-    if not (manifests / f"{split}.jsonl").is_file():
-        there = sorted(file.stem for file in manifests.glob("*.jsonl"))
-        raise ConfigError(
-            f"{manifests}: no split {split!r}: there is no {split}.jsonl",
-            remedy=f"--split may be {', '.join(there)}" if there else "video-salmonn data build-embedded writes them",
-        )
+    check_splits(manifests, [split])
     import torch
 
     from video_salmonn.checkpoints.assemble import load_model

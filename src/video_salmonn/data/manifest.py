@@ -23,9 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from video_salmonn.errors import ManifestError
+from video_salmonn.errors import ConfigError, ManifestError
 from video_salmonn.files import json_value, numbered_lines, written
 
+SPLITS = ["train", "dev", "test"]
+"""Names of the manifests that ``data build-embedded`` writes."""
 ROLES = ("system", "user", "assistant")
 STREAMS = ("video", "audio", "image")
 _NUMBERS = ("length", "at", "from", "to", "gain", "level", "speed", "rate")
@@ -175,6 +177,17 @@ def parse_line(text: str, path: Path | str, number: int, root: Path = Path()) ->
     except ValueError as error:
         raise ManifestError(f"{path}, line {number}: {error}", remedy="correct the line; docs: manifests") from error
     return _check(value, fail, root)
+
+
+def check_splits(folder: Path, splits: Iterable[str]) -> None:
+    """Raise ConfigError where a folder lacks one of these manifests of ``data build-embedded``; names those it has."""
+    for name in splits:
+        if not (folder / f"{name}.jsonl").is_file():
+            there = sorted(file.stem for file in folder.glob("*.jsonl"))
+            raise ConfigError(
+                f"{folder}: no {name}.jsonl",
+                remedy=f"there are {', '.join(there)}" if there else "video-salmonn data build-embedded first",
+            )
 
 
 def read_manifest(path: Path | str) -> Iterator[Item]:

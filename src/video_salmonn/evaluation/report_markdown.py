@@ -18,15 +18,18 @@ def to_markdown(title: str, sections: Sequence[ReportSection]) -> str:
             elif isinstance(block, Link):
                 lines += [f"[{_escape(block.label)}]({block.href})", ""]
             elif isinstance(block, Table):
-                lines += [*_markdown_table(block), ""]
+                rows = ([_escape(cell) for cell in row] for row in block.rows)
+                lines += [*table_lines(block.header, rows), ""]
     return "\n".join(lines)
 
 
-def _markdown_table(table: Table) -> Iterable[str]:
-    yield "| " + " | ".join(table.header) + " |"
-    yield "|" + "---|" * len(table.header)
-    for row in table.rows:
-        yield "| " + " | ".join(_escape(cell) for cell in row) + " |"
+def table_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table's lines; what is in the cells stays as it is."""
+    return [_row(header), "|" + "---|" * len(header), *map(_row, rows)]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _escape(text: str) -> str:

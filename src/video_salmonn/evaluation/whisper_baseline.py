@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
-from video_salmonn.errors import MissingPartError
+from video_salmonn.checkpoints.speech_decoder import load_whole
 from video_salmonn.evaluation.engine import Request
 from video_salmonn.features.logmel import log_mel
 from video_salmonn.files import fingerprint
@@ -53,14 +52,7 @@ class WhisperDecoder:
         Raises:
             MissingPartError: the folder holds no Whisper.
         """
-        try:
-            model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise MissingPartError(
-                f"{folder}: no Whisper can be loaded from it: {error}",
-                remedy="give a folder with a whole Whisper in the Hugging Face form (openai/whisper-large-v2 …)",
-            ) from error
+        model, tokenizer = load_whole(folder)
         return cls(model.to(device), tokenizer, name=folder.name)
 
     def describe(self) -> dict[str, Any]:

@@ -113,6 +113,13 @@ class StoredFeatures:
             found += [name for file, _ in slides if file is not None for name in self._names(item, kind, file)]
         return found
 
+    def complete(self, item: Item) -> bool:
+        """Whether the store has all of them; looks at names only."""
+        try:
+            return all(name in self.store for name in self.names(item))
+        except MediaError:  # neither listed by the store nor a file that could be looked up in it
+            return False
+
     def _still(self, item: Item, recipe: Any) -> int:
         return self.picture_frames if self._facts(item, recipe).get("still", "image" in item.media) else 0
 

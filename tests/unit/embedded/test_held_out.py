@@ -343,7 +343,7 @@ def test_the_command_measures_refuses_other_weights_and_names_groups_that_do_not
     code, found = call("--groups", "sounds,speach")
     assert code == 2 and "'speach'" in found["error"]["message"] and "speech" in found["error"]["remedy"]
     code, found = call("--split", "tets")
-    assert code == 2 and "'tets'" in found["error"]["message"] and "test, train" in found["error"]["remedy"]
+    assert code == 2 and "no tets.jsonl" in found["error"]["message"] and "test, train" in found["error"]["remedy"]
     code, found = call("--groups", " , ")
     assert code == 2 and "no group" in found["error"]["message"]
 

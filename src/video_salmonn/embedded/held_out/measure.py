@@ -20,7 +20,7 @@ from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import MixingConfig
 from video_salmonn.embedded.held_out.answers import answer_all, under
 from video_salmonn.embedded.held_out.groups import GROUPS, Group
-from video_salmonn.errors import ConfigError, EvaluationError, MediaError
+from video_salmonn.errors import ConfigError, EvaluationError
 from video_salmonn.evaluation.predictions import mend
 from video_salmonn.evaluation.settings import agree_on_settings
 from video_salmonn.files import digest, digest_file, fingerprint, json_value, numbered_lines
@@ -58,20 +58,13 @@ class HeldOut:
         self.store = features if isinstance(features, FeatureStore) else FeatureStore(features)
         self.source = StoredFeatures(self.store, picture_frames)
         self.maker = ExampleMaker(read_items([str(manifest)]), self.source, MixingConfig(enabled=False), 0)
-        self.places = {item.id: place for place, item in enumerate(self.maker.items) if self._is_there(item)}
+        self.places = {item.id: place for place, item in enumerate(self.maker.items) if self.source.complete(item)}
         self.missing = len(self.maker.items) - len(self.places)
         if not self.places:
             raise ConfigError(
                 f"{self.store.folder}: no item of {manifest} has features", remedy="data encode-embedded --split"
             )
         self.limit = limit
-
-    def _is_there(self, item: Item) -> bool:
-        """Whether the store has an item's features; looks at names only."""
-        try:
-            return all(name in self.store for name in self.source.names(item))
-        except MediaError:  # neither listed by the store nor a file that could be looked up in it
-            return False
 
     def example(self, item: Item) -> Example:
         """An item with its features, read now: a whole split would not fit into a small memory."""

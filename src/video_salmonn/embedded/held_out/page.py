@@ -7,6 +7,7 @@ from typing import Any
 
 from video_salmonn.embedded.held_out.answers import CONDITIONS
 from video_salmonn.embedded.held_out.groups import GROUPS, SYNONYMS
+from video_salmonn.evaluation.report_markdown import table_lines
 from video_salmonn.wording import counted
 
 _ABSENT = "·"
@@ -25,10 +26,6 @@ def figure(scored: Mapping[str, Any] | None, *, items: int | None = None) -> str
     else:
         text += " (no interval)"
     return text + (f", {counted(items, 'item')}" if items is not None else "")
-
-
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def page(results: Mapping[str, Any], facts: Mapping[str, str]) -> str:
@@ -50,24 +47,17 @@ def page(results: Mapping[str, Any], facts: Mapping[str, str]) -> str:
         "items scored alike, which does not mean certainty.",
         "Nothing here was trained on: other speakers, folds, pictures, and wordings of the questions.",
         "",
-        _row("what", "items", "metric", "the model", "no media", "others"),
-        _row(*["---"] * 6),
     ]
+    rows = []
     for name, result in groups.items():
         conditions = result["conditions"]
         fewer = result["compared"] if result["compared"] < result["items"] else None
         others = "; ".join(f"{who} {figure(scored)}" for who, scored in beside.get(name, {}).items())
         note = conditions["full"].get("note")
-        lines.append(
-            _row(
-                titles.get(name, name) + (f" ({note})" if note else ""),
-                str(result["items"]),
-                result["metric"],
-                figure(conditions["full"]),
-                figure(conditions.get("no_media"), items=fewer),
-                others or _ABSENT,
-            )
-        )
+        cells = [titles.get(name, name) + (f" ({note})" if note else ""), str(result["items"]), result["metric"]]
+        cells += [figure(conditions["full"]), figure(conditions.get("no_media"), items=fewer), others or _ABSENT]
+        rows.append(cells)
+    lines += table_lines(("what", "items", "metric", "the model", "no media", "others"), rows)
     shown = [name for name in CONDITIONS if name not in ("full", "no_media")]
     shown = [name for name in shown if any(name in result["conditions"] for result in groups.values())]
     if shown:
@@ -77,14 +67,14 @@ def page(results: Mapping[str, Any], facts: Mapping[str, str]) -> str:
             "",
             "`full` here is of the same items as the others of its row, drawn from those of the first table.",
             "",
-            _row("what", "items", "full", *shown),
-            _row(*["---"] * (len(shown) + 3)),
         ]
+        rows = []
         for name, result in groups.items():
             conditions = result["conditions"]
             if any(condition in conditions for condition in shown):
                 cells = [figure(conditions.get(condition)) for condition in ("same_items", *shown)]
-                lines.append(_row(titles.get(name, name), str(result["compared"]), *cells))
+                rows.append([titles.get(name, name), str(result["compared"]), *cells])
+        lines += table_lines(("what", "items", "full", *shown), rows)
         lines += [
             "",
             "`zeroed`: the media's tokens are there, and zero. `shuffled`: another item's media. `fine_only`,",
