@@ -6,6 +6,9 @@ Every error raised on purpose by this package derives from :class:`VideoSalmonnE
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class VideoSalmonnError(Exception):
     """Base class. ``str(error)`` is the message; ``error.remedy`` is one sentence on what to do.
@@ -100,6 +103,15 @@ class MissingPartError(VideoSalmonnError):
     """An optional dependency or a pretrained part is not installed; the remedy is the command that brings it."""
 
     usual = "`video-salmonn doctor` says what is missing and how to get it"
+
+
+@contextmanager
+def needed(message: str, remedy: str) -> Iterator[None]:
+    """A block of imports of optional packages; MissingPartError where one of them is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingPartError(message, remedy=remedy) from error
 
 
 class EvaluationError(VideoSalmonnError):

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from video_salmonn.bulk.predicting import Decoded, Predictor, media_options
 from video_salmonn.bulk.rows import OPTIONS
-from video_salmonn.errors import ConfigError, MissingPartError, VideoSalmonnError
+from video_salmonn.errors import ConfigError, VideoSalmonnError, needed
 from video_salmonn.inference.options import checked
 from video_salmonn.media.worker import Worker, clip_from_bytes, clip_to_bytes
 from video_salmonn.types import Clip
@@ -158,10 +158,8 @@ def answered(
         MissingPartError: Ray is not installed.
         ConfigError: an option is impossible.
     """
-    try:
+    with needed("Ray Data is not installed", remedy='pip install "video-salmonn[ray]"'):
         from ray.data import ActorPoolStrategy
-    except ImportError as error:
-        raise MissingPartError("Ray Data is not installed", remedy='pip install "video-salmonn[ray]"') from error
     given = checked(options or {})
     unknown = sorted(set(given) - set(OPTIONS))
     if unknown:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.data.manifest import Item
-from video_salmonn.errors import ConfigError, ManifestError, MissingPartError
+from video_salmonn.errors import ConfigError, ManifestError, needed
 from video_salmonn.files import json_value, numbered_lines
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
@@ -155,10 +155,8 @@ def read_huggingface(reader: Reader) -> Iterator[Item]:
     Raises:
         MissingPartError: the library ``datasets`` is not installed.
     """
-    try:
+    with needed("the library datasets is not installed", remedy="pip install datasets"):
         import datasets
-    except ImportError as error:
-        raise MissingPartError("the library datasets is not installed", remedy="pip install datasets") from error
     name, _, split = reader.source.partition(":")
     try:
         here = Path(name)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from video_salmonn.errors import CheckpointError, MissingPartError
+from video_salmonn.errors import CheckpointError, needed
 
 _GLOBAL = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _LAYER = {
@@ -34,13 +34,11 @@ _LAYER = {
 
 
 def _open(path: Path) -> Any:
-    try:
+    with needed(
+        "the package 'gguf' is not installed, and the language model is stored in its format",
+        remedy="pip install 'video-salmonn[embedded]'",
+    ):
         from gguf import GGUFReader
-    except ImportError as error:
-        raise MissingPartError(
-            "the package 'gguf' is not installed, and the language model is stored in its format",
-            remedy="pip install 'video-salmonn[embedded]'",
-        ) from error
     try:
         return GGUFReader(str(path))
     except (ValueError, IndexError, KeyError, OSError, UnicodeDecodeError) as error:

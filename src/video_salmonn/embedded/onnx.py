@@ -16,20 +16,18 @@ from typing import Any
 import torch
 
 from video_salmonn.encoders.yamnet import CLASSES, WIDTH, yamnet_layers
-from video_salmonn.errors import CheckpointError, MissingPartError
+from video_salmonn.errors import CheckpointError, needed
 from video_salmonn.wording import counted
 
 _REINSTALL = "install the package again: video-salmonn setup"
 
 
 def _load(path: Path) -> Any:
-    try:
+    with needed(
+        "the package 'onnx' is not installed, and YAMNet is stored in its format",
+        remedy="pip install 'video-salmonn[embedded]'",
+    ):
         import onnx
-    except ImportError as error:
-        raise MissingPartError(
-            "the package 'onnx' is not installed, and YAMNet is stored in its format",
-            remedy="pip install 'video-salmonn[embedded]'",
-        ) from error
     try:
         return onnx.load(path).graph
     except Exception as error:  # protobuf's DecodeError lives in whichever backend is installed

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from video_salmonn.errors import MissingPartError
+from video_salmonn.errors import needed
 from video_salmonn.inspection import timeline_text as words
 from video_salmonn.inspection.cosine_scene import cosine_scene
 from video_salmonn.inspection.layout import WIDE
@@ -52,13 +52,9 @@ def to_png(timeline: Timeline, scale: float = 1.0) -> bytes:
     Raises:
         MissingPartError: matplotlib is not installed.
     """
-    try:
+    with needed("a PNG needs matplotlib", remedy='pip install "video-salmonn[plot]", or write an .html page'):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPartError(
-            "a PNG needs matplotlib", remedy='pip install "video-salmonn[plot]", or write an .html page'
-        ) from error
     scene = page_scene(timeline)
     figure = Figure(figsize=(scene.width / _DPI, scene.height / _DPI), dpi=_DPI * scale, facecolor=COLOURS["paper"][0])
     canvas = FigureCanvasAgg(figure)

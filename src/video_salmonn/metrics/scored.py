@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from video_salmonn.errors import EvaluationError, MissingPartError
+from video_salmonn.errors import EvaluationError, needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,7 @@ def require(module: str, package: str) -> ModuleType:
     Raises:
         MissingPartError: if it is not installed; the remedy is the command that brings the extra.
     """
-    try:
+    with needed(
+        f"{package} is not installed, and this metric is computed with it", remedy='pip install "video-salmonn[eval]"'
+    ):
         return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingPartError(
-            f"{package} is not installed, and this metric is computed with it",
-            remedy='pip install "video-salmonn[eval]"',
-        ) from error

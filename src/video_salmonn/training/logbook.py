@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from video_salmonn.errors import MissingPartError, TrainingError
+from video_salmonn.errors import TrainingError, needed
 from video_salmonn.files import json_value, write_text
 
 METRICS = "metrics.jsonl"
@@ -17,13 +17,11 @@ BROKEN = "broken.tsv"
 
 def _writer(folder: Path, step: int) -> Any:
     """TensorBoard's writer; scalars of later steps, left by a run that was cut off, are hidden."""
-    try:
+    with needed(
+        "recipe: tensorboard is true, but TensorBoard is not installed",
+        remedy="pip install 'video-salmonn[train]', or --set tensorboard=false",
+    ):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingPartError(
-            "recipe: tensorboard is true, but TensorBoard is not installed",
-            remedy="pip install 'video-salmonn[train]', or --set tensorboard=false",
-        ) from error
     return SummaryWriter(str(folder), purge_step=step + 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from video_salmonn.errors import ConfigError, MissingPartError
+from video_salmonn.errors import ConfigError, needed
 from video_salmonn.training.logbook import METRICS, read_metrics
 from video_salmonn.wording import counted
 
@@ -28,12 +28,10 @@ def plot(run: Path, out: Path) -> dict[str, int]:
     checks = [line for line in lines if "validation_loss" in line]
     if not training:
         raise ConfigError(f"{path}: no training step in it", remedy="give the output folder of a run")
-    try:
+    with needed("matplotlib is not installed", remedy="pip install 'video-salmonn[train]'"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
-    except ImportError as error:
-        raise MissingPartError("matplotlib is not installed", remedy="pip install 'video-salmonn[train]'") from error
     figure = Figure(figsize=(8, 7), layout="constrained")
     FigureCanvasAgg(figure)
     losses, answers, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1.4))

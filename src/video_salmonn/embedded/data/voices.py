@@ -23,7 +23,7 @@ from video_salmonn.cache import cache_home
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.embedded.data.phonemes import kokoro_phonemes, phonemes
 from video_salmonn.embedded.parts import PartFile, check, locate
-from video_salmonn.errors import ConfigError, MissingPartError
+from video_salmonn.errors import ConfigError, MissingPartError, needed
 
 Samples = NDArray[np.float32]
 RATE = 16_000
@@ -246,10 +246,8 @@ def speak_ids(
 
 
 def _session(model: bytes) -> Any:
-    try:
+    with needed("the neural voices need onnxruntime", remedy=REMEDY):
         import onnxruntime
-    except ImportError as error:
-        raise MissingPartError("the neural voices need onnxruntime", remedy=REMEDY) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -15,7 +15,7 @@ import torch
 
 from video_salmonn.embedded.data.speaking import networks
 from video_salmonn.embedded.data.speaking.operators import OPERATORS, Function, Place, Tensor
-from video_salmonn.errors import CheckpointError, MissingPartError
+from video_salmonn.errors import CheckpointError, needed
 
 assert networks  # its operators are entered when it is imported
 _FLOAT = ".float"
@@ -85,10 +85,8 @@ class Graph:
     # ------------------------------------------------------------------------------------------- preparation
 
     def _load(self, source: Path | str | bytes) -> Any:
-        try:
+        with needed("reading a voice's graph needs onnx", remedy="pip install onnx"):
             import onnx
-        except ImportError as error:
-            raise MissingPartError("reading a voice's graph needs onnx", remedy="pip install onnx") from error
         self._name = "the graph" if isinstance(source, bytes) else str(source)
         try:
             model = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(str(source))
