@@ -140,11 +140,10 @@ class Results:
                 data = text.encode("utf-8", "backslashreplace")
                 while data:
                     data = data[os.write(self._file, data) :]
+                self._note(line)
             os.fsync(self._file)
         except OSError as error:
             raise self._unwritten(error) from error
-        for line in lines:
-            self._note(line)
 
     def _note(self, line: Mapping[str, Any]) -> None:
         name = str(line["custom_id"])

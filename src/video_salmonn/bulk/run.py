@@ -54,7 +54,7 @@ def run(
     rows: Callable[[], Iterable[Row]],
     results: Results,
     *,
-    batch_size: int = 8,
+    batch_size: int = 16,
     workers: int | None = None,
     decode_seconds: float | None = None,
     decode_memory: int | None = None,

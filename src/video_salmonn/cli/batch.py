@@ -40,7 +40,7 @@ def command(
     shards: str = typer.Option(None, "--shards", help="i/n: answer the i-th of n parts only; each has its own --out."),
     retry_failed: bool = typer.Option(False, "--retry-failed", help="Answer the failed rows in --out again."),
     model: str = shared.MODEL,
-    batch_size: int = typer.Option(8, "--batch-size", help="Rows answered together."),
+    batch_size: int = typer.Option(16, "--batch-size", help="Rows answered together."),
     workers: int = typer.Option(None, "--workers", help="Decoding processes; by default all cores but one, at most 4."),
     decode_seconds: float = typer.Option(
         1800.0, "--decode-seconds", help="A row whose media take longer to decode fails."

@@ -346,6 +346,7 @@ class VideoSalmonn:
         with self._answering(options):
             plans = [plan_of(one, self.preparer) for one in asked]
             with timer.stage("connect"):
+                self.preparer.connect_together([one for one, plan in zip(asked, plans) if plan.form == "whole"])
                 rows = [[self.preparer.prepare(one, span) for span in plan.spans] for one, plan in zip(asked, plans)]
             said = Spoken(streamer)
             at_once = min((plan.at_once for plan in plans if plan.at_once is not None), default=None)

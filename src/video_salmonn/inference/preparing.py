@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +17,9 @@ from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import Conversation, VideoSalmonnProcessor, question_of
 from video_salmonn.model.prompt import Rendered
 from video_salmonn.wording import counted
+
+CONNECTED_AT_ONCE = 8
+"""Media of one length that go through the connector in one pass."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,23 @@ class Preparer:
     def frames(self, asked: AskedQuestion) -> list[int]:
         """Frames that each media item takes on the connector's axis."""
         return [long_media.frames_of(item.features, self.model.connector.config) for item in asked.media]
+
+    @torch.inference_mode()
+    def connect_together(self, asked: Sequence[AskedQuestion]) -> None:
+        """Connect the whole media of several questions before they are prepared, those of one length in one pass.
+
+        Where pictures are looked at with the question in mind, :meth:`prepare` connects each by itself. Hold the
+        engine's lock.
+        """
+        alike: dict[tuple[int, tuple[int, ...]], list[EncodedMedia]] = {}
+        for one in asked:
+            for item, frames in zip(one.media, self.frames(one)):
+                alike.setdefault((frames, tuple(one.options.get("zero_levels", ()))), []).append(item)
+        if not any(len(media) > 1 for media in alike.values()) or self.processor.instruction(["?"]) is not None:
+            return
+        for (_, levels), media in alike.items():
+            for first in range(0, len(media), CONNECTED_AT_ONCE):
+                self.tokens.get(media[first : first + CONNECTED_AT_ONCE], levels)
 
     @torch.inference_mode()
     def prepare(

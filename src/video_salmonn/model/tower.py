@@ -24,6 +24,10 @@ FRAMES_AT_ONCE = 32
 """Frames encoded together: bounds memory for long videos."""
 SEGMENTS_AT_ONCE = 8
 """Sound segments encoded together."""
+CONVOLVED_AT_ONCE = 2
+"""Frames or segments that a convolutional encoder takes together on a processor. Memory of larger activations goes back
+to the system and comes anew at every layer, which takes as long as the convolutions; and from some size on, and for one
+frame in bfloat16, they are computed in another order, so that a frame's values would depend on how many there are."""
 FRAME_SAMPLES = 8_000
 """Samples under a frame of 0.5 s."""
 
@@ -44,6 +48,16 @@ def _own(config: Any) -> Any:
     if own._attn_implementation not in (None, "eager", "sdpa"):
         own._attn_implementation = None
     return own
+
+
+def _sizes(encoder: nn.Module, inputs: torch.Tensor, usual: int) -> list[int]:
+    """Of the parts of frames or segments ``(N, …)`` that an encoder takes together."""
+    convolves = isinstance(encoder, (EfficientNetEncoder, YamnetEncoder)) and inputs.device.type == "cpu"
+    total, at_once = inputs.shape[0], CONVOLVED_AT_ONCE if convolves else usual
+    parts = max(total // at_once, 1)
+    if convolves:  # the last part is larger: none is of one frame alone
+        return [at_once] * (parts - 1) + [total - at_once * (parts - 1)]
+    return [min(at_once, total - start) for start in range(0, max(total, 1), at_once)]
 
 
 class MediaTower(nn.Module):
@@ -70,7 +84,7 @@ class MediaTower(nn.Module):
         """Frames ``(N, 3, H, W)`` -> patch tokens (EVA) or visual tokens (others) ``(N, P, D)``."""
         assert self.vision is not None
         parts = []
-        for frames in pixel_values.split(FRAMES_AT_ONCE):
+        for frames in pixel_values.split(_sizes(self.vision, pixel_values, FRAMES_AT_ONCE)):
             if isinstance(self.vision, EvaViT):
                 parts.append(self.vision(frames).values)
             else:
@@ -101,7 +115,8 @@ class MediaTower(nn.Module):
         """
         assert self.audio is not None
         parts = []
-        for values, real in zip(inputs.split(SEGMENTS_AT_ONCE), samples.split(SEGMENTS_AT_ONCE)):
+        sizes = _sizes(self.audio, inputs, SEGMENTS_AT_ONCE)
+        for values, real in zip(inputs.split(sizes), samples.split(sizes)):
             if isinstance(self.audio, Beats):
                 side = self.audio.config.input_patch_size
                 values = values[:, : values.shape[1] // side * side]

@@ -8,6 +8,8 @@ from video_salmonn.encoders.resampler import GridResampler
 from video_salmonn.encoders.same_padding import SameConv2d
 from video_salmonn.encoders.yamnet import YamnetEncoder, yamnet_layers
 from video_salmonn.features.patches import yamnet_log_mel, yamnet_patches
+from video_salmonn.model.presets import embedded
+from video_salmonn.model.tower import MediaTower
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (8000, 1), (8001, 2), (160_000, 20)])
@@ -113,3 +115,16 @@ def test_the_layout_of_channels_in_memory_does_not_change_the_eyes_values():
         found = eye.grid(frames)
     assert found.is_contiguous() and plain.abs().max() > 1
     torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_values_of_a_frame_do_not_depend_on_how_many_there_are(dtype):
+    tower = MediaTower(embedded()).to(dtype).eval()
+    frames = torch.randn(33, 3, 224, 224).to(dtype)
+    patches, samples = torch.randn(9, 2, 96, 64).to(dtype), torch.full((9,), 16_000)
+    with torch.inference_mode():
+        many, few = tower.encode_frames(frames), tower.encode_frames(frames[-7:])
+        assert torch.equal(many[-7:], few)
+        heard = tower.encode_audio(patches, samples)
+        assert torch.equal(heard[-3:], tower.encode_audio(patches[-3:], samples[-3:]))
+        assert tower.encode_audio(patches[:1], samples[:1]).shape == heard[:1].shape

@@ -9,8 +9,10 @@ from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.errors import MissingPartError
 from video_salmonn.inference.media_store import EncodedMedia
+from video_salmonn.inference.questions import MediaQuestion
 from video_salmonn.inference.token_cache import TokenCache
 from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.model.presets import tiny
 from video_salmonn.types import Heard, MediaReport, Seen
 
 CLIP = Path(__file__).parents[3] / "examples" / "grid" / "swbo8n.mp4"
@@ -130,3 +132,23 @@ def test_tokens_that_nobody_asks_for_again_are_not_kept(model):
     assert model.calls == [2, 1]
     connected.forget([one, other])
     assert connected.kept.nbytes == 0
+
+
+def test_media_of_one_length_asked_about_together_are_connected_in_one_pass():
+    config = tiny()
+    config.qformer_config = None  # else what is seen depends on the question
+    config.connector_config.visual_tokens = 5
+    engine = VideoSalmonn(*build_tiny(config=config))
+    media = [sound(engine.model, seed, frames) for seed, frames in enumerate((4, 6, 4, 4))]
+    alone = [engine.ask(one, "What is heard?", max_new_tokens=4).text for one in media]
+    calls, plain = [], engine.model.connect_media
+
+    def counted(features, *arguments):
+        calls.append([item.sound_frames for item in features])
+        return plain(features, *arguments)
+
+    engine.preparer.tokens = TokenCache(engine.model)
+    engine.model.connect_media = counted
+    asked = [MediaQuestion("What is heard?", [one], {"max_new_tokens": 4}) for one in media]
+    assert [one.text for one in engine.batch(asked)] == alone
+    assert sorted(calls) == [[4, 4, 4], [6]]
