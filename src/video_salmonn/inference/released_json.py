@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_salmonn.errors import ContextError, ManifestError, MediaError
-from video_salmonn.files import is_there, json_value, write_json
+from video_salmonn.files import is_there, json_file, write_json
 from video_salmonn.inference.options import checked
 
 if TYPE_CHECKING:
@@ -26,14 +26,7 @@ def read_items(path: Path) -> list[dict[str, Any]]:
     Raises:
         ManifestError: the file cannot be read, or an item lacks something; names file and item.
     """
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror})", remedy="check the path") from error
-    try:
-        items = json_value(text)
-    except ValueError as error:
-        raise ManifestError(f"{path}: {error}", remedy=REMEDY) from error
+    items = json_file(path, ManifestError, remedy=REMEDY)
     if not isinstance(items, list):
         raise ManifestError(f"{path}: a list of items is needed", remedy=REMEDY)
     for number, item in enumerate(items, start=1):

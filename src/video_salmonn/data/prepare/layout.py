@@ -12,7 +12,7 @@ from typing import Any
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.errors import ManifestError
-from video_salmonn.files import json_value
+from video_salmonn.files import json_file
 
 MEDIA = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus"}
 MEDIA |= {".jpg", ".jpeg", ".png", ".gif", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
@@ -76,10 +76,7 @@ class Layout:
 
 def read_json(path: Path) -> Any:
     """A JSON file's value. Raises ManifestError naming the file."""
-    try:
-        return json_value(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ManifestError(f"{path}: not readable as JSON ({error})", remedy="fetch the file again") from error
+    return json_file(path, ManifestError, remedy="fetch the file again", absent="fetch the file again")
 
 
 def read_table(path: Path, *columns: str) -> Iterator[dict[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from video_salmonn.errors import EvaluationError
-from video_salmonn.files import json_value, numbered_lines
+from video_salmonn.files import json_file, numbered_lines
 from video_salmonn.wording import counted
 
 _VIDEO = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg"})
@@ -103,10 +103,7 @@ def read_records(file: Path) -> Iterator[Record]:
     Raises:
         EvaluationError: if the file cannot be read, is not JSON, not a list, empty, or does not contain objects.
     """
-    try:
-        loaded = json_value(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{file}: cannot be read as JSON: {error}", remedy="fetch the file again") from error
+    loaded = json_file(file, EvaluationError, remedy="fetch the file again", absent="fetch the file again")
     if not isinstance(loaded, list) or not loaded:
         raise EvaluationError(f"{file}: must be a non-empty JSON list, not {type(loaded).__name__}")
     for index, fields in enumerate(loaded):
