@@ -247,12 +247,17 @@ def run(model: Model, settings: ServerSettings, scaling: Scaling, ready: Callabl
     try:
         for number in known:
             signal.signal(number, _interrupted)
-        serve.start(
-            proxy_location="EveryNode",
-            http_options={"host": settings.host, "port": port},  # replicas limit times; live sessions have none
-            logging_config=QUIET,
-            controller_options={"runtime_env": {"env_vars": {name: os.environ[name] for name in ENVIRONMENT}}},
-        )
+        try:
+            serve.start(
+                proxy_location="EveryNode",
+                http_options={"host": settings.host, "port": port},  # replicas limit times; live sessions have none
+                logging_config=QUIET,
+                controller_options={"runtime_env": {"env_vars": {name: os.environ[name] for name in ENVIRONMENT}}},
+            )
+        except (RuntimeError, TimeoutError) as error:  # the latter is Ray's own, after a minute
+            raise ConfigError(
+                f"Ray Serve cannot be started: {error}", remedy="try again when the machine is less busy"
+            ) from error
         try:
             serve.run(deployed(model, settings, scaling), name=NAME, route_prefix="/", logging_config=QUIET)
         except RuntimeError as error:
