@@ -65,6 +65,19 @@ def test_short_media_and_whole_media_are_as_before(engine):
         engine.ask(noise(1), ASK, piece_seconds=0.2)
 
 
+def test_speech_may_be_understood_in_shorter_pieces_than_the_rest():
+    config = tiny()
+    config.media_config.trained_seconds, config.media_config.trained_speech_seconds = 8.0, 4.0
+    engine = VideoSalmonn(*build_tiny(config=config))
+    clip = engine.encode([noise(7)])[0]
+    assert "pieces" not in engine.ask(clip, "What do you hear?", **OPTIONS).report
+    said = engine.ask(clip, ASK, **OPTIONS).report["pieces"]
+    assert len(said) >= 2 and all(piece["to"] - piece["from"] <= 4 for piece in said)
+    assert "pieces" not in engine.ask(clip, ASK, piece_seconds=8, **OPTIONS).report
+    heard = engine.ask(noise(11), "What do you hear?", **OPTIONS).report["pieces"]
+    assert max(piece["to"] - piece["from"] for piece in heard) > 4
+
+
 def test_models_that_do_not_say_what_they_were_trained_on_hear_the_whole():
     assert "pieces" not in VideoSalmonn.load("tiny").ask(noise(40), ASK, max_new_tokens=1).report
 

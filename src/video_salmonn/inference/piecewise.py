@@ -76,14 +76,14 @@ def plan_of(asked: AskedQuestion, preparer: Preparer) -> SpanPlan:
     Raises:
         ContextError: ``long`` is ``segments``, and the media cannot be cut into stretches.
     """
-    media = preparer.model.config.media_config
-    return _pieces(asked, preparer, media.trained_seconds) or _stretches(asked, preparer) or SpanPlan()
+    longest = preparer.model.config.media_config.longest(words=asks_for_words(asked.question))
+    return _pieces(asked, preparer, longest) or _stretches(asked, preparer) or SpanPlan()
 
 
-def _pieces(asked: AskedQuestion, preparer: Preparer, trained_seconds: float | None) -> SpanPlan | None:
+def _pieces(asked: AskedQuestion, preparer: Preparer, trained: float | None) -> SpanPlan | None:
     """Pieces as long as the model was trained on, where the media are longer."""
     config = preparer.model.connector.config
-    longest = asked.options.get("piece_seconds", trained_seconds)
+    longest = asked.options.get("piece_seconds", trained)
     if not longest or len(asked.media) != 1 or not config.synchronise or asked.options.get("long") == "coarse":
         return None
     (frames,), (item,) = preparer.frames(asked), asked.media

@@ -267,7 +267,7 @@ def _model_stretch(
 ) -> None:
     """Transcribe a stretch with the whole model, in pieces as long as those of its training."""
     media, seconds = engine.model.config.media_config, engine.model.connector.config.frame_seconds
-    longest = float(media.trained_seconds or media.max_sound_seconds or PIECE)
+    longest = float(media.longest(words=True) or media.max_sound_seconds or PIECE)
     loudness = border_loudness(samples, RATE, seconds)
     frames = max(math.ceil(len(samples) / RATE / seconds), 1)
     plan = spans(frames, max(int(longest / seconds), 1), loudness)

@@ -40,6 +40,7 @@ class MediaConfig(SubConfig):
         first_channel: take the first channel in place of a downmix (released).
         trained_seconds: the longest media in training; longer ones are understood in pieces
             (:mod:`video_salmonn.inference.pieces`). None: whole, whatever their length.
+        trained_speech_seconds: the longest speech in training, where it is shorter: for questions about what is said.
     """
 
     model_type = "video_salmonn_media"
@@ -59,6 +60,15 @@ class MediaConfig(SubConfig):
     max_sound_seconds: float | None = None
     first_channel: bool = False
     trained_seconds: float | None = None
+    trained_speech_seconds: float | None = None
+
+    def longest(self, *, words: bool) -> float | None:
+        """Seconds of media that are understood whole; None for any length.
+
+        Args:
+            words: they are asked for what is said.
+        """
+        return (self.trained_speech_seconds if words else None) or self.trained_seconds
 
 
 VISION: dict[str, type[PreTrainedConfig]] = {

@@ -129,6 +129,7 @@ def embedded() -> VideoSalmonnConfig:
         media_config={
             "segment_seconds": 10.0,
             "trained_seconds": 20.0,
+            "trained_speech_seconds": 10.0,
             "image_mean": [127 / 255] * 3,
             "image_std": [128 / 255] * 3,
         },

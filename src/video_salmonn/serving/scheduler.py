@@ -23,6 +23,8 @@ from video_salmonn.inference import long as long_media
 from video_salmonn.inference.engine import VideoSalmonn
 from video_salmonn.inference.media_store import EncodedMedia
 from video_salmonn.inference.questions import MediaQuestion
+from video_salmonn.model.processing import question_of
+from video_salmonn.model.transcripts import asks_for_words
 from video_salmonn.serving.guard import log_fault
 from video_salmonn.serving.problems import RequestProblem, problem_of
 from video_salmonn.serving.rows import Rows, RowText
@@ -229,7 +231,8 @@ class Scheduler:
     def _is_long(self, job: Job) -> bool:
         """Whether the engine would understand the job's media in pieces."""
         config = self._engine.model.connector.config
-        longest = self._engine.model.config.media_config.trained_seconds
+        words = asks_for_words(question_of(job.conversation))
+        longest = self._engine.model.config.media_config.longest(words=words)
         if not longest or len(job.media) != 1:
             return False
         return long_media.frames_of(job.media[0].features, config) > max(int(longest / config.frame_seconds), 1)
