@@ -82,6 +82,7 @@ class WordHead(WordOutputs):
         used = sorted({token for ids in spoken for token in ids} - {self.blank_token})
         super().__init__([self.blank_token, *used], embeddings)
         self.tokens_of_column = [self.blank_token, *used]
+        self._columns_of: dict[str, tuple[int, ...] | None] = {}
         self.column_of_token = {token: column for column, token in enumerate(self.tokens_of_column) if column}
 
     def tokens(self, text: str) -> list[int]:
@@ -90,9 +91,11 @@ class WordHead(WordOutputs):
         return ids
 
     def columns_of(self, text: str) -> tuple[int, ...] | None:
-        """Columns of a text's tokens, or None where one is outside the vocabulary."""
-        found = [self.column_of_token.get(token, 0) for token in self.tokens(text)]
-        return tuple(found) if found and all(found) else None
+        """Columns of a text's tokens, or None where one is outside the vocabulary. A text is tokenised once."""
+        if text not in self._columns_of:
+            found = [self.column_of_token.get(token, 0) for token in self.tokens(text)]
+            self._columns_of[text] = tuple(found) if found and all(found) else None
+        return self._columns_of[text]
 
     def length_errors(self, outputs: torch.Tensor) -> torch.Tensor:
         """``(B, L, D)`` -> ``(B, L)``: squared relative error of each output's length, 0 for that of a word."""
