@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from training_runs import recipe, run
 from typer.testing import CliRunner
 
 from video_salmonn.checkpoints.assemble import load_directory
 from video_salmonn.cli.main import app
 from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.training.averaging import joined_words
 from video_salmonn.training.exporting import export
 from video_salmonn.training.run_folder import find_checkpoint
 from video_salmonn.training.stage import build_model
@@ -72,6 +75,33 @@ def test_the_adapter_alone_starts_another_run(trained: Trainer, tmp_path: Path) 
     model, _ = build_model(recipe(tmp_path, tmp_path, f"init={small}", "connector.levels=[[10,30]]"))
     for name in moved:
         assert (model.state_dict()[name] - own[name]).abs().max() <= own[name].abs().max() / 120
+
+
+def test_the_mean_of_two_trainings_lies_half_way_and_says_the_words_of_both(trained: Trainer, tmp_path: Path) -> None:
+    run_folder, first = tmp_path / "run", tmp_path / "first"
+    shutil.copytree(trained.out, run_folder)
+    last = find_checkpoint(run_folder, "last")
+    (last / "other.safetensors").unlink()  # the tiny recipe trains the word embeddings too
+    shutil.copytree(last, first)
+    for name in ("connector.safetensors", "lora.safetensors"):
+        if (last / name).is_file():
+            tensors = {key: torch.zeros_like(value) for key, value in load_file(last / name).items()}
+            save_file(tensors, first / name)
+    out = tmp_path / "mean"
+    export(run_folder, out, which="last", adapter_only=True, mean_with=first)
+    own, mean = load_file(last / "connector.safetensors"), load_file(out / "connector.safetensors")
+    assert all(torch.equal(mean[key], own[key].float() / 2) for key in own)
+    words = [{"columns": torch.tensor(c, dtype=torch.int32), "openings": torch.tensor(o, dtype=torch.int32)}
+             for c, o in (([9, 2, 5], [9, 20, 50]), ([9, 3, 5], [9, 30, 51]))]  # fmt: skip
+    both = joined_words(*words)
+    assert both["columns"].tolist() == [9, 2, 3, 5] and both["openings"].tolist() == [9, 20, 30, 50]
+    with pytest.raises(ConfigError, match="mean"):
+        export(run_folder, tmp_path / "none", which="last", mean_with=first)
+    save_file({"else": torch.zeros(2)}, first / "connector.safetensors")
+    for folder, message in ((first, "not those of the run"), (tmp_path, "no such file")):
+        with pytest.raises(CheckpointError, match=message):
+            export(run_folder, tmp_path / "none", which="last", adapter_only=True, mean_with=folder)
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_cannot_be_exported_says_what_there_is(trained: Trainer, tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ def command(
     checkpoint: str = typer.Option("best", "--checkpoint", help="best, last or step-N."),
     adapter_only: bool = typer.Option(False, "--adapter-only", help="Only the connector and the adapter."),
     int8: bool = typer.Option(False, "--int8", help="With --adapter-only: store matrices as int8."),
+    mean_with: Path | None = typer.Option(
+        None, "--mean-with", help="With --adapter-only: folder of other trained parts; the mean of both is written."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
 ) -> None:
     """Write a trained model so that `video-salmonn ask --model OUT` and VideoSalmonn.load(OUT) take it."""
@@ -26,7 +29,7 @@ def command(
     from video_salmonn.training.exporting import export
 
     quiet_transformers()
-    account = export(run, out, which=checkpoint, adapter_only=adapter_only, int8=int8)
+    account = export(run, out, which=checkpoint, adapter_only=adapter_only, int8=int8, mean_with=mean_with)
     if as_json:
         emit_json(account)
     else:

@@ -15,6 +15,7 @@ from video_salmonn.checkpoints.shipped import CONNECTOR_FILE, LORA_FILE, WORDS_F
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.files import json_object, write_tensors
 from video_salmonn.training import checkpointing
+from video_salmonn.training.averaging import average_into
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.run_folder import find_checkpoint, read_state
 from video_salmonn.training.starting import build_model
@@ -23,7 +24,13 @@ RECORDS = ("recipe.json", "environment.json", "state.json")
 
 
 def export(
-    run: Path, out: Path, *, which: str = "best", adapter_only: bool = False, int8: bool = False
+    run: Path,
+    out: Path,
+    *,
+    which: str = "best",
+    adapter_only: bool = False,
+    int8: bool = False,
+    mean_with: Path | None = None,
 ) -> dict[str, Any]:
     """Write what a run has learned.
 
@@ -34,13 +41,14 @@ def export(
         adapter_only: only ``connector.safetensors`` and, where the model has them, ``lora.safetensors`` and
             ``words.safetensors``, for ``init`` of another recipe and for ``VideoSalmonn.load`` of the same preset.
         int8: store the matrices of these two in a byte a number (:mod:`video_salmonn.checkpoints.compact`).
+        mean_with: folder of other trained parts: the mean of both is written (:mod:`video_salmonn.training.averaging`).
 
     Returns:
         ``{"checkpoint", "step", "out", "files"}``.
 
     Raises:
         CheckpointError: no such checkpoint, or ``out`` exists, or (``adapter_only``) other parts were trained too.
-        ConfigError: ``int8`` for a whole model.
+        ConfigError: ``int8`` or ``mean_with`` for a whole model.
     """
     folder = find_checkpoint(run, which)
     if out.exists():
@@ -52,11 +60,15 @@ def export(
         )
     if int8 and not adapter_only:
         raise ConfigError("int8 is for connector and adapter alone", remedy="add --adapter-only")
+    if mean_with is not None and not adapter_only:
+        raise ConfigError("a mean is of connector and adapter alone", remedy="add --adapter-only")
     state = read_state(folder)
     if adapter_only:
 
         def write_small(work: Path) -> None:
             _copy(folder, work, (CONNECTOR_FILE, LORA_FILE, WORDS_FILE, *RECORDS))
+            if mean_with is not None:
+                average_into(work, mean_with)
             for name in (CONNECTOR_FILE, LORA_FILE) if int8 else ():
                 if (work / name).is_file():
                     write_tensors(work / name, compact(read_tensors(work / name)))
