@@ -122,7 +122,7 @@ def figures(told: list[Told], temperature: float, bias: float = 0.0) -> dict[str
         "error": round(measured.expected_calibration_error(stated, true), 4),
         "loss": round(loss, 4),
         "accuracy": round(sum(right) / len(right), 4),
-        "accuracy_interval": [round(low, 4), round(high, 4)],
+        "accuracy_interval": None if low is None or high is None else [round(low, 4), round(high, 4)],
         "bins": [
             {"from": r.low, "to": r.high, "items": r.items, "stated": round(r.stated, 3), "true": round(r.true, 3)}
             for r in measured.reliability(stated, true)

@@ -1,7 +1,7 @@
 """The mean of two trainings that began with the same weights: often better than either, at the cost of one of them.
 
-A run that goes on from weights at a high rate forgets some of what they knew. Between the two, where neither has moved
-far, the mean keeps most of both (Wortsman et al., 2022, "Model soups").
+A run that continues from weights at a high rate forgets some of what they knew. Where neither of the two has moved far,
+the mean keeps most of both (Wortsman et al., 2022, "Model soups").
 """
 
 from __future__ import annotations
