@@ -77,6 +77,7 @@ def stage(data: Path, out: Path, *more: str) -> Recipe:
         f"data.train=[{data / 'train.jsonl'}]",
         f"data.validation={data / 'train.jsonl'}",
         f"data.features={data / 'features'}",
+        "data.shares.series=0",  # of these items none states when its names are there
         "data.workers=0",
         "precision=no",
         "open_branches=false",
@@ -99,6 +100,22 @@ def run(loaded: Recipe, *, resume: bool = False) -> tuple[Trainer, list[dict]]:
     lines: list[dict] = []
     trainer.run(lines.append)
     return trainer, lines
+
+
+def test_names_with_times_are_a_task_of_their_own(tmp_path: Path, data: Path) -> None:
+    turns = [{"role": "user", "content": "Which came first?"}, {"role": "assistant", "content": "x"}]
+    spans = {"spans": {"heard": [[0.0, 0.5, "x"], [0.5, 1.5, "y"]]}}
+    rows = (data / "train.jsonl").read_text("utf-8")
+    write_manifest(
+        data / "series.jsonl", [Item("turns", {"audio": "heard0"}, turns, "any", split="train", extra=spans)]
+    )
+    with (data / "series.jsonl").open("a", encoding="utf-8") as file:
+        file.write(rows)
+    own = f"data.train=[{data / 'series.jsonl'}]"
+    _, lines = run(stage(data, tmp_path, own, "data.shares.series=8", "max_steps=2", "save_every=0"))
+    assert len(lines) == 2 and not any(line.get("broken_items") for line in lines)
+    with pytest.raises(ConfigError, match=r"data\.shares names \['series'\]"):
+        build_trainer(stage(data, tmp_path / "none", "data.shares.series=8"))
 
 
 @pytest.mark.slow
