@@ -87,7 +87,7 @@ class Item:
         return fields | {key: value for key, value in named.items() if value} | self.extra
 
 
-def _is_time(value: Any) -> bool:
+def is_time(value: Any) -> bool:
     """Whether a value is a finite number of at least 0."""
     return _is_finite(value) and value >= 0
 
@@ -131,7 +131,7 @@ def _check(value: Any, fail: Any, root: Path) -> Item:
     if media.get("video") and media.get("image"):
         fail("media names a video and a picture; an item shows one of them")
     start, end = media.get("start"), media.get("end")
-    if not all(time is None or _is_time(time) for time in (start, end)) or (end is not None and end <= (start or 0)):
+    if not all(time is None or is_time(time) for time in (start, end)) or (end is not None and end <= (start or 0)):
         fail(
             f"media times start={start!r}, end={end!r} are not an interval; write numbers of seconds, 0 <= start < end"
         )
@@ -145,7 +145,7 @@ def _check(value: Any, fail: Any, root: Path) -> Item:
     if not any(turn["role"] == "user" for turn in turns):
         fail("the conversation has no user turn")
     weight = value.get("weight", 1.0)
-    if not _is_time(weight):
+    if not is_time(weight):
         fail(f"weight is {weight!r}, a finite number of at least 0 is needed")
     named = {"id", "media", "conversation", "task", "weight", "licence", "source", "split"}
     return Item(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from video_salmonn.data.manifest import Item, read_manifest
+from video_salmonn.data.manifest import Item, is_time, read_manifest
 from video_salmonn.errors import ConfigError, ManifestError
 from video_salmonn.training.recipe import Recipe
 
@@ -57,7 +57,7 @@ def _is_span(value: Any) -> bool:
     if not isinstance(value, list) or len(value) != 3 or not isinstance(value[2], str):
         return False
     begin, end = value[:2]
-    return all(type(time) in (int, float) for time in (begin, end)) and 0 <= begin < end
+    return is_time(begin) and is_time(end) and begin < end
 
 
 def items_digest(items: Iterable[Item]) -> str:

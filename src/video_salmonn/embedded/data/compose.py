@@ -13,7 +13,7 @@ from typing import Any
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.media_recipes import MediaRecipe
 from video_salmonn.embedded.data.sources import UNSEEN_CLASSES, Source
-from video_salmonn.embedded.data.stock import NO_PICTURE, NO_SOUND, NOT_SAID, NOTHING_SAID, Stock, words_of
+from video_salmonn.embedded.data.stock import NO_PICTURE, NO_SOUND, NOT_SAID, NOTHING_SAID, Stock, spans_of, words_of
 from video_salmonn.embedded.data.synthesis import random_noise, random_voice, spoken_sentence
 from video_salmonn.embedded.data.wordings import (
     ANIMALS,
@@ -21,7 +21,6 @@ from video_salmonn.embedded.data.wordings import (
     SPOKEN_QUESTIONS,
     named,
     pick,
-    plain_name,
     sentence,
     sound_phrase,
 )
@@ -225,9 +224,7 @@ def event_order(stock: Stock, count: int) -> Iterator[Item]:
         answer = {"first": sentence(names[0]), "last": sentence(names[-1]), "order": sentence(", then ".join(names))}
         name = f"events/{index}"
         media = {"audio": {"length": 3.2 * len(events), "layers": layers}}
-        spans = {
-            "heard": [[layer["at"], layer["at"] + 3.0, plain_name(sentence(own))] for layer, own in zip(layers, names)]
-        }
+        spans = spans_of("heard", [(layer["at"], layer["at"] + 3.0) for layer in layers], names)
         yield stock.asked(task, name, media, answer[task], *events, task=f"event-{task}", spans=spans)
 
 
@@ -249,7 +246,7 @@ def said_around_event(stock: Stock, count: int) -> Iterator[Item]:
         heard, used = sound_phrase(event.label), (first, second, event)
         media = {"audio": {"layers": layers}}
         said = {"said": f"{first.text} {second.text}"}
-        spans = {"heard": [[4.6, 6.6, plain_name(sentence(heard))]]}
+        spans = spans_of("heard", [(4.6, 6.6)], [heard])
         yield stock.asked(task, name, media, answer, *used, words=said, spans=spans, event=heard)
 
 
@@ -352,8 +349,7 @@ def picture_order(stock: Stock, count: int) -> Iterator[Item]:
         task = ("first-picture", "last-picture")[index // 2 % 2]
         answer = sentence(named((first, second)[index // 2 % 2].label))
         name = f"slides/{index}"
-        own = [plain_name(sentence(named(photo.label))) for photo in (first, second)]
-        spans = {"seen": [[0.0, 3.0, own[0]], [3.0, 6.0, own[1]]]}
+        spans = spans_of("seen", [(0.0, 3.0), (3.0, 6.0)], [named(photo.label) for photo in (first, second)])
         words = words_of(*used[2:])
         yield stock.asked(task, name, media, answer, *used, words=words, spans=spans)
 

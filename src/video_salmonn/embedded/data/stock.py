@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +91,11 @@ class Stock:
         """
         question = ask(kind, name, self.split, **slots)
         return self.item(name, task or kind, media, question, answer, *used, words=words, spans=spans)
+
+
+def spans_of(part: str, times: Iterable[tuple[float, float]], names: Iterable[str]) -> dict[str, list[list[Any]]]:
+    """When each of several things is ``heard`` or ``seen``, as an item states it: [from, to, name], in seconds."""
+    return {part: [[begin, end, plain_name(sentence(name))] for (begin, end), name in zip(times, names)]}
 
 
 def words_of(*used: Source) -> dict[str, str]:

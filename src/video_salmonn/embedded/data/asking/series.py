@@ -12,8 +12,8 @@ from typing import Any
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking.common import NUMBERS, Media, clean_speech, question
 from video_salmonn.embedded.data.sources import Source
-from video_salmonn.embedded.data.stock import Stock, words_of
-from video_salmonn.embedded.data.wordings import named, plain_name, sentence, sound_phrase
+from video_salmonn.embedded.data.stock import Stock, spans_of, words_of
+from video_salmonn.embedded.data.wordings import named, sentence, sound_phrase
 
 KINDS = ("first-sound", "last-sound", "order-sounds", "after-sound", "before-sound", "count-sounds")
 
@@ -34,8 +34,7 @@ def _different(stock: Stock, by_label: dict[str, list[Source]], wanted: int) -> 
 
 def _in_turn(item: Item, part: str, times: list[tuple[float, float]], names: list[str]) -> Item:
     """The item, which states when each of several things is ``heard`` or ``seen``."""
-    spans = [[begin, end, plain_name(sentence(name))] for (begin, end), name in zip(times, names)]
-    return replace(item, extra={**item.extra, "spans": {part: spans}})
+    return replace(item, extra={**item.extra, "spans": spans_of(part, times, names)})
 
 
 def sound_series(stock: Stock, count: int) -> Iterator[Item]:
