@@ -147,7 +147,7 @@ class Worth:
     def of(self, sentence: Sentence) -> float:
         """A sentence's worth a second."""
         total = 0.0
-        for word in set(sentence.words.split()):
+        for word in sorted(set(sentence.words.split())):  # a set has another order in every process
             heard = self.heard[word]
             if heard < self._wanted.get(word, 0):
                 total += self._weight[word] / (1 + heard)
