@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m studies.ablations", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    made.add_argument("--manifests", type=Path, default=Path("runs/embedded-data"), help="of data build-embedded")
+    made.add_argument("--manifests", type=Path, default=Path("runs/ablation-data"), help="of studies.ablations.items")
     made.add_argument("--features", type=Path, default=Path("runs/features"), help="of data encode-embedded")
     made.add_argument("--out", type=Path, default=Path("runs/ablations"), help="folder of the runs")
     made.add_argument("--results", type=Path, default=Path("results/ablations.jsonl"), help="gets a line a variant")

@@ -133,9 +133,20 @@ def _method(lines: Sequence[Line]) -> list[str]:
         "```",
         "",
         *_text(
-            "The second line trains two variants with one seed. Both read `runs/embedded-data` and",
-            "`runs/features`, which the first lines of `recipes/embedded-words.yaml` make; on a card see [GPU",
+            "The second line trains two variants with one seed. The items are kept with the code",
+            "(`studies/ablations/items.jsonl.xz`), so that lines of different days and machines are of the same",
+            "ones. Once, before, their manifests are written and their media encoded; on a card see [GPU",
             "runs](gpu-runs.md).",
+        ),
+        "```console",
+        "$ video-salmonn data prepare-further --clones CLONES --source DATA --out FURTHER",
+        "$ python -m studies.ablations.items write --source DATA --further FURTHER",
+        "$ video-salmonn data encode-embedded --manifests runs/ablation-data --out runs/features --split train \\",
+        "    --split test --bf16",
+        "```",
+        "",
+        *_text(
+            "`DATA` and `FURTHER` are the folders of [the small model's data](embedded.md).",
         ),
     ]
     if not lines:
