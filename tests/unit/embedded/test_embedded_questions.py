@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_embedded_data import LABELS, row, write_lines  # noqa: F401
 
-from video_salmonn.embedded.data.asking import contents, presence, unknowable
+from video_salmonn.embedded.data.asking import contents, kinds, presence, unknowable
 from video_salmonn.embedded.data.asking.common import (
     NO_PICTURE,
     NO_SOUND,
@@ -217,3 +217,13 @@ def test_held_out_questions_and_their_media_stay_out_of_training(tmp_path):
     assert not any("camera3.bin" in file or "anchor1.bin" in file for file in media_files(train))
     questions = Counter(turn["content"].lower().strip("?.") for item in train for turn in item.conversation)
     assert questions["what am i looking at here"] == 0 and questions["name the object"] == 0
+
+
+def test_what_is_seen_before_a_painted_wall_is_the_wall(stock):
+    stock.sources["wall"] = [source(f"w{colour}", "wall", label=colour) for colour in ("red", "white")]
+    found = [item for item in kinds.walls(stock, 32) if "image" in item.media]
+    assert {len(item.media) for item in found} == {1, 2}, "alone, and while somebody speaks"
+    for item in found:
+        colour = item.media["image"].removeprefix("w").removesuffix(".bin")
+        assert item.extra["words"]["seen"] == f"{colour} wall", item.id
+        assert item.task == "spoken-colour" or item.answer == f"{colour.capitalize()}."

@@ -29,7 +29,7 @@ from video_salmonn.data.feature_index import Failure, FeatureIndex, failure_name
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.media_recipes import MediaRecipe, recipe_key
 from video_salmonn.embedded.data.render import RATE, read_frames, render_sound
-from video_salmonn.embedded.data.side_by_side import side_by_side
+from video_salmonn.embedded.data.side_by_side import end_with_parent, side_by_side
 from video_salmonn.embedded.pretrained import encoder_weights, load_efficientnet, load_whisper_encoder, load_yamnet
 from video_salmonn.encoders.chunking import cut
 from video_salmonn.encoders.efficientnet import MEAN, SIZE, STD
@@ -287,4 +287,5 @@ def _render_all(jobs: Sequence[EncodeJob], root: Path, workers: int) -> Iterator
 
 
 def _one_thread() -> None:
+    end_with_parent()
     torch.set_num_threads(1)

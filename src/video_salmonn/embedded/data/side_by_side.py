@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait as wait_for
 from queue import Empty
 from typing import Any, TypeVar
 
@@ -18,9 +21,25 @@ Part = TypeVar("Part")
 _told: Any = None
 
 
+def end_with_parent() -> None:
+    """In a process of a pool: end it when the process that started it has ended, however that ended.
+
+    A pool that is closed ends its processes. One whose owner was killed leaves them, at work or waiting.
+    """
+    parent = parent_process()
+    assert parent is not None, "called in the process that owns the pool"
+
+    def watch() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
+
+
 def _begin(told: Any, threads: int) -> None:
     global _told
     _told = told
+    end_with_parent()
     torch.set_num_threads(threads)
 
 

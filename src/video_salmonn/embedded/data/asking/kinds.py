@@ -52,7 +52,7 @@ def walls(stock: Stock, count: int) -> Iterator[Item]:
         if painted and index % 8 < 6:
             still = stock.rng.choice(painted)
             colour = still.label
-            media: Media = {"image": still.path, "audio": voice.path}, (still, voice)
+            media: Media = {"image": still.path, "audio": voice.path}, (voice, still)  # the wall is what is seen
             if index % 8 == 0:
                 media = {"image": still.path}, (still,)
         else:
