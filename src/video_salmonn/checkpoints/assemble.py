@@ -30,8 +30,6 @@ _WIDENED = ("connector.", "tower.speech.", "tower.instruction_qformer.")
 
 def with_connector(config: VideoSalmonnConfig, connector: Mapping[str, Any]) -> VideoSalmonnConfig:
     """A configuration with changes to the connector; the encoders of branches that it then lacks go, too."""
-    if not connector:
-        return config
     values = config.to_dict()
     values["connector_config"] |= connector
     for part, width in (("vision", "visual_dim"), ("speech", "speech_dim"), ("audio", "audio_dim")):
@@ -50,7 +48,9 @@ def build_tiny(
         config: in place of the preset's.
         connector: changes to the connector's configuration.
     """
-    config, tokenizer = with_connector(config or tiny(), connector or {}), byte_tokenizer()
+    config, tokenizer = config or tiny(), byte_tokenizer()
+    if connector:
+        config = with_connector(config, connector)
     config.media_token_id = add_media_token(tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

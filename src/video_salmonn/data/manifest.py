@@ -9,7 +9,8 @@
 ``media`` holds any of ``video``, ``audio`` and ``image``. Each is a path relative to the manifest's folder, or, where
 an item is composed of several files, a recipe (an object) that a renderer turns into sound or pictures, so that
 composed data costs no disk. A video brings its own sound; with ``"audio": null`` it is shown without. With ``"media":
-{}`` the item is a conversation of text alone. ``weight`` (default 1) multiplies the item's loss.
+{}`` the item is a conversation of text alone. ``weight`` (default 1) multiplies the item's loss. ``words`` and
+``spans``, which the loss of words reads, must have its form wherever they are given.
 
 The checks are written out. A pydantic model of the types alone takes as long (0.26 s for 19,200 lines, as these do).
 """
@@ -17,6 +18,7 @@ The checks are written out. A pydantic model of the types alone takes as long (0
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -87,14 +89,11 @@ class Item:
         return fields | {key: value for key, value in named.items() if value} | self.extra
 
 
-def is_time(value: Any) -> bool:
-    """Whether a value is a finite number of at least 0."""
-    return _is_finite(value) and value >= 0
-
-
-def _is_finite(value: Any) -> bool:
+def is_number(value: Any, least: float = -math.inf) -> bool:
+    """Whether a value is a finite number, and at least ``least``."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) <= sys.float_info.max  # also of NaN, and of whole numbers beyond any float
+    # whole numbers may be beyond any float; NaN is below nothing
+    return number and least <= value and abs(value) <= sys.float_info.max
 
 
 def _bad_number(recipe: Any) -> str:
@@ -107,12 +106,33 @@ def _bad_number(recipe: Any) -> str:
         if key not in _NUMBERS or value is None:
             if bad := _bad_number(value):
                 return bad
-        elif not _is_finite(value):
+        elif not is_number(value):
             return f"{key}={value!r}"
     return ""
 
 
-def _check(value: Any, fail: Any, root: Path) -> Item:
+def _is_span(value: Any) -> bool:
+    """Whether a value is ``[from, to, name]``, in seconds."""
+    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[2], str):
+        return False
+    begin, end = value[:2]
+    return is_number(begin, 0) and is_number(end, 0) and begin < end
+
+
+def parse_line(text: str, path: Path | str, number: int, root: Path = Path()) -> Item:
+    """One line -> :class:`Item`, with ``root`` for the folder that its paths start from.
+
+    Raises:
+        ManifestError: naming file, line and what is wrong with it.
+    """
+
+    def fail(reason: str) -> None:
+        raise ManifestError(f"{path}, line {number}: {reason}", remedy="correct the line; docs: manifests")
+
+    try:
+        value = json_value(text)
+    except ValueError as error:
+        raise ManifestError(f"{path}, line {number}: {error}", remedy="correct the line; docs: manifests") from error
     if not isinstance(value, dict):
         fail("is not a JSON object")
     missing = [key for key in _REQUIRED if key not in value]
@@ -131,7 +151,9 @@ def _check(value: Any, fail: Any, root: Path) -> Item:
     if media.get("video") and media.get("image"):
         fail("media names a video and a picture; an item shows one of them")
     start, end = media.get("start"), media.get("end")
-    if not all(time is None or is_time(time) for time in (start, end)) or (end is not None and end <= (start or 0)):
+    if not all(time is None or is_number(time, 0) for time in (start, end)) or (
+        end is not None and end <= (start or 0)
+    ):
         fail(
             f"media times start={start!r}, end={end!r} are not an interval; write numbers of seconds, 0 <= start < end"
         )
@@ -145,8 +167,19 @@ def _check(value: Any, fail: Any, root: Path) -> Item:
     if not any(turn["role"] == "user" for turn in turns):
         fail("the conversation has no user turn")
     weight = value.get("weight", 1.0)
-    if not is_time(weight):
+    if not is_number(weight, 0):
         fail(f"weight is {weight!r}, a finite number of at least 0 is needed")
+    words, spans = value.get("words", {}), value.get("spans", {})
+    if not (isinstance(words, dict) and all(isinstance(text, str) for text in words.values())):
+        fail(f'words is {words!r}; write {{"said": text, "seen": name, "heard": name, "voice": name}}, or leave it out')
+    if not (
+        isinstance(spans, dict)
+        and all(
+            part in ("seen", "heard") and isinstance(own, list) and own and all(map(_is_span, own))
+            for part, own in spans.items()
+        )
+    ):
+        fail(f'spans is {spans!r}; write {{"seen": [[from, to, name], …], "heard": …}} in seconds, or leave it out')
     named = {"id", "media", "conversation", "task", "weight", "licence", "source", "split"}
     return Item(
         id=str(value["id"]),
@@ -160,23 +193,6 @@ def _check(value: Any, fail: Any, root: Path) -> Item:
         extra={key: entry for key, entry in value.items() if key not in named},
         root=root,
     )
-
-
-def parse_line(text: str, path: Path | str, number: int, root: Path = Path()) -> Item:
-    """One line -> :class:`Item`, with ``root`` for the folder that its paths start from.
-
-    Raises:
-        ManifestError: naming file, line and what is wrong with it.
-    """
-
-    def fail(reason: str) -> None:
-        raise ManifestError(f"{path}, line {number}: {reason}", remedy="correct the line; docs: manifests")
-
-    try:
-        value = json_value(text)
-    except ValueError as error:
-        raise ManifestError(f"{path}, line {number}: {error}", remedy="correct the line; docs: manifests") from error
-    return _check(value, fail, root)
 
 
 def check_splits(folder: Path, splits: Iterable[str]) -> None:

@@ -60,10 +60,11 @@ class _BorrowedError(MediaError):
     """Media of another item, borrowed for a mixture, cannot be used."""
 
 
+@dataclass(eq=False)
 class ExampleMaker:
     """Makes example number ``index`` of an epoch, always the same for the same seed.
 
-    Args:
+    Attributes:
         items: of the manifests.
         source: of features.
         mixing: rules.
@@ -72,22 +73,12 @@ class ExampleMaker:
         picture_frames: see there.
     """
 
-    def __init__(
-        self,
-        items: Sequence[Item],
-        source: FeatureSource,
-        mixing: MixingConfig,
-        seed: int,
-        *,
-        augment: bool = False,
-        picture_frames: Sequence[int] = (),
-    ) -> None:
-        self.items = list(items)
-        self.source = source
-        self.mixing = mixing
-        self.seed = seed
-        self.augment = augment
-        self.picture_frames = picture_frames
+    items: Sequence[Item]
+    source: FeatureSource
+    mixing: MixingConfig
+    seed: int
+    augment: bool = False
+    picture_frames: Sequence[int] = ()
 
     @cached_property
     def pools(self) -> Pools:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from video_salmonn.data.manifest import Item, is_time, read_manifest
+from video_salmonn.data.manifest import Item, read_manifest
 from video_salmonn.errors import ConfigError, ManifestError
 from video_salmonn.training.recipe import Recipe
 
@@ -20,7 +20,7 @@ def read_items(paths: Sequence[str]) -> list[Item]:
     """Items of several manifests; a video without a stated sound brings its own.
 
     Raises:
-        ManifestError: a manifest has a bad line, or nothing at all, or an item's words or spans are not such.
+        ManifestError: a manifest has a bad line, or there is no item at all.
     """
     items: list[Item] = []
     for path in paths:
@@ -28,36 +28,10 @@ def read_items(paths: Sequence[str]) -> list[Item]:
             media = dict(item.media)
             if isinstance(media.get("video"), str) and "audio" not in media:
                 media["audio"] = media["video"]
-            _check_statements(item, path)
             items.append(replace(item, media=media))
     if not items:
         raise ManifestError(f"no items in {', '.join(paths)}", remedy="check data.train")
     return items
-
-
-def _check_statements(item: Item, path: str) -> None:
-    """Raise ManifestError unless ``words`` and ``spans`` are of the form that the loss of words reads."""
-    words, spans = item.extra.get("words", {}), item.extra.get("spans", {})
-    if not (isinstance(words, dict) and all(isinstance(text, str) for text in words.values())):
-        wrong, form = "words", '{"said": text, "seen": name, "heard": name, "voice": name}'
-    elif not (
-        isinstance(spans, dict)
-        and all(
-            part in ("seen", "heard") and isinstance(own, list) and own and all(map(_is_span, own))
-            for part, own in spans.items()
-        )
-    ):
-        wrong, form = "spans", '{"seen": [[from, to, name], …], "heard": …} in seconds'
-    else:
-        return
-    raise ManifestError(f"{path}: {item.id}: {wrong} is {item.extra[wrong]!r}", remedy=f"write {form}, or leave it out")
-
-
-def _is_span(value: Any) -> bool:
-    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[2], str):
-        return False
-    begin, end = value[:2]
-    return is_time(begin) and is_time(end) and begin < end
 
 
 def items_digest(items: Iterable[Item]) -> str:

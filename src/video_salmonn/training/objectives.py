@@ -77,7 +77,18 @@ class AnswersObjective:
     ) -> None:
         self.network, self.model, self.processor, self.context, self.words = model, model, processor, context, words
         self.shares = {"language": 1.0} | ({"word": word_weight} if words is not None else {})
-        _check_end(model, processor)
+        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "."}]
+        labels = processor.render(turns, [], add_generation_prompt=False).labels
+        last = [label for label in labels if label != IGNORED][-1:]
+        stated = None if model.generation_config is None else model.generation_config.eos_token_id
+        ends = {processor.tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated])}
+        if not last or last[0] not in ends:
+            token = processor.tokenizer.eos_token
+            raise ConfigError(
+                f"the prompt's template does not close an answer with the token that ends generation, {token!r}: a "
+                "model trained so never stops",
+                remedy="make the tokenizer's eos_token the one that the template writes after an answer",
+            )
 
     def prepare(self, example: Example) -> PreparedExample:
         """The example tokenised."""
@@ -96,22 +107,6 @@ class AnswersObjective:
     def answers(self, network: nn.Module, batch: Batch) -> list[str]:
         """Greedy answers to the last questions."""
         return generate_answers(self.model, self.processor, [row.example for row in batch.rows])
-
-
-def _check_end(model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor) -> None:
-    """Raise ConfigError where training answers would not teach their end."""
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "."}]
-    labels = processor.render(turns, [], add_generation_prompt=False).labels
-    last = [label for label in labels if label != IGNORED][-1:]
-    stated = None if model.generation_config is None else model.generation_config.eos_token_id
-    ends = {processor.tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated])}
-    if not last or last[0] not in ends:
-        token = processor.tokenizer.eos_token
-        raise ConfigError(
-            f"the prompt's template does not close an answer with the token that ends generation, {token!r}: a model "
-            "trained so never stops",
-            remedy="make the tokenizer's eos_token the one that the template writes after an answer",
-        )
 
 
 class ConnectorAlone(nn.Module):

@@ -1,46 +1,14 @@
-"""What trains and how fast: choosing parameters by name, AdamW groups, the schedule of the rate."""
+"""How fast weights move: AdamW groups, the schedule of the rate."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from video_salmonn.errors import ConfigError, TrainingError
-from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
+from video_salmonn.errors import ConfigError
 from video_salmonn.training.recipe import Recipe
-
-CACHED_PARTS = ("tower.vision", "tower.speech", "tower.audio")
-"""Encoders whose output is cached: nothing flows back into them."""
-
-
-def select_trainable(model: VideoSalmonnForConditionalGeneration, wanted: Sequence[str]) -> dict[str, int]:
-    """Train the parameters whose name holds one of ``wanted``, freeze all others; returns numbers by entry.
-
-    Raises:
-        TrainingError: an entry names no parameter, or names an encoder whose output is cached.
-    """
-    counts: Counter[str] = Counter()
-    found: set[str] = set()
-    for name, parameter in model.named_parameters():
-        matching = [part for part in wanted if part in name]
-        found.update(matching)
-        parameter.requires_grad_(bool(matching))
-        if not matching:
-            continue
-        if name.startswith(CACHED_PARTS):
-            raise TrainingError(
-                f"trainable {matching[0]!r} names {name}, but the encoders are frozen: their output is cached",
-                remedy="leave the encoders out of trainable",
-            )
-        counts[matching[0]] += parameter.numel()
-    nothing = [part for part in wanted if part not in found]
-    if nothing or not counts:
-        raise TrainingError(f"trainable {nothing} names no parameter", remedy="for example: connector, lora_")
-    return dict(counts)
 
 
 def parameter_groups(model: torch.nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

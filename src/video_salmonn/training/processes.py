@@ -1,10 +1,11 @@
-"""What every process of a run sets up: the accelerator, a seed of its own, and what it does when told to stop."""
+"""What every process of a run sets up: precision and accelerator, a seed of its own, attention kernels, signals."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from types import FrameType
 
@@ -14,6 +15,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.resources.arithmetic import multiplies_bfloat16
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.wording import counted
 
@@ -23,14 +25,20 @@ def dropout_seed(seed: int, step: int, rank: int) -> int:
     return (seed * 1_000_003 + step) * 4099 + rank & 0x7FFF_FFFF_FFFF_FFFF
 
 
-def build_accelerator(recipe: Recipe) -> Accelerator:
-    """The accelerator (of Accelerate) for a recipe; processes and devices come from the launcher.
+def settle(recipe: Recipe) -> tuple[Recipe, Accelerator]:
+    """The recipe with ``auto`` precisions decided for this machine (``bf16`` where that is fast, else ``no``), and the
+    accelerator (of Accelerate) that follows from it; processes and devices come from the launcher.
 
     Raises:
         ConfigError: fp16 is asked for without a GPU, or the processes cannot share a batch evenly.
     """
     gpu = torch.cuda.is_available()
-    if recipe.precision == "fp16" and not gpu:
+    precision, frozen = recipe.precision, recipe.frozen_precision
+    if precision == "auto":
+        precision = "bf16" if multiplies_bfloat16("cuda" if gpu else "cpu") else "no"
+    if frozen == "auto":
+        frozen = "bf16" if precision != "no" else "no"
+    if precision == "fp16" and not gpu:
         raise ConfigError("recipe: precision fp16 needs a GPU", remedy="--set precision=bf16, or no")
     handlers = [
         # A rank whose batch lacks a modality leaves that branch of the connector without gradient.
@@ -39,14 +47,14 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
         InitProcessGroupKwargs(timeout=timedelta(hours=2)),
     ]
     AcceleratorState._reset_state()  # one Python process may train several stages, each in its own precision
-    accelerator = Accelerator(mixed_precision=recipe.precision, cpu=not gpu, kwargs_handlers=handlers)
+    accelerator = Accelerator(mixed_precision=precision, cpu=not gpu, kwargs_handlers=handlers)
     processes = accelerator.num_processes
     if recipe.batch_size % processes:
         raise ConfigError(
             f"recipe: batch_size ({recipe.batch_size}) must be divisible by the {counted(processes, 'process')}",
             remedy="correct it, or give --set batch_size=…",
         )
-    return accelerator
+    return replace(recipe, precision=precision, frozen_precision=frozen), accelerator
 
 
 @contextmanager
@@ -66,3 +74,20 @@ def stop_signals(ask: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def without_cudnn_attention(device: torch.device | str) -> Iterator[None]:
+    """A block in which cuDNN's attention is out of the choice on a GPU.
+
+    With torch 2.11 on an H100 the gradients of 13 of 471 training steps were not finite, the first in the same step on
+    two machines. That fits a reported fault of its backward pass, with masks over lengths that leave 64 when divided by
+    128 (github.com/pytorch/pytorch/issues/196678). The other fused kernels are left in the choice.
+    """
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    if torch.device(device).type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)

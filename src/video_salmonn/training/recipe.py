@@ -218,16 +218,19 @@ def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe
     Raises:
         ConfigError: unreadable, an unknown key, a value of the wrong type, or a contradiction; names the key.
     """
-    base = OmegaConf.structured(Recipe)
-    parts = [base]
+    parts: list[Any] = [OmegaConf.structured(Recipe)]
     try:
-        if path is not None:
-            parts += _chain(path)
-        if overrides:
-            bad = [item for item in overrides if "=" not in item]
-            if bad:
-                raise ConfigError(f"--set {bad[0]!r}: key=value is needed")
-            parts += [_change(item) for item in overrides]
+        parts += _chain(path) if path is not None else []
+        for change in overrides or ():
+            try:
+                if "=" not in change:
+                    raise ValueError("key=value is needed")
+                parts.append(OmegaConf.from_dotlist([change]))
+            except Exception as error:
+                reason = " ".join(str(error).split())[:300]
+                raise ConfigError(
+                    f"--set {change!r}: not understood ({reason})", remedy="give key=value, texts with signs in quotes"
+                ) from error
         recipe = OmegaConf.to_object(OmegaConf.merge(*parts))
     except OmegaConfBaseException as error:
         first = str(error).splitlines()[0]
@@ -243,40 +246,28 @@ def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe
     return recipe
 
 
-def _read(path: Path) -> Any:
-    """What a YAML file holds. Raises ConfigError, in one line, for whatever is wrong with it."""
+def _chain(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
+    """A recipe's values after those of its base, its base's base, and so on.
+
+    Raises:
+        ConfigError: a file cannot be read or holds no keys, or bases lead back to themselves; in one line.
+    """
+    path = path.resolve()
+    if path in above:
+        raise ConfigError(f"{path}: base leads back to itself", remedy="remove one of the base keys")
     try:
-        return OmegaConf.load(path)
+        values = OmegaConf.load(path)
     except OSError as error:
-        if error.strerror is None:  # OmegaConf's own, for a file that holds one number
-            return None
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror})", remedy="give a recipe, such as recipes/tiny.yaml"
-        ) from error
+        if error.strerror is not None:
+            raise ConfigError(
+                f"{path}: cannot be read ({error.strerror})", remedy="give a recipe, such as recipes/tiny.yaml"
+            ) from error
+        values = None  # OmegaConf's own error, for a file that holds one number
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"{path}: not readable as YAML ({reason})", remedy="compare it with recipes/*.yaml"
         ) from error
-
-
-def _change(item: str) -> Any:
-    """One ``key=value`` as a configuration. Raises ConfigError where the value is no YAML."""
-    try:
-        return OmegaConf.from_dotlist([item])
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"--set {item!r}: not understood ({reason})", remedy="put texts with signs in quotes"
-        ) from error
-
-
-def _chain(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
-    """A recipe's values after those of its base, its base's base, and so on."""
-    path = path.resolve()
-    if path in above:
-        raise ConfigError(f"{path}: base leads back to itself", remedy="remove one of the base keys")
-    values = _read(path)
     if not isinstance(values, DictConfig):
         raise ConfigError(f"{path}: no keys in it", remedy="see recipes/*.yaml")
     base = values.pop("base", None)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from video_salmonn.training import checkpointing
-from video_salmonn.training.optimisation import select_trainable
 
 if TYPE_CHECKING:
     from video_salmonn.training.trainer import Trainer
@@ -22,13 +21,12 @@ def rehearse(trainer: Trainer) -> dict[str, Any]:
     with torch.no_grad():
         summed, diverse = trainer.losses(batch)
     divided = torch.tensor(trainer.windows(rows)).clamp(min=1)
-    trains = select_trainable(trainer.plain, recipe.trainable)
-    trained = sum(trains.values())
+    trained = sum(trainer.trains.values())
     return {
         "items": items,
         "epochs": round(recipe.max_steps * recipe.batch_size / items, 2),
         "steps": recipe.max_steps,
-        "trainable": trains,
+        "trainable": trainer.trains,
         "frozen": sum(p.numel() for p in trainer.plain.parameters()) - trained,
         "bytes": {
             "weights": sum(p.numel() * p.element_size() for p in trainer.plain.parameters()),

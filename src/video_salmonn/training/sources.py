@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,19 +51,19 @@ def wanted(item: Item, kind: str) -> Any:
     return {"file": recipe, **span} if span and isinstance(recipe, str) else recipe
 
 
+@dataclass(eq=False)
 class StoredFeatures:
     """Features that were encoded before: needs neither media libraries nor encoders.
 
-    Args:
+    Attributes:
         store: the feature store.
         picture_frames: frames a picture without sound is shown for.
         steps_per_frame: A.
     """
 
-    def __init__(self, store: FeatureStore, picture_frames: int, steps_per_frame: int = 25) -> None:
-        self.store = store
-        self.picture_frames = picture_frames
-        self.steps_per_frame = steps_per_frame
+    store: FeatureStore
+    picture_frames: int
+    steps_per_frame: int = 25
 
     def sight(self, item: Item) -> MediaFeatures:
         """Visual tokens; a strip is put together from its pictures."""
@@ -146,20 +147,20 @@ class StoredFeatures:
         raise (EmptyMediaError if failure.absent else MediaError)(item.id, failure.reason)
 
 
+@dataclass(eq=False)
 class OnDemandFeatures:
     """Features made as they are needed, by the model's own encoders, and kept.
 
-    Args:
+    Attributes:
         model, processor: decode and encode.
         folder: where features are also kept on disk; None for memory only.
     """
 
-    def __init__(
-        self, model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor, folder: Path | None = None
-    ) -> None:
-        self.model, self.processor, self.folder = model, processor, folder
-        self._media: MediaStore | None = None
-        self._making = threading.Lock()
+    model: VideoSalmonnForConditionalGeneration
+    processor: VideoSalmonnProcessor
+    folder: Path | None = None
+    _media: MediaStore | None = field(default=None, init=False)
+    _making: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @property
     def media(self) -> MediaStore:

@@ -16,8 +16,7 @@ from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.items import as_often, read_items, word_items
 from video_salmonn.training.packing import pack
-from video_salmonn.training.preparing import prepare_model, settle
-from video_salmonn.training.processes import build_accelerator
+from video_salmonn.training.processes import settle
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.sources import FeatureSource, OnDemandFeatures, StoredFeatures
 from video_salmonn.training.starting import build_model, has_new_branches, open_branches
@@ -73,8 +72,7 @@ def build_trainer(recipe: Recipe, store: FeatureStore | None = None) -> Trainer:
         recipe: what to do.
         store: the recipe's feature store, where several runs of one process share it; by default it is opened anew.
     """
-    recipe = settle(recipe)
-    accelerator = build_accelerator(recipe)
+    recipe, accelerator = settle(recipe)
     items = read_items(recipe.data.train)
     held_out = read_items([recipe.data.validation]) if recipe.data.validation else []
     worded = items if recipe.loss == "words" else None
@@ -95,16 +93,13 @@ def build_trainer(recipe: Recipe, store: FeatureStore | None = None) -> Trainer:
     validation = ExampleMaker(held_out, source, recipe.mixing, recipe.seed) if held_out else None
     if recipe.open_branches and has_new_branches(recipe):
         open_branches(model.connector, maker)
-    prepare_model(model, recipe, accelerator.device)
     return Trainer(recipe, model, processor, maker, validation, accelerator, worded)
 
 
 def trainer_of(
     recipe: Recipe, model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor, maker: ExampleMaker
 ) -> Trainer:
-    """A trainer of a model and examples that were made by hand; arguments as for :class:`Trainer`, unprepared."""
+    """A trainer of a model and examples that were made by hand; arguments as for :class:`Trainer`."""
     recipe.check()
-    recipe = settle(recipe)
-    accelerator = build_accelerator(recipe)
-    prepare_model(model, recipe, accelerator.device)
+    recipe, accelerator = settle(recipe)
     return Trainer(recipe, model, processor, maker, None, accelerator)

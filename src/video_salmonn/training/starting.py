@@ -1,4 +1,4 @@
-"""Where a run starts from: the model of a recipe, with its changes, and weights of earlier runs."""
+"""Where a run starts from: the model of a recipe, with its changes and weights of earlier runs, ready to train."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from video_salmonn.checkpoints.assemble import build_tiny, load_model, with_conn
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 from video_salmonn.connector.growing import grow
 from video_salmonn.connector.starts import open_branch, spread_positions
-from video_salmonn.errors import CheckpointError, MediaError
+from video_salmonn.errors import CheckpointError, MediaError, TrainingError
 from video_salmonn.model import adapters
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -22,6 +22,8 @@ from video_salmonn.training.checkpointing import place_trained, read_trained
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.recipe import Recipe
 
+CACHED_PARTS = ("tower.vision", "tower.speech", "tower.audio")
+"""Encoders whose output is cached: nothing flows back into them."""
 RAREST = 5
 """Names that fewer items have do not decide how a branch is opened."""
 
@@ -49,6 +51,49 @@ def build_model(recipe: Recipe) -> tuple[VideoSalmonnForConditionalGeneration, V
     if recipe.init:
         start_from(model, Path(recipe.init))
     return model, processor
+
+
+def prepare_model(model: VideoSalmonnForConditionalGeneration, recipe: Recipe, device: torch.device) -> dict[str, int]:
+    """Change a model in place for training; returns how many numbers train, by entry of ``trainable``.
+
+    Args:
+        model: on the CPU, in float32.
+        recipe: settled (:func:`~video_salmonn.training.processes.settle`).
+        device: where it will train.
+
+    Raises:
+        TrainingError: an entry of ``trainable`` names no parameter, or an encoder, whose output is cached.
+    """
+    model.config.diversity_form = recipe.diversity_form
+    model.config.diversity_weight = recipe.diversity_weight
+    trains: dict[str, int] = {}
+    found: set[str] = set()
+    for name, parameter in model.named_parameters():
+        matching = [part for part in recipe.trainable if part in name]
+        found.update(matching)
+        parameter.requires_grad_(bool(matching))
+        if matching and name.startswith(CACHED_PARTS):
+            raise TrainingError(
+                f"trainable {matching[0]!r} names {name}, but the encoders are frozen: their output is cached",
+                remedy="leave the encoders out of trainable",
+            )
+        if matching:
+            trains[matching[0]] = trains.get(matching[0], 0) + parameter.numel()
+    nothing = [part for part in recipe.trainable if part not in found]
+    if nothing:
+        raise TrainingError(f"trainable {nothing} names no parameter", remedy="for example: connector, lora_")
+    if recipe.frozen_precision == "bf16":
+        for parameter in model.language_model.parameters():
+            parameter.data = parameter.data if parameter.requires_grad else parameter.data.bfloat16()
+    if recipe.gradient_checkpointing:
+        # transformers 5.23 renamed it and warns about the old name
+        renamed = hasattr(model, "activation_checkpointing_enable")
+        name = "activation_checkpointing_enable" if renamed else "gradient_checkpointing_enable"
+        getattr(model, name)({"use_reentrant": False})
+    eager = recipe.precision == "bf16" and device.type == "cpu"
+    if recipe.attention != "auto" or eager:
+        model.language_model.set_attn_implementation("eager" if recipe.attention == "auto" else recipe.attention)
+    return trains
 
 
 def _renew(model: VideoSalmonnForConditionalGeneration, recipe: Recipe) -> None:

@@ -38,10 +38,10 @@ from video_salmonn.training.loading import Loader, first_of
 from video_salmonn.training.logbook import Logbook
 from video_salmonn.training.objectives import build_objective
 from video_salmonn.training.optimisation import parameter_groups, rate_share
-from video_salmonn.training.preparing import without_cudnn_attention
-from video_salmonn.training.processes import dropout_seed, stop_signals
+from video_salmonn.training.processes import dropout_seed, stop_signals, without_cudnn_attention
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.rehearsal import rehearse
+from video_salmonn.training.starting import prepare_model
 from video_salmonn.training.validation import validate
 
 Report = Callable[[dict[str, Any]], None]
@@ -65,12 +65,12 @@ class Trainer:
     """One stage of training.
 
     Args:
-        recipe: what to do, settled.
-        model: as :func:`~video_salmonn.training.preparing.prepare_model` left it; trained in place.
+        recipe: what to do, settled (:func:`~video_salmonn.training.processes.settle`).
+        model: on the CPU, in float32; trained in place.
         processor: that belongs to it.
         maker: of training examples.
         validation: of validation examples, or None.
-        accelerator: of the recipe's precision.
+        accelerator: that the recipe was settled with.
         worded: items whose words the connector may say; by default the maker's.
     """
 
@@ -87,6 +87,8 @@ class Trainer:
         self.recipe, self.accelerator = recipe, accelerator
         self.plain, self.processor, self.maker, self.validation = model, processor, maker, validation
         self.sharded = recipe.strategy == "fsdp2" and accelerator.num_processes > 1
+        self.trains = prepare_model(model, recipe, accelerator.device)
+        """How many numbers train, by entry of ``trainable``."""
         worded = maker.items if worded is None else worded
         self.objective = build_objective(recipe, model, processor, worded, accelerator.device)
         # Ranks of unlike modalities would have gradients for unlike parameters, and their exchanges would not meet.

@@ -15,7 +15,7 @@ from video_salmonn.errors import CheckpointError, ConfigError, TrainingError
 from video_salmonn.training import checkpointing
 from video_salmonn.training.logbook import Logbook, read_metrics
 from video_salmonn.training.optimisation import parameter_groups, rate_share
-from video_salmonn.training.processes import build_accelerator, dropout_seed
+from video_salmonn.training.processes import dropout_seed, settle
 from video_salmonn.training.recipe import OptimRecipe, Recipe
 from video_salmonn.training.validation import score
 
@@ -104,7 +104,7 @@ def test_dropout_differs_between_steps_and_ranks_and_nothing_else() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_fp16_without_a_gpu_is_refused() -> None:
     with pytest.raises(ConfigError, match="precision"):
-        build_accelerator(Recipe(precision="fp16"))
+        settle(Recipe(precision="fp16"))
 
 
 def weights(folder: Path) -> None:
