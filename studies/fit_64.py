@@ -31,6 +31,7 @@ from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import MixingConfig
 from video_salmonn.embedded.data.build import build, jobs
 from video_salmonn.embedded.data.encode import encode
+from video_salmonn.embedded.data.plan import DataPlan
 
 KINDS = {"transcribe": 16, "picture": 20, "sound": 8, "transcribe-talk": 20}
 """Items of each task."""
@@ -94,7 +95,7 @@ def main() -> int:
         work = Path(folder)
         manifests = options.manifests or work / "manifests"
         if options.data:
-            build(options.data, manifests, scale=0.01)
+            build(DataPlan(options.data, scale=0.01), manifests)
         items = read_split(manifests, "train")
         if options.features:
             features, source = options.features, JoinedSounds(FeatureStore(options.features), 6)

@@ -51,10 +51,11 @@ def build_embedded(
     hours = parse_hours(speech_hours)
     from video_salmonn.embedded.data.plan import DataPlan
 
-    DataPlan(source, tuple(further), seed, scale, wordnet, held_out, hours).check(out)
+    plan = DataPlan(source, tuple(further), seed, scale, wordnet, held_out, hours)
+    plan.check(out)
     from video_salmonn.embedded.data.build import build
 
-    table = build(source, out, seed, scale, wordnet, further, held_out, hours)
+    table = build(plan, out)
     if as_json:
         emit_json(table | {"out": str(out)})
         return
@@ -75,7 +76,7 @@ def prepare_further(
     collection: list[str] = typer.Option([], "--collection", help="Only this one; repeatable."),
     as_json: bool = _JSON,
 ) -> None:
-    """Write further real recordings and pictures out of public repositories, small. Goes on where it stopped."""
+    """Write further real recordings and pictures out of public repositories, small. Continues where it stopped."""
     _folders(clones=clones, source=source)
     from video_salmonn.embedded.data.further.prepare import prepare
 
@@ -233,7 +234,7 @@ def pack(
     dtype: str = typer.Option("float16", "--dtype", help="float16, bfloat16 or float32: how features are kept."),
     as_json: bool = _JSON,
 ) -> None:
-    """Encode all media of a recipe once, so that another machine trains without them. Goes on where it stopped."""
+    """Encode all media of a recipe once, so that another machine trains without them. Continues where it stopped."""
     from video_salmonn.training.recipe import load_recipe
 
     read = load_recipe(recipe, list(changes))

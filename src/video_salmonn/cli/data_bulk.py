@@ -40,7 +40,7 @@ def speak_embedded(
     threads: int = typer.Option(1, "--threads", min=1, help="Of torch."),
     as_json: bool = _JSON,
 ) -> None:
-    """Speak every sentence that the manifests give to the neural voices, once. Goes on where it stopped."""
+    """Speak every sentence that the manifests give to the neural voices, once. Continues where it stopped."""
     part, count = _part(parts)
     if (manifests is None) == (jobs is None):
         raise ConfigError("speak-embedded needs one of --manifests and --jobs", remedy="data speak-embedded --help")
@@ -124,7 +124,7 @@ def encode_embedded(
     ),
     as_json: bool = _JSON,
 ) -> None:
-    """Encode every sound and picture of the manifests once, with the frozen encoders. Goes on where it stopped."""
+    """Encode every sound and picture of the manifests once, with the frozen encoders. Continues where it stopped."""
     check_splits(manifests, split)
     import torch
 

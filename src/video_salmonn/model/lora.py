@@ -2,7 +2,7 @@
 
 The layer is our own and not PEFT's. PEFT has to know every method and every kind of layer, which takes long to import,
 to build and to call; this model needs one of them. Arithmetic, order of random numbers and names of tensors are PEFT's
-(``base_layer``, ``lora_A.<name>``, ``lora_B.<name>``), so that its files and older runs of ours go on unchanged;
+(``base_layer``, ``lora_A.<name>``, ``lora_B.<name>``), so that its files and our older runs load unchanged;
 ``tests/parity/test_lora.py`` compares both bit by bit.
 """
 

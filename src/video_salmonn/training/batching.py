@@ -13,6 +13,7 @@ from video_salmonn.errors import ContextError
 from video_salmonn.model import prompt
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.processing import VideoSalmonnProcessor, pad_rows, question_of
+from video_salmonn.training.ctc import Words
 from video_salmonn.training.examples import Example
 from video_salmonn.training.variation import vary
 from video_salmonn.wording import counted
@@ -27,12 +28,14 @@ class PreparedExample:
         counted: what its loss is divided by: answer tokens times its weight, or outputs of the connector.
         length: tokens, or outputs where there is no text.
         rendered: ids and labels; None where the language model does not run.
+        words: that its outputs are to say; None where they are to say none, or none are known.
     """
 
     example: Example
     counted: float
     length: int
     rendered: prompt.Rendered | None = None
+    words: Words | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -45,6 +46,11 @@ class Words:
     heard: tuple[int, ...] = ()
     placed: tuple[tuple[int, int], ...] = ()
     complete: bool = True
+
+    @property
+    def needed(self) -> int:
+        """Outputs that the speech needs: one a token, and CTC puts a blank between equal ones."""
+        return len(self.said) + sum(a == b for a, b in pairwise(self.said))
 
     def names(self, length: int, per_frame: int) -> list[int]:
         """The column that each output is to name, 0 for none."""

@@ -6,6 +6,7 @@ An objective says what runs in a pass, what of an example counts, and what is lo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from video_salmonn.data.manifest import Item
-from video_salmonn.errors import ConfigError
+from video_salmonn.errors import ConfigError, ContextError
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration, VideoSalmonnOutput
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -24,6 +25,7 @@ from video_salmonn.training.batching import Batch, PreparedExample, outputs_of, 
 from video_salmonn.training.examples import Example
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.words import WordLoss, stated
+from video_salmonn.wording import counted
 
 
 class Objective(Protocol):
@@ -91,8 +93,9 @@ class AnswersObjective:
             )
 
     def prepare(self, example: Example) -> PreparedExample:
-        """The example tokenised."""
-        return prepare(example, self.processor, self.context)
+        """The example tokenised, with its words."""
+        prepared = prepare(example, self.processor, self.context)
+        return prepared if self.words is None else replace(prepared, words=self.words.words_of(example))
 
     def losses(self, output: VideoSalmonnOutput, batch: Batch) -> list[torch.Tensor]:
         """Token cross entropies, weighted by item; and the words' loss."""
@@ -153,10 +156,14 @@ class WordsObjective:
         self.shares = {"word": 1.0}
 
     def prepare(self, example: Example) -> PreparedExample:
-        """The example, with the number of its outputs."""
-        outputs = outputs_of(example, self.processor)
-        self.words.words_of(example, outputs)
-        return PreparedExample(example, outputs, outputs)
+        """The example, with the number of its outputs and its words."""
+        outputs, words = outputs_of(example, self.processor), self.words.words_of(example)
+        if words is None:
+            raise ContextError(f"{example.id}: states no words of this vocabulary")
+        if words.needed > outputs:
+            needed = counted(words.needed, "token")
+            raise ContextError(f"{example.id}: {needed} to be said by {counted(outputs, 'output')}")
+        return PreparedExample(example, outputs, outputs, words=words)
 
     def losses(self, output: VideoSalmonnOutput, batch: Batch) -> list[torch.Tensor]:
         """The words' loss."""

@@ -397,7 +397,7 @@ class Trainer:
             )
 
     def resume(self, checkpoint: str | None = None) -> bool:
-        """Go on from the newest checkpoint of the output folder, or from ``step-N``; False where there is none.
+        """Continue from the newest checkpoint of the output folder, or from ``step-N``; False where there is none.
 
         :attr:`notes` then says what is not as it was.
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from video_salmonn.data.manifest import Item
-from video_salmonn.errors import ContextError
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.words import HEARD, SEEN
@@ -19,7 +17,6 @@ from video_salmonn.training.batching import PreparedExample
 from video_salmonn.training.ctc import WordHead, Words, best_names, word_losses
 from video_salmonn.training.examples import Example
 from video_salmonn.training.variation import frame_times
-from video_salmonn.wording import counted
 
 PLACES = {"seen": SEEN, "heard": HEARD}
 """Which output of a frame names what."""
@@ -116,25 +113,8 @@ class WordLoss:
         self.per_frame = model.connector.config.tokens_for(1)
         self.names = {part: sorted(texts.get(part, ())) for part in ("seen", "heard")}
 
-    def words_of(self, example: Example, outputs: int) -> Words:
-        """What an example's outputs are to say.
-
-        Args:
-            example: with its words.
-            outputs: how many outputs its media make.
-
-        Raises:
-            ContextError: it states no words that this head has, or more than its outputs can say.
-        """
-        words = self._words_for(example)
-        if words is None:
-            raise ContextError(f"{example.id}: states no words of this vocabulary")
-        needed = len(words.said) + sum(a == b for a, b in pairwise(words.said))  # CTC puts a blank between equals
-        if needed > outputs:
-            raise ContextError(f"{example.id}: {counted(needed, 'token')} to be said by {counted(outputs, 'output')}")
-        return words
-
-    def _words_for(self, example: Example) -> Words | None:
+    def words_of(self, example: Example) -> Words | None:
+        """What an example's outputs are to say; None where it states nothing, or something outside the vocabulary."""
         return words_for(self.head, example.words, timed(example), self.per_frame)
 
     def __call__(self, rows: Sequence[PreparedExample], tokens: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -144,8 +124,7 @@ class WordLoss:
             rows: the items that have media, in order.
             tokens: the connector's outputs ``(L_m, D_llm)`` for each.
         """
-        known = [self._words_for(row.example) for row in rows]
-        wanted = [(own, words) for own, words in zip(tokens, known) if words is not None]
+        wanted = [(own, row.words) for own, row in zip(tokens, rows) if row.words is not None]
         if not wanted:
             return self.head.rows.new_zeros(())
         padded, mask = _padded([own for own, _ in wanted])

@@ -12,6 +12,7 @@ from video_salmonn.data.manifest import read_manifest
 from video_salmonn.data.media_recipes import recipe_key
 from video_salmonn.embedded.data import wordnet as wordnet_files
 from video_salmonn.embedded.data.build import build, jobs
+from video_salmonn.embedded.data.plan import DataPlan
 from video_salmonn.embedded.data.render import RATE, render_sound
 from video_salmonn.embedded.data.sources import bucket, plain_words, read_sources
 from video_salmonn.embedded.data.wordings import SOUND_PHRASES, SPOKEN_QUESTIONS, WORDINGS, ask
@@ -85,7 +86,7 @@ def made_up_folder(base):
 @pytest.fixture(scope="module")
 def built(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    build(folder, out, scale=0.05)
+    build(DataPlan(folder, scale=0.05), out)
     return {split: list(read_manifest(out / f"{split}.jsonl")) for split in ("train", "dev", "test")}, out
 
 
@@ -99,7 +100,7 @@ def files(recipe):
 
 def test_same_arguments_same_bytes(folder, tmp_path, built):
     target = built[1].parent / "again"  # same depth, so that relative paths agree
-    build(folder, target, scale=0.05)
+    build(DataPlan(folder, scale=0.05), target)
     for split in ("train", "dev", "test"):
         assert (target / f"{split}.jsonl").read_bytes() == (built[1] / f"{split}.jsonl").read_bytes()
 
@@ -212,7 +213,7 @@ def test_packs_fill_a_segment():
 
 
 def test_wordnet_brings_items_for_training_only(folder, wordnet, tmp_path):
-    table = build(folder, tmp_path / "with", scale=0.05, wordnet=wordnet)
+    table = build(DataPlan(folder, scale=0.05, wordnet=wordnet), tmp_path / "with")
     found = {
         split: [item for item in read_manifest(tmp_path / "with" / f"{split}.jsonl") if "vocabulary" in item.id]
         for split in table["items"]

@@ -207,12 +207,13 @@ def test_held_out_questions_and_their_media_stay_out_of_training(tmp_path):
 
     from video_salmonn.data.manifest import read_manifest
     from video_salmonn.embedded.data.build import build, media_files
+    from video_salmonn.embedded.data.plan import DataPlan
 
     folder = made_up_folder(tmp_path / "data")
     asked = tmp_path / "asked.jsonl"
     write_lines(asked, [{"media": "images/x/camera3.bin", "question": "What am I looking at here?"},
                         {"media": "images/x/anchor1.bin", "question": "name the object."}])  # fmt: skip
-    build(folder, tmp_path / "out", scale=0.1, held_out=asked)
+    build(DataPlan(folder, scale=0.1, held_out=asked), tmp_path / "out")
     train = list(read_manifest(tmp_path / "out" / "train.jsonl"))
     assert not any("camera3.bin" in file or "anchor1.bin" in file for file in media_files(train))
     questions = Counter(turn["content"].lower().strip("?.") for item in train for turn in item.conversation)

@@ -10,6 +10,7 @@ from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import PLAIN
 from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.training.batching import PreparedExample
 from video_salmonn.training.examples import Example
 from video_salmonn.training.words import WordLoss, stated
 
@@ -40,8 +41,9 @@ def auxiliary():
     return WordLoss(model, processor, stated(items), torch.device("cpu"))
 
 
-def row(words):
-    return SimpleNamespace(example=Example("x", None, TURNS, 1.0, PLAIN, words=words))
+def row(auxiliary, words):
+    example = Example("x", None, TURNS, 1.0, PLAIN, words=words)
+    return PreparedExample(example, 1, 1, words=auxiliary.words_of(example))
 
 
 def saying(auxiliary, columns):
@@ -55,8 +57,8 @@ def test_saying_the_words_of_an_item_loses_less_than_silence(auxiliary):
     assert auxiliary.per_frame == 3 and len(letters) == len(auxiliary.head.tokens("heavy rain"))
     right = [column for letter in letters for column in (0, letter, 0)]  # the second output of a frame names the sound
     outputs = saying(auxiliary, right).requires_grad_()
-    loss = auxiliary([row(HEARD)], [outputs])
-    assert loss.shape == () and loss < auxiliary([row(HEARD)], [saying(auxiliary, [0] * len(right))]) / 2
+    loss = auxiliary([row(auxiliary, HEARD)], [outputs])
+    assert loss.shape == () and loss < auxiliary([row(auxiliary, HEARD)], [saying(auxiliary, [0] * len(right))]) / 2
     loss.backward()
     assert outputs.grad.abs().sum() > 0, "the connector learns from it"
 
@@ -64,14 +66,15 @@ def test_saying_the_words_of_an_item_loses_less_than_silence(auxiliary):
 def test_a_batch_loses_what_its_items_lose_together(auxiliary):
     letters = auxiliary.head.columns_of("heavy rain")
     long, short = saying(auxiliary, [0, letters[0], 0] * 3), saying(auxiliary, [0, letters[1], 0])
-    alone = [auxiliary([row(HEARD)], [outputs]) for outputs in (long, short)]
-    assert torch.allclose(auxiliary([row(HEARD)] * 2, [long, short]), sum(alone), atol=1e-4)
+    alone = [auxiliary([row(auxiliary, HEARD)], [outputs]) for outputs in (long, short)]
+    assert torch.allclose(auxiliary([row(auxiliary, HEARD)] * 2, [long, short]), sum(alone), atol=1e-4)
 
 
 def test_names_with_a_time_are_said_in_its_frames_and_nothing_is_asked_of_the_others(auxiliary):
     in_turn = Example("x", None, TURNS, 1.0, PLAIN, spans={"heard": [(0.0, 1.0, "heavy"), (1.6, 3.1, "rain")]})
     features = MediaFeatures(speech=torch.zeros(175, 4), audio=torch.zeros(175, 4))
-    row_of = SimpleNamespace(example=replace(in_turn, features=features))
+    in_turn = replace(in_turn, features=features)
+    row_of = PreparedExample(in_turn, 1, 1, words=auxiliary.words_of(in_turn))
     heavy, rain = (auxiliary.head.columns_of(name)[0] for name in ("heavy", "rain"))
     names = [heavy, heavy, 0, 0, rain, rain, 0]  # the frame from 1.5 s on is not wholly within the rain
     right = [column for name in names for column in (0, name, 0)]
@@ -84,6 +87,6 @@ def test_names_with_a_time_are_said_in_its_frames_and_nothing_is_asked_of_the_ot
 
 def test_items_with_unknown_words_are_left_out(auxiliary):
     outputs = saying(auxiliary, [0] * 6)
-    others = [row({}), row({"heard": "xylophone"})]
+    others = [row(auxiliary, {}), row(auxiliary, {"heard": "xylophone"})]
     assert auxiliary(others, [outputs] * 2) == 0
-    assert auxiliary([row(HEARD), *others], [outputs] * 3) == auxiliary([row(HEARD)], [outputs])
+    assert auxiliary([row(auxiliary, HEARD), *others], [outputs] * 3) == auxiliary([row(auxiliary, HEARD)], [outputs])

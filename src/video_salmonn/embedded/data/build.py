@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,29 +121,20 @@ def build_items(plan: DataPlan, out: Path, account: dict[str, Any] | None = None
                 yield item
 
 
-def build(
-    folder: Path,
-    out: Path,
-    seed: int = 0,
-    scale: float = 1.0,
-    wordnet: Path | None = None,
-    further: Sequence[Path] = (),
-    held_out: Path | None = None,
-    hours: dict[str, float] | None = None,
-) -> dict[str, Any]:
+def build(plan: DataPlan, out: Path) -> dict[str, Any]:
     """Write the manifests into ``out`` (created); returns the table, which is also written as ``build.json``.
 
-    The arguments are those of :class:`DataPlan`.
+    Args:
+        plan: what to build from, checked (:meth:`DataPlan.check`).
+        out: the folder.
 
     Raises:
-        ConfigError, ManifestError: as :meth:`DataPlan.check`; or a manifest has a damaged line.
+        ConfigError, ManifestError: something is missing that is named, or a manifest has a damaged line.
     """
-    plan = DataPlan(folder, tuple(further), seed, scale, wordnet, held_out, hours)
-    plan.check(out)
     out.mkdir(parents=True, exist_ok=True)
     by_split: dict[str, list[Item]] = {split: [] for split in SPLITS}
-    table: dict[str, Any] = {"seed": seed, "scale": scale, "wordnet": wordnet is not None, "further": len(further)}
-    table |= {"items": {}, "tasks": {}}
+    table: dict[str, Any] = {"seed": plan.seed, "scale": plan.scale, "wordnet": plan.wordnet is not None}
+    table |= {"further": len(plan.further), "items": {}, "tasks": {}}
     for item in build_items(plan, out, table):
         by_split[item.split].append(item)
     for split, items in by_split.items():
