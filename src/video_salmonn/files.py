@@ -81,6 +81,22 @@ def json_value(text: str | bytes) -> Any:
     return value
 
 
+def json_lines(path: Path, error: type[VideoSalmonnError], remedy: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON-lines file with the numbers of their lines; blank lines are skipped.
+
+    Raises:
+        error: the file cannot be read, or a line holds no JSON object; the message names file and line.
+    """
+    for number, text in numbered_lines(path, error):
+        try:
+            value = json_value(text)
+        except ValueError as failure:
+            raise error(f"{path}, line {number}: {failure}", remedy=remedy) from failure
+        if not isinstance(value, dict):
+            raise error(f"{path}, line {number}: is not a JSON object", remedy=remedy)
+        yield number, value
+
+
 def json_file(
     path: Path, error: type[VideoSalmonnError], *, remedy: str = "check the file", absent: str = "check the path"
 ) -> Any:

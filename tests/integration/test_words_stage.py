@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from training_runs import run
 from typer.testing import CliRunner
 
 from video_salmonn.cli.main import app
@@ -21,7 +22,6 @@ from video_salmonn.training.exporting import export
 from video_salmonn.training.recipe import Recipe, load_recipe
 from video_salmonn.training.stage import build_trainer
 from video_salmonn.training.starting import build_model
-from video_salmonn.training.trainer import Trainer
 
 STAGE = Path(__file__).parents[2] / "recipes/embedded-words.yaml"
 LETTERS = "rgbxyz"
@@ -91,15 +91,6 @@ def stage(data: Path, out: Path, *more: str) -> Recipe:
         "save_every=3",
     ]
     return load_recipe(STAGE, [*fixed, *more])
-
-
-def run(loaded: Recipe, *, resume: bool = False) -> tuple[Trainer, list[dict]]:
-    trainer = build_trainer(loaded)
-    if resume:
-        assert trainer.resume()
-    lines: list[dict] = []
-    trainer.run(lines.append)
-    return trainer, lines
 
 
 def test_names_with_times_are_a_task_of_their_own(tmp_path: Path, data: Path) -> None:

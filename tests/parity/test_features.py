@@ -8,9 +8,12 @@ from torch.nn import functional as F
 from transformers import WhisperFeatureExtractor
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from video_salmonn.features.fbank import LOG_FLOOR, beats_fbank, fbank, num_frames
+from video_salmonn.features.fbank import EPSILON, beats_fbank, fbank, num_frames
 from video_salmonn.features.frames import CLIP_MEAN, CLIP_STD, prepare_frames, resize
 from video_salmonn.features.logmel import log_mel
+
+LOG_FLOOR = np.log(EPSILON)
+"""What digital silence becomes."""
 
 
 def speechlike(seconds, seed=0, rate=16_000):

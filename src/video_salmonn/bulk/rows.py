@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from video_salmonn.bulk.openai_lines import is_openai_line, read_openai_line
 from video_salmonn.errors import ConfigError, ManifestError, VideoSalmonnError
-from video_salmonn.files import digest, is_there, json_value, numbered_lines
+from video_salmonn.files import digest, is_there, json_lines
 from video_salmonn.inference.options import checked
 from video_salmonn.model import prompt
 
@@ -142,18 +142,11 @@ def _files(found: list[tuple[str, Path]], question: str | None, defaults: Mappin
 
 def _lines(path: Path, question: str | None, defaults: Mapping[str, Any]) -> Iterator[Row]:
     seen: dict[str, int] = {}
-    for number, text in numbered_lines(path, ManifestError):
-        where = f"{path}, line {number}"
-        try:
-            line = json_value(text)
-        except ValueError as error:
-            raise ManifestError(f"{where}: {error}", remedy=ONE_A_LINE) from error
-        if not isinstance(line, dict):
-            raise ManifestError(f"{where}: is not a JSON object", remedy=ONE_A_LINE)
+    for number, line in json_lines(path, ManifestError, ONE_A_LINE):
         row = _row(line, path.parent, question, defaults)
         if row.id in seen:
             raise ManifestError(
-                f"{where}: the id {row.id!r:.100} is that of line {seen[row.id]} "
+                f"{path}, line {number}: the id {row.id!r:.100} is that of line {seen[row.id]} "
                 "(lines without an id have a digest for it)",
                 remedy="give every line an id of its own",
             )

@@ -50,7 +50,9 @@ def command(
     for note in trainer.maker.notes if trainer.accelerator.is_main_process else ():
         stderr.print(note, style="bold", markup=False, soft_wrap=True)
     if dry_run:
-        account = trainer.dry_run()
+        from video_salmonn.training.rehearsal import rehearse
+
+        account = rehearse(trainer)
         if as_json:
             emit_json(account)
         else:

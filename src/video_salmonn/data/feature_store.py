@@ -234,11 +234,6 @@ class FeatureStore:
 
     # ----------------------------------------------------------------------------------------------- writing
 
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes put and not yet written."""
-        return self._bytes
-
     def put(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Add tensors that are kept or lost together: they get into one shard, which is written when it is full.
 

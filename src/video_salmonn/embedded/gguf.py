@@ -60,15 +60,6 @@ def _unpermute(weight: torch.Tensor, heads: int) -> torch.Tensor:
     return weight.reshape(heads, rows // heads // 2, 2, width).transpose(1, 2).reshape(rows, width)
 
 
-def llama_config(path: Path) -> Any:
-    """The ``LlamaConfig`` described by a GGUF file's metadata.
-
-    Raises:
-        CheckpointError: unreadable file, another architecture, a missing field.
-    """
-    return _config(_open(path), path)
-
-
 def _config(reader: Any, path: Path) -> Any:
     from transformers import LlamaConfig
 

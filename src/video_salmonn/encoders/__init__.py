@@ -1,1 +1,1 @@
-"""Frozen networks that turn encoder inputs into features, one file each, behind one protocol."""
+"""Frozen networks that turn encoder inputs into features, one file each; all return `Features`."""

@@ -6,7 +6,6 @@ edges): torchaudio's does not load beside the torch builds we support, and curre
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import torch
@@ -106,7 +105,3 @@ def frame_mask(lengths: torch.Tensor, samples: int) -> torch.Tensor:
     share = samples // frames
     real = (lengths.double() / share).ceil().clamp(max=frames)
     return torch.arange(frames, device=lengths.device)[None] < real[:, None]
-
-
-LOG_FLOOR = math.log(EPSILON)
-"""What digital silence becomes (-15.94)."""

@@ -11,16 +11,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from video_salmonn.checkpoints.shipped import ASSETS, shipped_weights
 from video_salmonn.errors import CheckpointError
 from video_salmonn.files import json_object
-
-if TYPE_CHECKING:
-    from video_salmonn.inference.engine import VideoSalmonn
 
 FILE = "decisions.json"
 BINS = 10
@@ -60,15 +57,15 @@ class Calibration:
         }
 
 
-def calibration_of(engine: VideoSalmonn) -> Calibration:
-    """What is known of a loaded model; nothing for one that was changed or never measured.
+def calibration_of(model: str) -> Calibration:
+    """What is known of a loaded model, by its name or folder; nothing for one that was changed or never measured.
 
     Raises:
         CheckpointError: the file of its directory is damaged.
     """
-    folder = ASSETS if engine.name == "embedded" else Path(engine.name)
+    folder = ASSETS if model == "embedded" else Path(model)
     path = folder / FILE
-    if engine.name == "tiny" or not path.is_file():
+    if model == "tiny" or not path.is_file():
         return Calibration()
     found = read_calibration(path)
     return Calibration() if folder == ASSETS and found.weights != shipped_weights() else found

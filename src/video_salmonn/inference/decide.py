@@ -117,7 +117,7 @@ def decide(
     candidates = [spellings_of(one) for one in asked]
     encoded = engine.encode(sources, timer, **options)
     found = _found(engine, conversations, candidates, encoded, mode, timer, on_step)
-    calibration = calibration_of(engine)
+    calibration = calibration_of(engine.name)
     answers = [_answer(one, logs, calibration) for one, logs in zip(asked, found.logs)]
     timer.seconds["total"] = perf_counter() - begin
     warnings = [line for item in encoded for line in (*item.report.cuts, *item.report.warnings)]

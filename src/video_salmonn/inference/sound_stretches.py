@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,8 @@ from video_salmonn.inference.media_store import Timer
 from video_salmonn.inference.pieces import border_loudness
 from video_salmonn.inference.transcript_options import STRETCH
 from video_salmonn.media import iter_clip
+from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.types import Clip, Heard, MediaReport, Seen
-
-if TYPE_CHECKING:
-    from video_salmonn.inference.engine import VideoSalmonn
 
 RATE = 16_000
 QUIET_FROM = 0.8
@@ -30,16 +28,22 @@ class SoundSource:
     """The sound of a source in stretches, and the report on it once they were read."""
 
     def __init__(
-        self, engine: VideoSalmonn, media: Any, sound: Any, start: float | None, end: float | None, given: Any
+        self,
+        processor: VideoSalmonnProcessor,
+        media: Any,
+        sound: Any,
+        start: float | None,
+        end: float | None,
+        given: Any,
     ) -> None:
         wanted = {"start": start, "end": end, **given}
         wanted = {name: value for name, value in wanted.items() if value is not None}
-        self._engine, self._media, self._sound, self._wanted = engine, media, sound, wanted
+        self._processor, self._media, self._sound, self._wanted = processor, media, sound, wanted
         # What the model was trained on limits what it hears at once, not what is read.
-        limits = given.get("limits") or engine.processor.media_options().limits
+        limits = given.get("limits") or processor.media_options().limits
         if "limits" not in given:
             limits = replace(limits, max_seconds=None)
-        self._options = engine.processor.media_options(**wanted, **({} if "limits" in given else {"limits": limits}))
+        self._options = processor.media_options(**wanted, **({} if "limits" in given else {"limits": limits}))
         self._options = replace(self._options, use_video=False, use_audio=True, sound_mode="mix")
         self.report = MediaReport("", 0.0, Seen("off"), Heard("absent"))
         self.length: float | None = None
@@ -59,7 +63,7 @@ class SoundSource:
 
     def _parts(self) -> Iterator[NDArray[np.float32]]:
         if isinstance(self._media, Clip) or isinstance(self._sound, Clip):
-            clip = self._engine.processor.load(self._media, self._sound, **self._wanted)
+            clip = self._processor.load(self._media, self._sound, **self._wanted)
             self.report, self.length = clip.report, clip.duration
             if clip.sound is not None:
                 yield clip.sound.samples

@@ -184,7 +184,9 @@ def transcribe(
     """
     longest = STRETCH if look_ahead is None else checked_look_ahead(look_ahead)
     writer = Transcriber(engine, decoder=decoder, language=language, task=task, words=words, whisper=whisper, **options)
-    source = SoundSource(engine, media, sound, start, end, {k: v for k, v in options.items() if k in DECODING})
+    source = SoundSource(
+        engine.processor, media, sound, start, end, {k: v for k, v in options.items() if k in DECODING}
+    )
     segments: list[Segment] = []
     begin = float(start or 0.0)
     done = 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -24,8 +23,6 @@ from video_salmonn.serving.protocol import ChatRequest, DecisionsRequest, Transc
 from video_salmonn.serving.service import Service
 from video_salmonn.serving.transcripts import read_form, response_of, transcribed
 from video_salmonn.version import __version__
-
-logger = logging.getLogger("video_salmonn.serving")
 
 
 def create_app(service: Service) -> FastAPI:

@@ -32,8 +32,6 @@ _URLS: dict[str, tuple[str, Kind]] = {
 }
 """Part type -> the field that holds its URL, and what it says that is."""
 _FRAME_LIST = "data:video/jpeg;base64,"
-FORMATS = ("wav", "mp3", "flac", "ogg", "opus", "m4a", "aac", "webm", "mp4", "aiff", "amr", "caf", "pcm16")
-"""Names that clients give as ``input_audio.format``; the content decides."""
 _LONGEST_UUID = 256
 _DATA = ("url", "data", "file_id", "file_data")
 

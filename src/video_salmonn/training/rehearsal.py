@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from video_salmonn.training import checkpointing
-
-if TYPE_CHECKING:
-    from video_salmonn.training.trainer import Trainer
+from video_salmonn.training.trainer import Trainer
 
 
 def rehearse(trainer: Trainer) -> dict[str, Any]:

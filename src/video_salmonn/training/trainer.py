@@ -40,7 +40,6 @@ from video_salmonn.training.objectives import build_objective
 from video_salmonn.training.optimisation import parameter_groups, rate_share
 from video_salmonn.training.processes import dropout_seed, stop_signals, without_cudnn_attention
 from video_salmonn.training.recipe import Recipe
-from video_salmonn.training.rehearsal import rehearse
 from video_salmonn.training.starting import prepare_model
 from video_salmonn.training.validation import validate
 
@@ -427,7 +426,3 @@ class Trainer:
 
     def _held_out(self) -> str | None:
         return None if self.validation is None else self.validation.digest
-
-    def dry_run(self) -> dict[str, Any]:
-        """What would happen: parts that train, memory, steps; and one batch, loaded and run."""
-        return rehearse(self)

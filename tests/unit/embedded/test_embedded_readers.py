@@ -195,18 +195,18 @@ def test_special_tokens_are_those_of_the_file(tmp_path):
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    from video_salmonn.embedded.gguf import llama_config, name_special_tokens
+    from video_salmonn.embedded.gguf import llama_state_dict, name_special_tokens
 
     path = tmp_path / "small.gguf"
     write_gguf(path)
     words = Tokenizer(models.WordLevel({f"t{i}": i for i in range(40)}, unk_token="t0"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="t1", eos_token="t1")
-    name_special_tokens(tokenizer, llama_config(path))
+    name_special_tokens(tokenizer, llama_state_dict(path)[0])
     assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("t1", "t2", "t2")
 
 
 def test_gguf_fails(tmp_path):
-    from video_salmonn.embedded.gguf import convert_llama, llama_config, llama_state_dict
+    from video_salmonn.embedded.gguf import convert_llama, llama_state_dict
 
     path = tmp_path / "small.gguf"
     write_gguf(path)
@@ -217,7 +217,7 @@ def test_gguf_fails(tmp_path):
             llama_state_dict(path)
     write_gguf(path, architecture="gpt2")
     with pytest.raises(CheckpointError, match="gpt2"):
-        llama_config(path)
+        llama_state_dict(path)
     write_gguf(path, drop=("blk.0.ffn_up.weight",))
     with pytest.raises(CheckpointError, match="up_proj"):
         convert_llama(path, tmp_path)

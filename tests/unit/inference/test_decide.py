@@ -223,9 +223,9 @@ def test_what_was_fitted_on_other_weights_does_not_hold(tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "ASSETS", tmp_path)
     write_calibration(tmp_path / calibration.FILE, Calibration({"predicate": 3.0}, weights=shipped_weights()))
     embedded = SimpleNamespace(name="embedded")
-    assert calibration.calibration_of(embedded).temperature("predicate") == 3.0
+    assert calibration.calibration_of(embedded.name).temperature("predicate") == 3.0
     write_calibration(tmp_path / calibration.FILE, Calibration({"predicate": 3.0}, weights="0123456789ab"))
-    assert calibration.calibration_of(embedded) == Calibration()
+    assert calibration.calibration_of(embedded.name) == Calibration()
 
 
 def test_the_calibration_that_ships_is_that_of_the_weights_that_ship():

@@ -77,11 +77,6 @@ def held_out_media(path: Path | None) -> set[str]:
     return {Path(name).stem for name in found if name}
 
 
-def plain_question(text: str) -> str:
-    """A question as it counts for being the same: words alone, in lower case."""
-    return plain_words(text)
-
-
 def build_items(plan: DataPlan, out: Path, account: dict[str, Any] | None = None) -> Iterator[Item]:
     """All items of all splits. The same arguments give the same items.
 
@@ -108,7 +103,7 @@ def build_items(plan: DataPlan, out: Path, account: dict[str, Any] | None = None
         )
     paths = [folder / TEXT for folder in plan.further if (folder / TEXT).is_file()]
     texts = (sentences, vocabulary, [pair for path in paths for pair in read_text(path)])
-    asked = set() if plan.held_out is None else {plain_question(row["question"]) for row in lines_of(plan.held_out)}
+    asked = set() if plan.held_out is None else {plain_words(row["question"]) for row in lines_of(plan.held_out)}
     for split in SPLITS:
         for group, (compose, count) in {**COMPOSERS, **QUESTIONS}.items():
             if plan.hours and group in ("synthetic", "vocabulary"):
@@ -116,7 +111,7 @@ def build_items(plan: DataPlan, out: Path, account: dict[str, Any] | None = None
             wanted = round(count * SHARE[split] * plan.scale)
             for item in compose(_stock(split, group, sources, texts, plan.seed), wanted):
                 turns = [turn["content"] for turn in item.conversation if turn["role"] == "user"]
-                if split == "train" and asked and any(plain_question(turn) in asked for turn in turns):
+                if split == "train" and asked and any(plain_words(turn) in asked for turn in turns):
                     continue
                 yield item
 

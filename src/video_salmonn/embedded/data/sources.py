@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import ManifestError
-from video_salmonn.files import json_value, numbered_lines
+from video_salmonn.files import json_lines, numbered_lines
 
 TEST_SPEAKERS = {"777", "1919", "2086"}
 DEV_SPEAKERS = {"84"}
@@ -85,15 +85,8 @@ class SourceLine(dict[str, Any]):
 
 def lines_of(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a JSON-lines file. Raises ManifestError naming file and line where one is damaged."""
-    for number, line in numbered_lines(path, ManifestError):
-        where = f"{path}, line {number}"
-        try:
-            value = json_value(line)
-        except ValueError as error:
-            raise ManifestError(f"{where}: {error}", remedy=_AGAIN) from error
-        if not isinstance(value, dict):
-            raise ManifestError(f"{where}: is not a JSON object", remedy=_AGAIN)
-        yield SourceLine(value, where)
+    for number, row in json_lines(path, ManifestError, _AGAIN):
+        yield SourceLine(row, f"{path}, line {number}")
 
 
 def _split_speech(collection: str, row: dict[str, Any]) -> str:
