@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @reports_errors
-@shared.with_memory
+@shared.with_placement
 @shared.answering()
 def command(
     media: str = typer.Argument(None, help="A video, sound or picture file, or an https URL."),
@@ -29,8 +29,6 @@ def command(
     model: str = shared.MODEL,
     times: bool = typer.Option(False, "--times", help="Answer with times: the question is asked of piece after piece."),
     profile: str = shared.PROFILE,
-    device: str = shared.DEVICE,
-    dtype: str = shared.DTYPE,
     released_json: Path = typer.Option(
         None, "--released-json", help="Answer every item of a file in the released example format."
     ),
@@ -38,20 +36,20 @@ def command(
     as_json: bool = shared.JSON,
     *,
     options: dict[str, Any],
-    memory: dict[str, Any],
+    placement: dict[str, Any],
 ) -> None:
     """Answer a question about a video, a sound or a picture."""
     if released_json is not None:
-        _answer_released(released_json, out, model, device, dtype, profile, memory, options, as_json)
+        _answer_released(released_json, out, model, profile, placement, options, as_json)
         return
     if media is None or question is None:
         raise ConfigError("MEDIA and QUESTION are needed", remedy='video-salmonn ask clip.mp4 "What is said?"')
     check_question(question)
     check_media(media, sound, options)
     if times:
-        _answer_times(media, question, sound, options, (model, device, dtype, profile), memory, as_json)
+        _answer_times(media, question, sound, options, model, profile, placement, as_json)
         return
-    engine = shared.load_engine(model, device, dtype, profile, **memory)
+    engine = shared.load_engine(model, profile=profile, **placement)
     if as_json:
         with working("looking, listening and answering"):
             report = engine.ask(media, question, sound=sound, **options).report
@@ -71,12 +69,13 @@ def _answer_times(
     question: str,
     sound: str | None,
     options: dict[str, Any],
-    how: tuple[str, str, str | None, str | None],
-    memory: dict[str, Any],
+    model: str,
+    profile: str | None,
+    placement: dict[str, Any],
     as_json: bool,
 ) -> None:
     """``--times``: the question asked of one piece after another."""
-    engine = shared.load_engine(*how, **memory)
+    engine = shared.load_engine(model, profile=profile, **placement)
     from video_salmonn.inference.times import SECONDS, ask_times
 
     seconds = options.pop("piece_seconds") or SECONDS
@@ -144,10 +143,8 @@ def _answer_released(
     path: Path,
     out: Path,
     model: str,
-    device: str,
-    dtype: str | None,
     profile: str | None,
-    memory: dict[str, Any],
+    placement: dict[str, Any],
     options: dict[str, Any],
     as_json: bool,
 ) -> None:
@@ -157,7 +154,7 @@ def _answer_released(
     checked(options)  # all of this before a model is loaded
     read_items(path)
     check_out(out)
-    engine = shared.load_engine(model, device, dtype, profile, **memory)
+    engine = shared.load_engine(model, profile=profile, **placement)
     results = answer_file(engine, path, out, **options)
     if as_json:
         emit_json(results)

@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 
 @reports_errors
-@shared.with_memory
+@shared.with_placement
 @shared.answering(
     *("no_audio", "no_video", "max_new_tokens", "num_beams", "piece_seconds", "joint_ctc"),
     long=typer.Option(None, "--long", help="Media beyond the context: error, segments or coarse."),
@@ -45,12 +45,10 @@ def command(
     decode_seconds: float = typer.Option(
         1800.0, "--decode-seconds", help="A row whose media take longer to decode fails."
     ),
-    device: str = shared.DEVICE,
-    dtype: str = shared.DTYPE,
     as_json: bool = shared.JSON,
     *,
     options: dict[str, Any],
-    memory: dict[str, Any],
+    placement: dict[str, Any],
 ) -> None:
     """Ask about thousands of files; the same command continues where it was stopped. Exit code 1 if any row failed."""
     number, count = parse_shards(shards)
@@ -64,7 +62,7 @@ def command(
         raise ConfigError(f"{source}: holds no rows", remedy="give lines to answer")
     check_out(out)
     check_results(out)
-    engine = shared.load_engine(model, device, dtype, **memory)
+    engine = shared.load_engine(model, **placement)
     from video_salmonn.bulk.run import run, settings_of
 
     results = Results(out, settings_of(engine), retry=retry_failed)

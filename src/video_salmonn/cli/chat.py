@@ -18,24 +18,22 @@ HELP = "commands: /reset forgets the conversation, /account shows what the last 
 
 
 @reports_errors
-@shared.with_memory
+@shared.with_placement
 @shared.answering("no_audio", "no_video", "start", "end", "max_new_tokens", "long")
 def command(
     media: str = typer.Argument(..., help="A video, sound or picture file, or an https URL."),
     sound: str = shared.SOUND,
     model: str = shared.MODEL,
-    device: str = shared.DEVICE,
-    dtype: str = shared.DTYPE,
     as_json: bool = typer.Option(
         False, "--json", help="One JSON list at the end: for each question of stdin its report, or its error."
     ),
     *,
     options: dict[str, Any],
-    memory: dict[str, Any],
+    placement: dict[str, Any],
 ) -> None:
     """Ask several questions about one file, one line each; the file is decoded and encoded once."""
     check_media(media, sound, options)
-    engine = shared.load_engine(model, device, dtype, **memory)
+    engine = shared.load_engine(model, **placement)
     session = engine.chat(media, sound=sound, **options)
     with working("looking and listening"):
         session.encode()  # a bad file is refused before the first question

@@ -43,7 +43,7 @@ _SEED = typer.Option(0, "--seed", min=0, max=2**63 - 1, help="Seed of the bootst
 
 @save.callback(invoke_without_command=True)
 @reports_errors
-@shared.with_memory
+@shared.with_placement
 def run_save(
     context: typer.Context,
     data: Path | None = _DATA,
@@ -68,8 +68,6 @@ def run_save(
     ),
     batch_size: int = typer.Option(1, "--batch-size", min=1, help="Questions given to the model at once."),
     allow_missing: bool = typer.Option(False, "--allow-missing", help="Leave out items whose media are missing."),
-    device: str = shared.DEVICE,
-    dtype: str | None = shared.DTYPE,
     profile: str | None = shared.PROFILE,
     num_beams: int | None = shared.BEAMS,
     judge_url: str | None = _JUDGE,
@@ -78,7 +76,7 @@ def run_save(
     seed: int = _SEED,
     as_json: bool = _JSON,
     *,
-    memory: dict[str, Any],
+    placement: dict[str, Any],
 ) -> None:
     """Ask a model the tasks of SAVE, score the answers, write OUT/predictions and OUT/results.json."""
     if context.invoked_subcommand is not None:
@@ -88,7 +86,6 @@ def run_save(
         raise ConfigError(f"eval save needs {', '.join(lacking)}", remedy="see `video-salmonn eval save --help`")
     assert data is not None and model is not None and out is not None
 
-    from video_salmonn.cli.checks import check_model, check_placement
     from video_salmonn.evaluation.conditions import parse_baselines
     from video_salmonn.evaluation.save import tasks as tasks_of
 
@@ -96,8 +93,7 @@ def run_save(
     conditions = parse_baselines(baselines)
     if choices not in ("generated", "likelihood"):
         raise ConfigError(f"--choices is {choices!r}", remedy="use generated or likelihood")
-    check_model(model, dtype, profile)
-    check_placement(device, memory)
+    shared.check_loading(model, profile=profile, **placement)
     if not data.is_dir():
         raise ConfigError(f"{data}: no such folder", remedy="give the folder with annotation files and media")
 
@@ -119,9 +115,9 @@ def run_save(
     from video_salmonn.evaluation.own_model import OwnModel
     from video_salmonn.evaluation.shards import Shards
 
-    device = shared.choose_device(device)
+    device = shared.choose_device(placement.pop("device"))
     shards = Shards.from_environment(device)
-    loaded = shared.load_engine(model, shards.device(device), dtype, profile, **memory)
+    loaded = shared.load_engine(model, shards.device(device), profile=profile, **placement)
     engine = OwnModel(loaded, num_beams=num_beams, profile=profile, whisper=whisper, known_whisper=_whisper)
     with _Bar(shards.first and not as_json) as progress:
         results = evaluate(engine, wanted, data, out, options, shards=shards, progress=progress, ready=ready)

@@ -22,7 +22,7 @@ LONG = typer.Option("error", "--long", help="Media beyond the context: error, or
 
 
 @reports_errors
-@shared.with_memory
+@shared.with_placement
 @shared.answering("no_audio", "no_video", "start", "end", "max_new_tokens", long=LONG)
 def command(
     media: str = typer.Argument(..., help="A video, sound or picture file, or an https URL."),
@@ -34,12 +34,10 @@ def command(
     ),
     profile: str = shared.PROFILE,
     scale: float = typer.Option(1.0, "--scale", min=0.5, max=4.0, help="Size of a picture; 1 is 1300 pixels wide."),
-    device: str = shared.DEVICE,
-    dtype: str = shared.DTYPE,
     as_json: bool = shared.JSON,
     *,
     options: dict[str, Any],
-    memory: dict[str, Any],
+    placement: dict[str, Any],
 ) -> None:
     """Draw frames, sound, windows and media tokens on one time axis, and say what an answer rested on."""
     if options["long"] not in ("error", "coarse"):
@@ -54,7 +52,7 @@ def command(
     from video_salmonn.evaluation.predictions import write_atomic
     from video_salmonn.inspection.inspecting import inspect_media
 
-    engine = shared.load_engine(model, device, dtype, profile, **memory)
+    engine = shared.load_engine(model, profile=profile, **placement)
     with working("looking, listening and drawing"):
         timeline = inspect_media(engine, media, sound=sound, question=question, **options)
         data = _page(timeline, media, sound, out) if kind == "html" else _picture(timeline, scale)

@@ -24,7 +24,7 @@ FASTEST = 1000.0
 
 
 @reports_errors
-@shared.with_memory
+@shared.with_placement
 def command(
     source: str = typer.Argument(
         ..., help="A file, played in real time; - or a named pipe; camera, /dev/videoN or camera:NAME."
@@ -58,11 +58,9 @@ def command(
     no_audio: bool = shared.NO_AUDIO,
     no_video: bool = shared.NO_VIDEO,
     max_new_tokens: int = shared.NEW_TOKENS,
-    device: str = shared.DEVICE,
-    dtype: str = shared.DTYPE,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON value a line."),
     *,
-    memory: dict[str, Any],
+    placement: dict[str, Any],
 ) -> None:
     """Follow a stream: write down what is said, or answer a question about every stretch of it. Ctrl-C ends it."""
     if question is not None:
@@ -90,7 +88,7 @@ def command(
                 "a camera without a microphone is not heard", remedy="give a --question or a --microphone"
             )
         check_camera(source, looks)
-    engine = shared.load_engine(model, device, dtype, **memory)
+    engine = shared.load_engine(model, **placement)
     from video_salmonn.inference.live import LiveSession
 
     options = engine.processor.media_options(start=start, end=end, use_video=looks, use_audio=not no_audio)

@@ -49,14 +49,16 @@ JOINT_CTC = typer.Option(
 )
 PROFILE = typer.Option(None, "--profile", help="released: reproduce the released code.")
 JSON = typer.Option(False, "--json", help="Print one JSON object.")
-MEMORY: dict[str, tuple[type, Any]] = {
+PLACEMENT: dict[str, tuple[type, Any]] = {
+    "device": (str, DEVICE),
+    "dtype": (str, DTYPE),
     "quantise": (str, QUANTISE),
     "quantiser": (str, QUANTISER),
     "device_map": (str, DEVICE_MAP),
     "offload_encoders": (bool, OFFLOAD_ENCODERS),
     "kv_cache": (str, KV_CACHE),
 }
-"""Options that affect the memory of a model: name -> type and declaration."""
+"""Where a model runs, in which numbers, and what memory it takes: name -> type and declaration."""
 
 
 ANSWERING: dict[str, tuple[type, Any]] = {
@@ -70,7 +72,7 @@ ANSWERING: dict[str, tuple[type, Any]] = {
     "piece_seconds": (float, PIECES),
     "joint_ctc": (str, JOINT_CTC),
 }
-"""Options that go on to the engine as they are: name -> type and declaration."""
+"""Options that are handed to the engine as they are: name -> type and declaration."""
 Command = Callable[..., None]
 
 
@@ -96,7 +98,7 @@ def with_group(group: str, options: Mapping[str, tuple[type, Any]]) -> Callable[
     return decorate
 
 
-with_memory = with_group("memory", MEMORY)
+with_placement = with_group("placement", PLACEMENT)
 
 
 def answering(*names: str, **changed: Any) -> Callable[[Command], Command]:
@@ -126,7 +128,9 @@ def choose_device(wanted: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def check_loading(model: str, device: str, dtype: str | None, profile: str | None = None, **options: Any) -> None:
+def check_loading(
+    model: str, device: str, dtype: str | None = None, profile: str | None = None, **options: Any
+) -> None:
     """Raise what can be told of :func:`load_engine`'s arguments before anything heavy is imported.
 
     Raises:
@@ -141,7 +145,7 @@ def check_loading(model: str, device: str, dtype: str | None, profile: str | Non
 def load_engine(
     model: str,
     device: str,
-    dtype: str | None,
+    dtype: str | None = None,
     profile: str | None = None,
     *,
     device_map: str | None = None,

@@ -21,7 +21,7 @@ KEYS = "VIDEO_SALMONN_API_KEYS"
 
 
 @reports_errors
-@shared.with_memory
+@shared.with_placement
 def command(
     model: str = shared.MODEL,
     host: str = listening.HOST,
@@ -51,14 +51,12 @@ def command(
     sessions: bool = typer.Option(
         False, "--sessions", help="With --replicas: requests of one x-session-id header go to the same replica."
     ),
-    device: str = shared.DEVICE,
-    dtype: str = shared.DTYPE,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object (url, model, api_keys) when ready."),
     *,
-    memory: dict[str, Any],
+    placement: dict[str, Any],
 ) -> None:
     """Serve a model over HTTP with OpenAI's routes."""
-    shared.check_loading(model, device, dtype, **memory)
+    shared.check_loading(model, **placement)
     keys = shared.keys_of(api_key, KEYS)
     made = not keys
     settings = listening.settings_of(
@@ -86,7 +84,7 @@ def command(
         from video_salmonn.serving.service import Service, name_of
     service = None
     if wanted is None:
-        service = Service(shared.load_engine(model, device, dtype, **memory), settings, served_name)
+        service = Service(shared.load_engine(model, **placement), settings, served_name)
     name = served_name or name_of(model)
     log_to_stderr()
     logging.getLogger("video_salmonn.serving").setLevel(logging.INFO)
@@ -104,7 +102,7 @@ def command(
         serve(service, ready)
     elif wanted is not None:
         least, most = wanted
-        _serve_replicas(model, device, dtype, served_name, memory, settings, least, most, sessions, ready)
+        _serve_replicas(model, served_name, placement, settings, least, most, sessions, ready)
 
 
 def _replicas(text: str) -> tuple[int, int]:
@@ -118,10 +116,8 @@ def _replicas(text: str) -> tuple[int, int]:
 
 def _serve_replicas(
     model: str,
-    device: str,
-    dtype: str | None,
     served_name: str | None,
-    memory: dict[str, Any],
+    placement: dict[str, Any],
     settings: ServerSettings,
     least: int,
     most: int,
@@ -129,12 +125,9 @@ def _serve_replicas(
     ready: Callable[[str], None],
 ) -> None:
     """Serve by replicas on Ray; each loads the model for itself."""
-    from video_salmonn.cli.checks import check_model, check_placement
     from video_salmonn.serving.ray_serve import Model, Scaling, run
 
-    check_model(model, dtype)
-    check_placement(device, memory)
-    device = shared.choose_device(device)
+    device, dtype = shared.choose_device(placement.pop("device")), placement.pop("dtype")
     is_cuda = device.startswith("cuda")
     if is_cuda:
         import torch
@@ -144,7 +137,7 @@ def _serve_replicas(
         device = "cuda"
     cores = max(1, (os.cpu_count() or 1) // most)
     scaling = Scaling(least, most, num_cpus=1 if is_cuda else cores, num_gpus=int(is_cuda), sessions=sessions)
-    run(Model(model, device, dtype, served_name, memory), settings, scaling, ready)
+    run(Model(model, device, dtype, served_name, placement), settings, scaling, ready)
 
 
 def _host(name: str) -> str:

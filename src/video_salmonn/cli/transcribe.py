@@ -21,7 +21,7 @@ WRITTEN = ("txt", "srt", "vtt", "json")
 
 
 @reports_errors
-@shared.with_memory
+@shared.with_placement
 @shared.answering("start", "end", "num_beams", "joint_ctc")
 def command(
     media: str = typer.Argument(..., help="A video or sound file, or an https URL."),
@@ -42,12 +42,10 @@ def command(
         None, "--look-ahead", help="Longest piece of sound in seconds, 2 to 300 (default 300; `live` uses 10)."
     ),
     out: Path = typer.Option(None, "--out", help="Write the transcript to this file."),
-    device: str = shared.DEVICE,
-    dtype: str = shared.DTYPE,
     as_json: bool = shared.JSON,
     *,
     options: dict[str, Any],
-    memory: dict[str, Any],
+    placement: dict[str, Any],
 ) -> None:
     """Write down what is said in a video or sound file of any length, with times."""
     form = _form(form, out)
@@ -60,7 +58,7 @@ def command(
     check_decoder(model, decoder, whisper)
     checked_look_ahead(look_ahead)
     check_media(media, sound, {**stretch, **own, "no_video": True})
-    engine = shared.load_engine(model, device, dtype, **memory)
+    engine = shared.load_engine(model, **placement)
     with counting("transcribing", "s of sound") as progress:
         transcript = engine.transcribe(
             media,

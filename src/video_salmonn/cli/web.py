@@ -16,7 +16,7 @@ KEYS = "VIDEO_SALMONN_WEB_KEYS"
 
 
 @reports_errors
-@shared.with_memory
+@shared.with_placement
 def command(
     model: str = shared.MODEL,
     host: str = listening.HOST,
@@ -31,16 +31,14 @@ def command(
     max_seconds: float = listening.MAX_SECONDS,
     max_new_tokens: int = typer.Option(128, "--max-new-tokens", min=1, help="Longest answer."),
     keep_seconds: float = typer.Option(3600, "--keep-seconds", min=10, help="Unused clips are deleted after this."),
-    device: str = shared.DEVICE,
-    dtype: str = shared.DTYPE,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object (url, model, keys) when ready."),
     *,
-    memory: dict[str, Any],
+    placement: dict[str, Any],
 ) -> None:
     """Open a web page to ask about clips: drop or record one, ask, read the transcript."""
     if examples is not None and not examples.is_dir():
         raise ConfigError(f"--examples {examples} is not a folder", remedy="give a folder of media files")
-    shared.check_loading(model, device, dtype, **memory)
+    shared.check_loading(model, **placement)
     keys = shared.keys_of(key, KEYS)
     settings = listening.settings_of(
         keys,
@@ -57,7 +55,7 @@ def command(
     with listening.packages("web", "gradio", "gradio_client"):
         from video_salmonn.serving.listening import log_to_stderr
         from video_salmonn.serving.web.app import examples_in, own_examples, serve
-    engine = shared.load_engine(model, device, dtype, **memory)
+    engine = shared.load_engine(model, **placement)
     log_to_stderr()
 
     def ready(url: str) -> None:
