@@ -2,8 +2,9 @@
 
     python benchmarks/bench_live.py --minutes 60 --speed 10 --question "What is there?" --model tiny
 
-A clip is played again and again. Without --question it is transcribed, and compared with `transcribe` of the file.
-The last line is JSON.
+A clip is played again and again, or with --file a long file once. Without --question it is transcribed, and compared
+with `transcribe` of the file. ``pace`` is how many seconds of the stream were processed in a second. The last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -49,40 +50,50 @@ def main() -> None:
     parser.add_argument("--decoder", default="model")
     parser.add_argument("--question")
     parser.add_argument("--clip", type=Path, default=CLIP)
+    parser.add_argument("--file", type=Path, help="A long file; --minutes and --clip are not used.")
     wanted = parser.parse_args()
     engine = VideoSalmonn.load(wanted.model)
     process = psutil.Process()
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "long.mkv"
-        repeated(wanted.clip, file, 60 * wanted.minutes)
+        file = wanted.file or Path(folder) / "long.mkv"
+        if wanted.file is None:
+            repeated(wanted.clip, file, 60 * wanted.minutes)
         options = engine.processor.media_options(use_video=wanted.question is not None)
         session = LiveSession(
             engine, question=wanted.question, decoder=wanted.decoder, max_new_tokens=4, speed=wanted.speed
         )
-        events, held, begun, reached = [], [], time.monotonic(), 0.0
+        events, rss, begun, reached = [], [], time.monotonic(), 0.0
         for portion in open_live(str(file), options, speed=wanted.speed):
             events += session.push(
                 sound=portion.sound, start=portion.start, pictures=portion.pictures, arrived=portion.arrived
             )
             reached = portion.start
-            if int(reached) % 60 == 0:
-                held.append((reached, process.memory_info().rss / 2**20, session.held_bytes / 2**20))
-                print(f"{reached:6.0f} s  RSS {held[-1][1]:7.1f} MiB  held {held[-1][2]:6.2f} MiB", flush=True)
+            if reached >= 60 * len(rss):  # one value a minute of the stream
+                rss.append(process.memory_info().rss / 2**20)
+                pace = reached / (time.monotonic() - begun)
+                held = session.held_bytes / 2**20
+                print(f"{reached:6.0f} s  RSS {rss[-1]:7.1f} MiB  held {held:6.2f} MiB  pace {pace:5.2f}", flush=True)
         events += session.finish()
         seconds = time.monotonic() - begun
         late = sorted(x for e in events for x in (e.latencies or (e.latency,)) if x is not None)
         results = {
-            "minutes": wanted.minutes,
+            "minutes": round(reached / 60, 2),
             "speed": wanted.speed,
+            "pace": round(reached / seconds, 3),
             "model": wanted.model,
             "seconds": seconds,
             "events": len(events),
             "latency": {"median": median(late), "p95": late[int(0.95 * len(late))], "most": late[-1]} if late else None,
-            "rss_mib": {"after_2_minutes": held[min(2, len(held) - 1)][1], "end": process.memory_info().rss / 2**20},
+            "rss_mib": {
+                "after_2_minutes": rss[min(2, len(rss) - 1)],
+                "most_later": max(rss[min(2, len(rss) - 1) :]),
+                "end": process.memory_info().rss / 2**20,
+            },
         }
         if wanted.question is None:
             whole = engine.transcribe(str(file), decoder=wanted.decoder, look_ahead=LOOK_AHEAD)
             results["transcript_is_the_files"] = [e.text for e in events] == [s.text for s in whole.segments]
+            results["words"] = sum(len(s.text.split()) for s in whole.segments)
         finish("live", results, threads=1, seed=0)
 
 

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("gradio", reason="Gradio is not installed: make test-web")
 
 from serving_client import CLIP, EXAMPLES
-from video_salmonn.errors import ConfigError
+from video_salmonn.errors import ConfigError, VideoSalmonnError
 from video_salmonn.serving.settings import ServerSettings
 from video_salmonn.serving.web import page
 from video_salmonn.serving.web.app import examples_in, own_examples
@@ -92,7 +92,8 @@ def test_the_transcript_appears_on_the_clips_page(handlers, token):
 
 def test_an_error_is_told_with_its_remedy():
     assert page.told(ConfigError("a is b", remedy="give c")) == "a is b. Give c."
-    assert page.told(ConfigError("a is b")) == "a is b."
+    assert page.told(ConfigError("a is b")) == "a is b. Correct this option or key."
+    assert page.told(VideoSalmonnError("a is b")) == "a is b."
 
 
 def test_examples_are_the_media_of_a_folder(tmp_path):
