@@ -72,7 +72,8 @@ def refused(*arguments):
 
 def test_what_cannot_be_served_is_refused_before_a_model_is_loaded(monkeypatch):
     monkeypatch.setattr(VideoSalmonn, "load", lambda *a, **k: pytest.fail("loaded"))
-    assert "8 ASCII characters" in refused("--api-key", "short")["message"]
+    for key in ("short", " long-but-with-a-space", "with-a-line\nbreak", "schlüssel-of-letters"):
+        assert "8 printable ASCII characters" in refused("--api-key", key)["message"]
     assert "not a host" in refused("--allow-url", "http://x/y")["message"]
     for wrong in ("0", "3:2", "many", "1:", ":2", "-1"):
         assert "--replicas" in refused(f"--replicas={wrong}")["message"]
@@ -81,12 +82,36 @@ def test_what_cannot_be_served_is_refused_before_a_model_is_loaded(monkeypatch):
     assert "no model here" in refused("--model", tempfile.gettempdir())["message"]
 
 
-def test_a_port_that_is_taken_is_one_clear_error():
+@pytest.mark.parametrize("more", [(), ("--replicas", "2")])
+def test_a_port_that_is_taken_is_one_clear_error_before_a_model_is_loaded(monkeypatch, more):
     import socket
 
+    monkeypatch.setattr(VideoSalmonn, "load", lambda *a, **k: pytest.fail("loaded"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        error = refused("--model", "tiny", "--port", str(taken.getsockname()[1]))
+        error = refused("--model", "tiny", "--port", str(taken.getsockname()[1]), *more)
     assert "cannot listen on 127.0.0.1" in error["message"] and "--port" in error["remedy"]
+
+
+def test_a_broken_model_is_one_clear_error_at_once(tmp_path):
+    from video_salmonn.checkpoints.directory import CONFIG, MODEL_TYPE, WEIGHTS
+
+    named = json.dumps({"model_type": MODEL_TYPE}).encode()
+    for written, message in (
+        ({CONFIG: b'{"model_type":'}, "not JSON"),
+        ({CONFIG: b"[]"}, "holds no JSON object"),
+        ({CONFIG: b"{}"}, "describes a None model"),
+        ({CONFIG: named}, "no weights here"),
+        ({WEIGHTS: (1 << 20).to_bytes(8, "little") + b"{"}, "is cut off"),
+    ):
+        for name, data in written.items():
+            (tmp_path / name).write_bytes(data)
+        for more in ((), ("--replicas", "2")):
+            error = refused("--model", str(tmp_path), "--port", "0", *more)
+            assert message in error["message"] and error["remedy"]
+    command = [sys.executable, "-X", "importtime", "-m", "video_salmonn", "serve", "--model", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and "is cut off" in ended.stderr
+    assert "torch" not in {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}, "nothing heavy"
 
 
 @pytest.fixture(scope="module")

@@ -231,9 +231,10 @@ def _opened(file: IO[bytes], name: str, limits: Limits) -> Iterator[Any]:
     def refuse(url: str, flags: int, options: dict[str, str]) -> Any:
         raise PermissionError(f"it asks to open {url!r}")
 
+    forward = _Forward(file)
     try:
         container = av.open(
-            _Forward(file),
+            forward,
             mode="r",
             container_options={"format_whitelist": FORMATS},
             options={"max_pixels": str(limits.max_pixels)},
@@ -242,6 +243,9 @@ def _opened(file: IO[bytes], name: str, limits: Limits) -> Iterator[Any]:
             io_open=refuse,
         )
     except (av.error.FFmpegError, OSError, ValueError, EOFError) as error:
+        if forward.is_at_end and not forward.count:
+            reason = "cannot be read as it comes: it ended before any data arrived"
+            raise MediaError(name, reason, remedy="check the program that writes to it") from error
         detail = "of no format that is read here" if isinstance(error, av.error.ArgumentError) else in_words(error)
         raise MediaError(
             name,
@@ -253,16 +257,25 @@ def _opened(file: IO[bytes], name: str, limits: Limits) -> Iterator[Any]:
 
 
 class _Forward:
-    """A file of which FFmpeg knows only how to read on: it gives what is there rather than wait for a whole buffer."""
+    """A file of which FFmpeg knows only how to read on: it gives what is there rather than wait for a whole buffer.
+
+    Attributes:
+        count: bytes that were read.
+        is_at_end: whether nothing more came.
+    """
 
     name = ""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._read: Callable[[int], bytes | None] = getattr(file, "read1", file.read)
+        self.count, self.is_at_end = 0, False
 
     def read(self, size: int = -1) -> bytes:
         """Up to ``size`` bytes; none at the end."""
-        return self._read(size) or b""
+        data = self._read(size) or b""
+        self.count += len(data)
+        self.is_at_end = not data
+        return data
 
 
 def open_live(
@@ -301,7 +314,7 @@ def open_live(
 
 
 def check_source(source: str, *, start: float | None, end: float | None, speed: float, microphone: str | None) -> None:
-    """Raise ConfigError for an option that a source of this kind does not have."""
+    """Raise ConfigError for an option that a source of this kind does not have, and for a stdin that is no stream."""
     kind = source_kind(source)
     if kind != "camera" and microphone is not None:
         raise ConfigError("--microphone is for cameras", remedy="leave it out: a file or pipe brings its own sound")
@@ -309,6 +322,9 @@ def check_source(source: str, *, start: float | None, end: float | None, speed: 
     named = ", ".join(name for name, there in given.items() if there)
     if kind != "file" and named:
         raise ConfigError(f"{named} is for files: a {kind} comes as it comes", remedy="leave it out")
+    if source == "-" and (sys.stdin is None or sys.stdin.isatty()):
+        reason = "is closed" if sys.stdin is None else "is a terminal, not a stream"
+        raise ConfigError(f"the standard input {reason}", remedy="pipe a stream into the command")
 
 
 def source_kind(source: str) -> str:

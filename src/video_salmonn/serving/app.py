@@ -18,7 +18,7 @@ from video_salmonn.serving.decisions import check_decisions, decided
 from video_salmonn.serving.files import PURPOSES
 from video_salmonn.serving.guard import Guard
 from video_salmonn.serving.live import add_live
-from video_salmonn.serving.problems import RequestProblem
+from video_salmonn.serving.problems import RequestProblem, unfitting
 from video_salmonn.serving.protocol import ChatRequest, DecisionsRequest, TranscriptForm
 from video_salmonn.serving.service import Service
 from video_salmonn.serving.transcripts import read_form, response_of, transcribed
@@ -65,11 +65,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        found = error.errors()
-        first: dict[str, Any] = dict(found[0]) if found else {}
-        place = [part for part in first.get("loc", ()) if part != "body"]
-        param = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")[:200] or None
-        message = f"{param or 'the body'}: {first.get('msg', 'invalid')}"  # never the value, which may be media
+        param, why = unfitting(error.errors(), error.body)  # never the value, which may be media
+        message = f"{param or 'the body'}: {why}"
         return JsonResponse(RequestProblem(400, message, param=param).body(), 400)
 
     @app.exception_handler(HTTPException)

@@ -69,11 +69,18 @@ def check_decisions(request: DecisionsRequest, service: Service) -> Decision:
         except Exception as error:
             raise problem_of(error, param) from error
     asked = read_messages(_messages(request.input), request.mm_processor_kwargs or MediaFields(), settings)
+    if not asked.media and not any(_has_text(turn["content"]) for turn in asked.conversation):
+        raise RequestProblem(400, "input is empty", remedy="give what is to be decided about", param="input")
     return Decision(request, asked, questions)
 
 
 def _options(question: Choice | Score) -> Sequence[Option]:
     return question.choices if isinstance(question, Choice) else question.levels
+
+
+def _has_text(content: Any) -> bool:
+    parts = [content] if isinstance(content, str) else [part.get("text", "") for part in content]
+    return any(part.strip() for part in parts)
 
 
 def _question(given: AnyQuestion, param: str) -> Question:

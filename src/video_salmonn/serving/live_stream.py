@@ -32,7 +32,7 @@ from video_salmonn.media.sampling import UniformSampler
 from video_salmonn.serving.guard import log_fault
 from video_salmonn.serving.live_channel import AUDIO_BYTES, FRAME_BYTES, Channel, Inbox, SessionConfig
 from video_salmonn.serving.media import ReadMedia, decode_base64, kind_of
-from video_salmonn.serving.problems import RequestProblem, problem_of
+from video_salmonn.serving.problems import RequestProblem, problem_of, unfitting
 from video_salmonn.serving.scheduler import JobOutcome
 from video_salmonn.serving.service import Service
 
@@ -127,9 +127,8 @@ class LiveStream:
         try:
             self.config = config = SessionConfig(**message)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])[:200]
-            raise RequestProblem(400, f"session.config: {place}: {first['msg']}") from None
+            place, why = unfitting(error.errors(), message)
+            raise RequestProblem(400, f"session.config: {place}: {why}") from None
         self.service.check_model(config.model)
         most = self.service.settings.max_new_tokens
         if config.max_tokens is not None and config.max_tokens > most:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from video_salmonn.errors import ConfigError, ContextError, MediaError, MissingPartError, VideoSalmonnError
@@ -28,6 +29,48 @@ TYPES = {
 """HTTP status -> ``error.type``."""
 DONE = "data: [DONE]\n\n"
 """The last of a stream's server-sent events."""
+
+
+def unfitting(errors: Sequence[Mapping[str, Any]], given: Any) -> tuple[str | None, str]:
+    """Where a JSON body does not fit its description, and why, in one place's words.
+
+    Where several forms are allowed, pydantic says for each why it does not fit, and puts the form's name into the place.
+    Here the place is the body's own, and the form that fits best is spoken of.
+
+    Args:
+        errors: of pydantic, at least one.
+        given: the body.
+
+    Returns:
+        (field, such as ``questions[0].instructions``, or None for the whole; why, without anything of the body).
+    """
+    found = [(_place(error, given), error) for error in errors]
+    first = found[0][0]
+    same = [(place, error) for place, error in found if place[:1] == first[:1]]
+    if len({error["loc"] for _, error in same}) > 1 and any(len(place) < len(error["loc"]) for place, error in same):
+        fits = [one for one in same if not str(one[1].get("type", "")).endswith("_type")] or same
+        first = max((place for place, _ in fits), key=len)
+        same = [one for one in fits if one[0] == first]
+    else:
+        same = same[:1]
+    why = ", or: ".join(dict.fromkeys(str(error.get("msg", "invalid")) for _, error in same))
+    param = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first).lstrip(".")
+    return param[:200] or None, why[:500]
+
+
+def _place(error: Mapping[str, Any], given: Any) -> tuple[Any, ...]:
+    """The place of an error in a body: names of forms are left out, and a name that is missing stays."""
+    parts = [part for part in error.get("loc", ()) if part != "body"]
+    place = []
+    for number, part in enumerate(parts):
+        if isinstance(given, Mapping) and part in given:
+            given = given[part]
+        elif isinstance(given, list) and isinstance(part, int) and part < len(given):
+            given = given[part]
+        elif not (error.get("type") == "missing" and number == len(parts) - 1):
+            continue
+        place.append(part)
+    return tuple(place)
 
 
 class RequestProblem(VideoSalmonnError):

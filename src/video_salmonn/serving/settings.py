@@ -13,6 +13,11 @@ from video_salmonn.media.limits import GIB, MIB
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+def _fits_header(key: str) -> bool:
+    """Whether a client can send a key in a header and it arrives as it was."""
+    return key.isascii() and key.isprintable() and key == key.strip()
+
+
 @dataclass(frozen=True)
 class ServerSettings:
     """Limits and places of one server.
@@ -88,9 +93,10 @@ class ServerSettings:
     fetch_seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        if not self.keys or any(not key.strip() or not key.isascii() or len(key) < 8 for key in self.keys):
+        if not self.keys or any(not _fits_header(key) or len(key) < 8 for key in self.keys):
             raise ConfigError(
-                "every API key needs at least 8 ASCII characters", remedy="give --api-key, or leave it out to get one"
+                "every API key needs at least 8 printable ASCII characters, without spaces around them",
+                remedy="give longer or plainer keys, or none at all: one is made then",
             )
         for field in fields(self):
             value: Any = getattr(self, field.name)

@@ -81,6 +81,11 @@ async def read_form(form: FormData, task: str, service: Service) -> Wish:
         raise RequestProblem(400, "the uploaded file is empty", param="file")
     granularities = [value for key in KNOWN[-2:] for value in form.getlist(key)]
     start, end = (_seconds(text.get(name), name) for name in ("start", "end"))
+    unused = set(form) - set(KNOWN)
+    if decoder != "whisper" and text.get("language"):
+        unused.add("language")  # the whole system writes the language that it was trained on
+    if response_format != "verbose_json":
+        unused |= set(form) & set(KNOWN[-2:])  # as with OpenAI, no other format has times of words
     return Wish(
         data,
         task,
@@ -90,7 +95,7 @@ async def read_form(form: FormData, task: str, service: Service) -> Wish:
         start,
         end,
         "word" in granularities or (decoder == "model" and response_format == "verbose_json"),
-        sorted({name[:64] for name in form} - set(KNOWN))[:32],
+        sorted(name[:64] for name in unused)[:32],
     )
 
 

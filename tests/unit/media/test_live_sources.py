@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sys
 import threading
 import time
 
@@ -108,12 +109,27 @@ def test_a_pipe_is_left_without_being_read_to_its_end(matroska):
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"", "cannot be read as it comes"), (b"no media " * 900, "cannot be read as it comes")]
+    ("data", "message", "remedy"),
+    [
+        (b"", "cannot be read as it comes: it ended before any data arrived", "the program that writes"),
+        (b"no media " * 900, "cannot be read as it comes", "Matroska"),
+    ],
 )
-def test_what_is_no_stream_is_refused(data, message):
+def test_what_is_no_stream_is_refused(data, message, remedy):
     with pytest.raises(MediaError, match=message) as error:
         list(Pipe(Forward(data), "pipe", OPTIONS))
-    assert "Matroska" in error.value.remedy
+    assert remedy in error.value.remedy
+
+
+def test_a_terminal_and_a_closed_stdin_are_no_streams(monkeypatch):
+    leader, follower = os.openpty()
+    with os.fdopen(leader), os.fdopen(follower) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        with pytest.raises(ConfigError, match="is a terminal"):
+            open_live("-", OPTIONS)
+    monkeypatch.setattr(sys, "stdin", None)  # so it is in Python where a shell closed it
+    with pytest.raises(ConfigError, match="is closed"):
+        open_live("-", OPTIONS)
 
 
 def test_a_stream_without_what_is_wanted_is_refused():

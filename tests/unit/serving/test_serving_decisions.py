@@ -75,6 +75,26 @@ def test_input_that_cannot_be_read_is_refused(server):
         ([{"type": "function_call", "name": "f"}], 400),
         ([{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}}], 422),
         ([], 400),
+        ("", 400),
+        ([{"type": "text", "text": " "}], 400),
+        ([{"role": "user", "content": []}], 400),
+        ([{"role": "user"}], 400),
     ):
         response = ask(server, given)
         assert response.status_code == response.json()["error"]["code"] == status
+
+
+def test_a_body_that_does_not_fit_is_told_by_its_own_fields(server):
+    def told(given, questions=QUESTIONS, **body):
+        error = ask(server, given, questions, **body).json()["error"]
+        return error["param"], error["message"]
+
+    assert told(3) == ("input", "input: Input should be a valid string, or: Input should be a valid list")
+    assert told([])[0] == "input" and "at least 1 item" in told([])[1]
+    assert told([3]) == ("input[0]", "input[0]: Input should be a valid dictionary")
+    lacking = told("It rains.", [{"type": "choice", "choices": [{"value": "a"}, {"value": "b"}]}])
+    assert lacking == ("questions[0].instructions", "questions[0].instructions: Field required")
+    assert told("It rains.", mm_processor_kwargs=[1])[0] == "mm_processor_kwargs"
+    wrong = server.client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": 3}], "stop": 3})
+    assert wrong.json()["error"]["param"] in ("messages[0].content", "stop")
+    assert server.client.post("/v1/decisions", json=[1]).json()["error"]["param"] is None

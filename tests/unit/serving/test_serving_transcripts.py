@@ -46,6 +46,10 @@ def test_fields_are_checked_and_others_listed(server):
         "prompt",
         "temperature",
     ]
+    unused = send(server, language="de", **{"timestamp_granularities[]": "word"}).json()["video_salmonn"]
+    assert unused["ignored_fields"] == ["language", "timestamp_granularities[]"]
+    whole = send(server, response_format="verbose_json", **{"timestamp_granularities[]": "word"}).json()
+    assert whole["video_salmonn"]["ignored_fields"] == []
     for fields, param in (
         ({"response_format": "xml"}, "response_format"),
         ({"decoder": "ear"}, "decoder"),
