@@ -34,8 +34,8 @@ DONE = "data: [DONE]\n\n"
 def unfitting(errors: Sequence[Mapping[str, Any]], given: Any) -> tuple[str | None, str]:
     """Where a JSON body does not fit its description, and why, in one place's words.
 
-    Where several forms are allowed, pydantic says for each why it does not fit, and puts the form's name into the place.
-    Here the place is the body's own, and the form that fits best is spoken of.
+    Where several forms are allowed, pydantic says for each why it does not fit, and adds the form's name to the place.
+    Here the place is the body's own, and the message is about the form that fits best.
 
     Args:
         errors: of pydantic, at least one.
@@ -63,9 +63,8 @@ def _place(error: Mapping[str, Any], given: Any) -> tuple[Any, ...]:
     parts = [part for part in error.get("loc", ()) if part != "body"]
     place = []
     for number, part in enumerate(parts):
-        if isinstance(given, Mapping) and part in given:
-            given = given[part]
-        elif isinstance(given, list) and isinstance(part, int) and part < len(given):
+        is_item = isinstance(given, list) and isinstance(part, int) and part < len(given)
+        if is_item or (isinstance(given, Mapping) and part in given):
             given = given[part]
         elif not (error.get("type") == "missing" and number == len(parts) - 1):
             continue
