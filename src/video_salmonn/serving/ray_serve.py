@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Mapping, MutableMapping
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from video_salmonn.errors import ConfigError, MissingPartError
 from video_salmonn.serving.app import create_app
 from video_salmonn.serving.listening import bound_socket, log_to_stderr
-from video_salmonn.serving.ray_proxy import ENVIRONMENT, PATIENCE
+from video_salmonn.serving.ray_proxy import CALLBACK, ENVIRONMENT, PATIENCE
 from video_salmonn.serving.service import Service
 from video_salmonn.serving.settings import ServerSettings
 
@@ -241,7 +242,7 @@ def run(model: Model, settings: ServerSettings, scaling: Scaling, ready: Callabl
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
     except Exception as error:  # so general are Ray's own, such as that of a machine too busy to start it
         raise ConfigError(
-            f"Ray cannot be started or joined: {error}",
+            f"Ray cannot be started or joined: {_reason(error)}",
             remedy="try again when the machine is less busy, or set RAY_ADDRESS to that of a Ray that runs",
         ) from error
     try:
@@ -254,15 +255,18 @@ def run(model: Model, settings: ServerSettings, scaling: Scaling, ready: Callabl
                 logging_config=QUIET,
                 controller_options={"runtime_env": {"env_vars": {name: os.environ[name] for name in ENVIRONMENT}}},
             )
-        except (RuntimeError, TimeoutError) as error:  # the latter is Ray's own, after a minute
-            raise ConfigError(
-                f"Ray Serve cannot be started: {error}", remedy="try again when the machine is less busy"
-            ) from error
+        except (RuntimeError, TimeoutError, ray.exceptions.RayError) as error:  # a time-out is Ray's, after a minute
+            is_late = isinstance(error, TimeoutError)
+            remedy = (
+                "try again when the machine is less busy" if is_late else f"correct this; unset {CALLBACK} if it is set"
+            )
+            raise ConfigError(f"Ray Serve cannot be started: {_reason(error)}", remedy=remedy) from error
         try:
             serve.run(deployed(model, settings, scaling), name=NAME, route_prefix="/", logging_config=QUIET)
-        except RuntimeError as error:
+        except (RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
             raise ConfigError(
-                f"the replicas could not be started: {error}", remedy="start one without --replicas to see the reason"
+                f"the replicas could not be started: {_reason(error)}",
+                remedy="start one without --replicas to see the reason",
             ) from error
         if ready is not None:
             ready(f"http://[{settings.host}]:{port}" if ":" in settings.host else f"http://{settings.host}:{port}")
@@ -281,6 +285,13 @@ def run(model: Model, settings: ServerSettings, scaling: Scaling, ready: Callabl
         ray.shutdown()
         for number, handler in known.items():
             signal.signal(number, handler)
+
+
+def _reason(error: BaseException) -> str:
+    """What a Ray error says in one line: where it quotes the trace of another process, that trace's last line."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in str(error).splitlines() if line.strip()]
+    is_trace = any(line.startswith('  File "') for line in lines)
+    return lines[-1].strip() if is_trace else " ".join(map(str.strip, lines)) or type(error).__name__
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
