@@ -314,6 +314,31 @@ def test_of_questions_that_take_turns_some_of_each_are_drawn():
     assert drawn(group, items, None) == drawn(group, items, 80) == items
 
 
+def test_yes_or_no_items_alone_make_no_figure_and_end_nothing(tmp_path):
+    """A balanced accuracy is of both; a row with one kind ended the whole evaluation, answers and all."""
+    model, processor = build_tiny(0)
+    stored_sounds(tmp_path, model.connector.config)
+    (group,) = choose("yesno-sounds")
+
+    def measured(answers, **options):
+        items = [
+            Item(f"yesno-sound/{i}", {"audio": f"{i}.wav"}, TURNS[a], "yesno-sound") for i, a in enumerate(answers)
+        ]
+        write_manifest(tmp_path / "test.jsonl", items)
+        data = HeldOut(tmp_path / "test.jsonl", tmp_path / "features", 10)
+        said = []
+        out = tmp_path / f"{answers}{len(options)}"
+        return measure(model, processor, data, out, groups=[group], report=said.append, **options), said, out
+
+    found, said, out = measured("yyy")
+    assert found == {} and "no figure of Yes or No items alone" in said[0] and not (out / "answers.jsonl").exists()
+    found, said, _ = measured("yny", compared=1)
+    row = found["yesno-sounds"]
+    assert row["items"] == 3 and set(row["conditions"]) == {"full"} and "1 item there is no figure" in said[0]
+    found, _, _ = measured("yny")
+    assert {"full", "no_media", "same_items"} <= set(found["yesno-sounds"]["conditions"])
+
+
 def test_the_command_measures_refuses_other_weights_and_names_groups_that_do_not_exist(tmp_path):
     """``eval held-out`` from end to end with the tiny model."""
     config = build_tiny(0)[0].connector.config

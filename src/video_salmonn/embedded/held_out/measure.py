@@ -116,6 +116,11 @@ def drawn(group: Group, items: Sequence[Item], limit: int | None) -> list[Item]:
     return [item for item in items if item.id in kept]
 
 
+def has_figure(group: Group, items: Sequence[Item]) -> bool:
+    """Whether these items make a figure: a balanced accuracy is of Yes and of No items."""
+    return group.metric != "balanced accuracy" or len({bool(read_yes_no(item.answer)) for item in items}) == 2
+
+
 def measure(
     model: VideoSalmonnForConditionalGeneration,
     processor: VideoSalmonnProcessor,
@@ -158,12 +163,15 @@ def measure(
     results: dict[str, Any] = {}
     for group in groups:
         items = data.items(group)
-        if not items:
-            report(f"{group.name}: no items")
+        if not (items and has_figure(group, items)):
+            report(f"{group.name}: {'no figure of Yes or No items alone' if items else 'no items'}")
             continue
-        conditions = ("full",) if only_full else ("full", "no_media", *group.conditions)
-        figures: dict[str, Any] = {}
         part = drawn(group, items, compared)
+        alone = only_full or not has_figure(group, part)
+        if alone and not only_full:
+            report(f"{group.name}: only full, with {counted(len(part), 'item')} there is no figure to compare")
+        conditions = ("full",) if alone else ("full", "no_media", *group.conditions)
+        figures: dict[str, Any] = {}
         for condition in conditions:
             wanted = items if condition == "full" else part
             missing = [item for item in wanted if (condition, item.id) not in known]
@@ -181,7 +189,7 @@ def measure(
             scored: Scored = group.score(wanted, [known[condition, item.id] for item in wanted])
             figures[condition] = scored.to_dict()
             report(f"{group.name} {condition}: {scored.value:.3f} ({counted(len(wanted), 'item')})")
-        if not only_full:
+        if not alone:
             same = group.score(part, [known["full", item.id] for item in part])
             figures["same_items"] = same.to_dict()
         results[group.name] = {
