@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from video_salmonn import VideoSalmonn
 from video_salmonn.cli.main import app
+from video_salmonn.media.live import Portion
 
 GRID = "examples/grid/swbo8n.mp4"
 
@@ -54,6 +56,48 @@ def test_a_standing_question_is_answered_about_a_pipe(tmp_path):
     assert (
         answer["text"] == asked.text and answer["start"] == 0 and answer["media_tokens"] == asked.report["media_tokens"]
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_loses_nothing_that_was_received(number):
+    from video_salmonn.cli.live import Ending, follow
+    from video_salmonn.inference.live import LiveSession
+    from video_salmonn.media.live import open_live
+
+    engine = VideoSalmonn.load("tiny")
+
+    class Interrupted(LiveSession):
+        def _written(self, samples, place):
+            if not found:
+                os.kill(os.getpid(), number)
+            return super()._written(samples, place)
+
+    whole = engine.transcribe(GRID, look_ahead=2.0).segments
+    assert len(whole) > 1
+    found: list = []
+    session = Interrupted(engine, look_ahead=2.0)
+    stream = open_live(GRID, engine.processor.media_options(use_video=False), speed=20)
+    with Ending() as ending:
+        follow(session, stream, found.append, ending)
+    assert found[0].text == whole[0].text and found[0].end == whole[0].end
+    assert [one.start for one in found] == [one.start for one in whole][: len(found)], "without a gap"
+
+
+def test_a_second_interruption_waits_for_nothing(capsys):
+    from video_salmonn.cli.live import Ending, follow
+
+    class Working:
+        def push(self, **portion):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("the second signal was ignored")
+
+        def finish(self):
+            pytest.fail("the rest was processed")
+
+    with Ending() as ending:
+        follow(Working(), [Portion((), None, 0.0, 0.0)], print, ending)
+    assert ending.is_urgent and "interrupted twice" in capsys.readouterr().err
 
 
 def test_lines_for_people():

@@ -111,52 +111,82 @@ def command(
     show = _Lines(as_json)
     if as_json:
         emit_json_line({"type": "start", "source": source, "model": engine.name, "waits": session.waits})
-    with _until_told():
-        follow(session, stream, show)
+    with Ending() as ending:
+        follow(session, stream, show, ending)
     show.end(session)
 
 
-def follow(session: LiveSession, stream: Iterable[Portion], show: Any) -> None:
+def follow(session: LiveSession, stream: Iterable[Portion], show: Any, ending: Ending) -> None:
     """Push a stream into a session until it ends or is interrupted, showing what becomes known.
 
     Args:
         session: takes what comes.
         stream: portions.
         show: called with every event.
+        ending: what signals do meanwhile.
     """
     portions = iter(stream)
     try:
         for portion in portions:
-            for event in session.push(
-                sound=portion.sound, start=portion.start, pictures=portion.pictures, arrived=portion.arrived
-            ):
-                show(event)
+            with ending.working():
+                for event in session.push(
+                    sound=portion.sound, start=portion.start, pictures=portion.pictures, arrived=portion.arrived
+                ):
+                    show(event)
     except KeyboardInterrupt:
-        stderr.print("interrupted: processing the input received so far", style="dim")
+        if not ending.is_urgent:
+            stderr.print("interrupted: processing the input received so far", style="dim")
     finally:
         close = getattr(portions, "close", None)
         if close is not None:
             close()
-    for event in session.finish():
-        show(event)
+    with contextlib.suppress(KeyboardInterrupt), ending.working():
+        for event in () if ending.is_urgent else session.finish():
+            show(event)
+    if ending.is_urgent:
+        stderr.print("note: interrupted twice: input received at the end is not processed", style="yellow")
 
 
-@contextlib.contextmanager
-def _until_told() -> Iterator[None]:
-    """A block in which SIGTERM interrupts as Ctrl-C does."""
+class Ending:
+    """How SIGINT and SIGTERM end a stream: reading stops at once, and what was read is processed as a whole.
 
-    def stop(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+    A signal that came while something was processed would otherwise lose it. A second signal ends everything at once.
+    """
 
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __init__(self) -> None:
+        self._signals, self._is_working = 0, False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Ending:
+        with contextlib.suppress(ValueError):  # not the main thread
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._tell)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _tell(self, number: int, frame: Any) -> None:
+        self._signals += 1
+        if self.is_urgent or not self._is_working:
+            raise KeyboardInterrupt
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a second signal came."""
+        return self._signals > 1
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """A block that the first signal does not interrupt; where one came, KeyboardInterrupt is raised behind it."""
+        before, self._is_working = self._signals, True
+        try:
+            yield
+        finally:
+            self._is_working = False
+        if self._signals > before:
+            raise KeyboardInterrupt
 
 
 class _Lines:
