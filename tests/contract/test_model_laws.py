@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from clips import MIX, clip
@@ -272,6 +274,54 @@ def test_a_prompt_of_other_media_is_refused(tiny):
     batch = one(processor)
     with pytest.raises(ConfigError, match="placeholders"):
         model.generate(batch["input_ids"][:, 5:].repeat(1, 2), media_embeds=torch.zeros(3, 64))
+
+
+@pytest.mark.parametrize("way", ["generate", "forward"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frame_counts": None, "segment_counts": None}, "but no media are given"),
+        ({"media_embeds": lambda batch: torch.zeros(int((batch["input_ids"] == 260).sum()), 7)}, "media_embeds is"),
+        ({"media_embeds": lambda batch: [1]}, "media_embeds is list"),
+        ({"input_ids": lambda batch: batch["input_ids"].tolist()}, "input_ids is list"),
+        ({"input_ids": lambda batch: batch["input_ids"][0]}, "input_ids is"),
+        ({"input_ids": lambda batch: batch["input_ids"].float()}, r"input_ids is torch\.float32"),
+        ({"input_ids": lambda batch: batch["input_ids"] + 10**6}, "input_ids go from"),
+        ({"input_ids": lambda batch: -batch["input_ids"]}, "input_ids go from"),
+        ({"input_ids": lambda batch: batch["input_ids"][:, :0]}, "input_ids is"),
+        ({"input_ids": None}, "input_ids or inputs_embeds"),
+        ({"inputs_embeds": lambda batch: torch.zeros(*batch["input_ids"].shape, 64)}, "media are given beside"),
+    ],
+)
+def test_a_prompt_that_is_none_is_refused(tiny, way, changes, message):
+    model, processor = tiny
+    batch = dict(one(processor))
+    batch |= {name: value(batch) if callable(value) else value for name, value in changes.items()}
+    with pytest.raises(ConfigError, match=message), torch.inference_mode():
+        model(**batch) if way == "forward" else model.generate(**batch, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("shape", [(4, 64), (1, 4, 65), (0, 4, 64), (1, 0, 64)])
+def test_embeddings_of_another_shape_are_refused(tiny, shape):
+    model, _ = tiny
+    for ask in (model, partial(model.generate, max_new_tokens=2)):
+        with pytest.raises(ConfigError, match="inputs_embeds is"):
+            ask(inputs_embeds=torch.zeros(shape))
+        with pytest.raises(ConfigError, match=r"inputs_embeds is torch\.int64"):
+            ask(inputs_embeds=torch.zeros(1, 4, 64, dtype=torch.int64))
+
+
+def test_masks_and_options_that_do_not_fit_are_refused(tiny):
+    model, processor = tiny
+    batch = one(processor)
+    ask = partial(model.generate, max_new_tokens=2)
+    with pytest.raises(ConfigError, match="attention_mask is"):
+        ask(**{**batch, "attention_mask": batch["attention_mask"][:, :-2]})
+    with pytest.raises(ConfigError, match="input_ids is"):
+        ask(input_ids=batch["input_ids"], inputs_embeds=torch.zeros(1, 4, 64))
+    for option in ({"joint_ctc": "x"}, {"joint_ctc_weight": "x"}, {"stop_repeats": "x"}, {"stop_repeats": -1}):
+        with pytest.raises(ConfigError, match=next(iter(option))):
+            ask(**batch, **option)
 
 
 class Rows(torch.utils.data.Dataset):

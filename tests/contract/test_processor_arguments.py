@@ -53,7 +53,7 @@ def test_a_picture_in_every_way_transformers_has_for_it(processor, files):
     packed = io.BytesIO()
     BLUE.save(packed, "png")
     text = base64.b64encode(packed.getvalue()).decode()
-    chat = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    chat = {"tokenize": True, "return_dict": True, "return_tensors": "pt", "add_generation_prompt": True}
     for batch in (
         processor(text=QUESTION, images=BLUE),
         processor(text=[QUESTION], images=[BLUE], return_tensors="pt"),
@@ -225,6 +225,53 @@ def test_the_chat_template_opens_an_answer_only_where_it_is_asked_to(processor):
     assert "labels" not in processor.apply_chat_template(question, **chat)
     answered = [*question, {"role": "assistant", "content": "It is blue"}]
     same(processor.apply_chat_template(answered, **chat), processor(answered, with_labels=True))
+
+
+def test_the_released_prompt_is_open_only_then_as_well(processor):
+    question = [{"role": "user", "content": "What?"}]
+    assert processor.apply_chat_template(question) == "USER: What?"
+    assert processor.apply_chat_template(question, add_generation_prompt=True) == "USER: What?\nASSISTANT:"
+    talk = [*question, {"role": "assistant", "content": "A dog"}, *question]
+    assert processor.apply_chat_template(talk) == "USER: What?\nASSISTANT:A dog</s>USER: What?"
+    assert processor.apply_chat_template("What?") == "USER: What?"  # a text is one question, not its letters
+
+
+@pytest.mark.parametrize(
+    "conversation", [None, 5, [], [[]], [5], [[5]], [None], [{"role": "user"}], {"role": "user", "content": "x"}]
+)
+@pytest.mark.parametrize("how", [{}, {"tokenize": True}, {"continue_final_message": True}])
+def test_what_is_no_conversation_is_refused(processor, conversation, how):
+    with pytest.raises(ConfigError):
+        processor.apply_chat_template(conversation, **how)
+
+
+@pytest.mark.parametrize(
+    "name", ["add_generation_prompt", "tokenize", "return_dict", "continue_final_message", "processor_kwargs"]
+)
+def test_a_switch_that_is_a_text_is_refused(processor, name):
+    with pytest.raises(ConfigError, match=name):
+        processor.apply_chat_template(QUESTION, **{name: "no"})
+    with pytest.raises(ConfigError, match="with_labels"):
+        processor(QUESTION, with_labels="no")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"video_sizes": [5]},
+        {"video_sizes": [(-3, 28, 28)]},
+        {"image_sizes": [(3, 3, 3)]},
+        {"image_sizes": ["xy"]},
+        {"audio_lengths": ["x"]},
+        {"audio_lengths": [float("nan")]},
+        {"audio_lengths": [-1]},
+        {"audio_lengths": 5},
+        {"imag_sizes": [(3, 3)]},
+    ],
+)
+def test_sizes_that_are_none_are_refused(processor, sizes):
+    with pytest.raises(ConfigError, match=next(iter(sizes))):
+        processor._get_num_multimodal_tokens(**sizes)
 
 
 def test_the_chat_template_of_the_language_model_is_left_open_only_then():

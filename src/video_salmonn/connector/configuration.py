@@ -89,6 +89,8 @@ class ConnectorConfig(SubConfig):
     position_rows: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if not isinstance(self.levels, (list, tuple)):
+            raise ConfigError(f"connector.levels is {self.levels!r}", remedy="give a list: [{frames: 1, queries: 3}]")
         self.levels = tuple(_level(level) for level in self.levels)
         super().__post_init__(**kwargs)
         self._check()
@@ -126,8 +128,8 @@ class ConnectorConfig(SubConfig):
                 f"connector: num_hidden_layers {self.num_hidden_layers}, dropout {self.dropout}, frame_seconds "
                 f"{self.frame_seconds} are to be at least 1, in [0, 1), and positive"
             )
-        if min(self.visual_tokens, self.audio_tokens, self.llm_dim) < 1:
-            raise ConfigError("connector: visual_tokens, audio_tokens and llm_dim are to be at least 1")
+        if min(self.layer_norm_eps, self.input_norm_eps) <= 0:
+            raise ConfigError("connector: layer_norm_eps and input_norm_eps are to be positive")
         if self.mask_direction not in ("past", "future", "none"):
             raise ConfigError(
                 f"connector.mask_direction is {self.mask_direction!r}",

@@ -88,7 +88,10 @@ def chat_options(given: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"apply_chat_template: {name} is not supported by this model", remedy="leave it out")
     if rest.pop("load_audio_from_video", None) is False:
         raise ConfigError("a video part always brings its own sound", remedy="switch it off with no_audio=True")
-    return rest | dict(rest.pop("processor_kwargs", None) or {})
+    further = rest.pop("processor_kwargs", None) or {}
+    if not isinstance(further, Mapping):
+        raise ConfigError(f"processor_kwargs is {type(further).__name__}", remedy="give a dict of the processor's own")
+    return rest | dict(further)
 
 
 def as_batch(conversations: Conversation | Sequence[Conversation] | None) -> list[Conversation]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from dataclasses import fields
+from typing import Any, ClassVar, Literal, TypeAlias
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, InstructBlipVisionConfig, PreTrainedConfig, WhisperConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from video_salmonn import typed_fields
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.encoders.beats import BeatsConfig
 from video_salmonn.encoders.efficientnet import EfficientNetLiteConfig
@@ -16,6 +20,7 @@ from video_salmonn.encoders.instructblip import InstructionQFormerConfig
 from video_salmonn.encoders.yamnet import YamnetConfig
 from video_salmonn.errors import ConfigError
 from video_salmonn.files import digest
+from video_salmonn.media.sampling import parse_frame_times
 from video_salmonn.model.generation import GenerationSettings
 from video_salmonn.model.lora import LoraSettings
 from video_salmonn.sub_config import SubConfig
@@ -45,10 +50,11 @@ class MediaConfig(SubConfig):
 
     model_type = "video_salmonn_media"
     base_config_key = "media_config"
+    from_zero = ("spotlight",)
 
     frame_times: str | float = "uniform"
     image_size: int = 224
-    resize: str = "bicubic"
+    resize: Literal["bicubic", "released"] = "bicubic"
     image_mean: tuple[float, ...] = CLIP_MEAN
     image_std: tuple[float, ...] = CLIP_STD
     mel_bins: int = 80
@@ -61,6 +67,18 @@ class MediaConfig(SubConfig):
     first_channel: bool = False
     trained_seconds: float | None = None
     trained_speech_seconds: float | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        parse_frame_times(self.frame_times)
+        for name in ("image_mean", "image_std"):
+            values = getattr(self, name)
+            if len(values) != 3 or (name == "image_std" and min(values) <= 0):
+                raise ConfigError(f"media.{name} is {values!r}", remedy="needed: three numbers, of image_std above 0")
+        for name in self.own_fields():
+            value = getattr(self, name)
+            if name.endswith("_seconds") and value is not None and value <= 0:
+                raise ConfigError(f"media.{name} is {value!r}", remedy="needed: seconds above 0")
 
     def longest(self, *, words: bool) -> float | None:
         """Seconds of media that are understood whole; None for any length.
@@ -132,6 +150,11 @@ class VideoSalmonnConfig(PreTrainedConfig):
         word_inputs: the language model reads expectations over these tokens' embeddings in place of the connector's
             outputs themselves; needs ``words``.
         **kwargs: as transformers; also the parts under the names of earlier versions (``vision``, ``connector`` …).
+
+    Raises:
+        ConfigError: a value of another type or out of its range, parts that do not fit together, an unknown key of a
+            part, or an unknown key of the whole that is nearly one of these names. Other keys are kept, as
+            transformers and its users write what they like.
     """
 
     model_type = "video_salmonn"
@@ -167,14 +190,17 @@ class VideoSalmonnConfig(PreTrainedConfig):
         word_inputs: bool = False,
         **kwargs: Any,
     ) -> None:
+        for name in kwargs.keys() - _RENAMED.keys() - _OF_TRANSFORMERS:
+            if meant := difflib.get_close_matches(name, (*self.sub_configs, *_OWN, *_TYPED), n=1, cutoff=0.8):
+                raise ConfigError(f"unknown key {name!r} in the configuration", remedy=f"did you mean {meant[0]}?")
         old = {new: kwargs.pop(name) for name, new in _RENAMED.items() if name in kwargs}
-        self.text_config = _typed(text_config or {}, CONFIG_MAPPING, "text", default="llama")
+        self.text_config = _typed(_given(text_config), CONFIG_MAPPING, "text", default="llama")
         self.vision_config = _typed(old.get("vision_config", vision_config), VISION, "vision")
         self.qformer_config = _of(InstructionQFormerConfig, old.get("qformer_config", qformer_config))
         self.speech_config = _of(WhisperConfig, old.get("speech_config", speech_config))
         self.audio_config = _typed(old.get("audio_config", audio_config), AUDIO, "audio")
-        self.connector_config = _of(ConnectorConfig, old.get("connector_config", connector_config) or {})
-        self.media_config = _of(MediaConfig, old.get("media_config", media_config) or {})
+        self.connector_config = _of(ConnectorConfig, _given(old.get("connector_config", connector_config)))
+        self.media_config = _of(MediaConfig, _given(old.get("media_config", media_config)))
         self.prompt = prompt
         self.system = system
         self.media_token_id = media_token_id
@@ -183,13 +209,14 @@ class VideoSalmonnConfig(PreTrainedConfig):
         self.diversity_form = diversity_form
         self.diversity_weight = diversity_weight
         self.generation = GenerationSettings.of(generation)
-        self.words = int(words)
-        self.word_inputs = bool(word_inputs)
+        self.words = words
+        self.word_inputs = word_inputs
         self._check()
         kwargs.setdefault("tie_word_embeddings", bool(getattr(self.text_config, "tie_word_embeddings", False)))
         super().__init__(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        typed_fields.check("", {name: value}, _OWN, _LEAST)
         super().__setattr__(name, _TYPED[name](value) if name in _TYPED else value)
 
     @property
@@ -232,15 +259,14 @@ class VideoSalmonnConfig(PreTrainedConfig):
 
     def _check(self) -> None:
         connector = self.connector_config
-        for name, part, dim in (
-            ("vision", self.vision_config, connector.visual_dim),
-            ("speech", self.speech_config, connector.speech_dim),
-            ("audio", self.audio_config, connector.audio_dim),
-        ):
-            if (part is None) != (dim is None):
-                raise ConfigError(f"{name} is {'off' if part is None else 'on'}, but connector.{name}_dim is {dim}")
-        if self.prompt not in ("vicuna", "llama2", "chat"):
-            raise ConfigError(f"prompt is {self.prompt!r}", remedy="use vicuna, llama2 or chat")
+        for name, dim in (("vision", "visual_dim"), ("speech", "speech_dim"), ("audio", "audio_dim")):
+            part, width = getattr(self, f"{name}_config"), getattr(connector, dim)
+            if (part is None) != (width is None):
+                raise ConfigError(
+                    f"{name} is {'off' if part is None else 'on'}, but connector.{dim} is {width}",
+                    remedy=f"give both {name}_config and connector_config.{dim}, or null for both; "
+                    "video_salmonn.model.presets has whole configurations",
+                )
         width = getattr(self.text_config, "hidden_size", None)
         if width is not None and width != connector.llm_dim:
             raise ConfigError(f"connector.llm_dim is {connector.llm_dim}, the language model's width is {width}")
@@ -248,16 +274,39 @@ class VideoSalmonnConfig(PreTrainedConfig):
 
 def _of(kind: type[PreTrainedConfig], value: Part) -> Any:
     """A configuration of this kind from an object or a dict; a copy, since transformers writes into what it finds (the
-    choice of attention among it), also under another model."""
-    if value is None or isinstance(value, PreTrainedConfig):
+    choice of attention among it), also under another model.
+
+    Raises:
+        ConfigError: another kind of object, or values that it does not take.
+    """
+    if value is None or isinstance(value, kind):
         return copy.deepcopy(value)
-    return kind(**{name: part for name, part in value.items() if name != "model_type"})
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"in place of {kind.__name__} there is {type(value).__name__}",
+            remedy=f"give a {kind.__name__} or a mapping of its settings",
+        )
+    try:
+        return kind(**{name: part for name, part in value.items() if name != "model_type"})
+    except (StrictDataclassError, TypeError, ValueError, AttributeError) as error:  # transformers' own kinds
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"{kind.model_type}: {reason}", remedy="correct the part of this kind") from error
+
+
+def _given(value: Part) -> Part:
+    """A part that has to be there, all of it with its defaults where nothing was given."""
+    return {} if value is None else value
 
 
 def _typed(value: Part, kinds: Mapping[str, Any], part: str, default: str | None = None) -> Any:
     """A configuration of the kind that it names. Raises ConfigError for an unknown one."""
+    if isinstance(value, PreTrainedConfig) and value.model_type not in kinds:
+        known = ", ".join(kinds) if default is None else "that of a causal language model of transformers"
+        raise ConfigError(f"{part}_config is {type(value).__name__}", remedy=f"use {known}")
     if value is None or isinstance(value, PreTrainedConfig):
         return copy.deepcopy(value)
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{part}_config is {value!r}", remedy="give a configuration, or a mapping of its settings")
     values = dict(value)
     named = values.pop("model_type", default)
     name = str(values.pop("kind", named))
@@ -269,15 +318,29 @@ def _typed(value: Part, kinds: Mapping[str, Any], part: str, default: str | None
 
 
 def _lora(values: LoraSettings | Mapping[str, Any] | None) -> LoraSettings | None:
-    return LoraSettings.of(values) if values else None
+    return None if values is None or values == {} else LoraSettings.of(values)
 
 
 def _adapters(values: Mapping[str, LoraSettings | Mapping[str, Any]] | None) -> dict[str, LoraSettings]:
+    if values is not None and not isinstance(values, Mapping):
+        raise ConfigError(f"adapters is {values!r}", remedy="give a mapping of names to settings")
     return {name: LoraSettings.of(adapter) for name, adapter in (values or {}).items()}
 
 
 _TYPED: dict[str, Callable[[Any], Any]] = {"lora": _lora, "adapters": _adapters, "generation": GenerationSettings.of}
 """Settings that are typed whenever they are set, given as objects or as mappings."""
+_OWN: dict[str, Any] = {
+    "prompt": Literal["vicuna", "llama2", "chat"],
+    "system": str | None,
+    "media_token_id": int,
+    "diversity_form": Literal["released", "paper"],
+    "diversity_weight": float,
+    "words": int,
+    "word_inputs": bool,
+}
+"""Types of the settings of the whole; they hold whenever one is set."""
+_LEAST = {"media_token_id": 0, "diversity_weight": 0, "words": 0}
+_OF_TRANSFORMERS = frozenset(field.name for field in fields(PreTrainedConfig))
 _NO_SETTINGS = (
     "_name_or_path",
     "transformers_version",

@@ -15,7 +15,8 @@ from transformers import LogitsProcessorList, StoppingCriteriaList
 from transformers.generation import GenerationMixin
 
 from video_salmonn.errors import ConfigError
-from video_salmonn.model.generation import JOINT_CTC
+from video_salmonn.model.generation import GenerationSettings
+from video_salmonn.model.input_checks import check_embeds, check_mask, check_prompt
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.model.joint_decoding import JointDecoding
 from video_salmonn.model.repeats import RepeatGuard
@@ -91,20 +92,30 @@ class MediaGenerationMixin(GenerationMixin):
 
         Returns:
             as transformers: ids ``(B, L + new)`` (new only, for ``inputs_embeds``) or its dictionary form.
+
+        Raises:
+            ConfigError: tensors of other shapes, ids that are no tokens, places for media without media, media that
+                have no place, or own options out of their range.
+            ValueError: as transformers, for its own options.
         """
         inputs = MediaInputs.taken_from(kwargs)
+        check_embeds(self, inputs_embeds, inputs, media_embeds)
         if inputs_embeds is None:
             if input_ids is None:
-                raise ValueError("either input_ids or inputs_embeds is needed")
+                raise ConfigError("either input_ids or inputs_embeds is needed", remedy="give what the processor made")
+            check_prompt(self, input_ids, attention_mask, media=media_embeds is not None or inputs.given)
             if media_embeds is None and (connected := self.connect_inputs(inputs, zero_levels)) is not None:
                 media_embeds = connected.embeds
             inputs_embeds = self.embed(input_ids, media_embeds, attention_mask)
+        cached = any(kwargs.get(name) is not None for name in ("cache", "past_key_values"))
+        check_mask(None if cached else attention_mask, inputs_embeds, input_ids)
         joint = self.joint_decoding(
             input_ids, attention_mask, media_embeds, joint_ctc, joint_ctc_weight, transcribes, kwargs
         )
         if joint is not None:
             kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or []), joint])
         times = self.stop_repeats(kwargs) if stop_repeats is None else stop_repeats
+        GenerationSettings(stop_repeats=times)  # which refuses what it cannot be
         if times:
             kwargs["stopping_criteria"] = StoppingCriteriaList(
                 [*(kwargs.get("stopping_criteria") or []), RepeatGuard(times)]
@@ -157,8 +168,7 @@ class MediaGenerationMixin(GenerationMixin):
         settings = options.get("generation_config") or self.generation_config
         mode = self.own_option("joint_ctc", options) if mode is None else mode
         weight = self.own_option("joint_ctc_weight", options) if weight is None else weight
-        if mode not in JOINT_CTC:
-            raise ConfigError(f"joint_ctc is {mode!r}", remedy=f"use {', '.join(JOINT_CTC)}")
+        GenerationSettings(joint_ctc=mode, joint_ctc_weight=weight)  # which refuses what they cannot be
         if self.words is None and mode == "on":
             raise ConfigError(
                 "joint_ctc is on, but this model's connector was not trained to say words: it has no CTC",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from video_salmonn import typed_fields
 from video_salmonn.errors import ConfigError
 
 JOINT_CTC = ("off", "auto", "on")
@@ -19,6 +20,13 @@ OWN_GENERATION: dict[str, Any] = {"joint_ctc": "off", "joint_ctc_weight": 0.5, "
 - ``stop_repeats``: a phrase that comes this many times in a row ends the answer (:mod:`video_salmonn.model.repeats`);
   0 for never.
 """
+
+_LEAST = {
+    **dict.fromkeys(("max_new_tokens", "max_length", "num_beams"), 1),
+    **dict.fromkeys(("min_new_tokens", "min_length", "max_time", "temperature", "top_k", "top_p", "min_p"), 0),
+    **dict.fromkeys(("repetition_penalty", "no_repeat_ngram_size", "joint_ctc_weight", "stop_repeats"), 0),
+}
+"""The smallest numbers that mean anything."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,10 @@ class GenerationSettings:
     stop_repeats: int | None = None
 
     def __post_init__(self) -> None:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        typed_fields.check("generation.", given, typed_fields.hints(GenerationSettings), _LEAST)
+        if self.joint_ctc_weight is not None and self.joint_ctc_weight > 1:
+            raise ConfigError(f"generation.joint_ctc_weight is {self.joint_ctc_weight!r}", remedy="needed: 0 to 1")
         if self.joint_ctc not in (None, *JOINT_CTC):
             raise ConfigError(f"generation.joint_ctc is {self.joint_ctc!r}", remedy=f"use {', '.join(JOINT_CTC)}")
 
@@ -70,6 +82,8 @@ class GenerationSettings:
         """Settings from a mapping, as configurations store them. Raises ConfigError on unknown keys."""
         if isinstance(values, GenerationSettings):
             return values
+        if values is not None and not isinstance(values, Mapping):
+            raise ConfigError(f"generation is {values!r}", remedy="give a mapping of settings")
         given = dict(values or {})
         known = [field.name for field in fields(cls)]
         unknown = sorted(given.keys() - set(known))

@@ -47,6 +47,11 @@ class MediaInputs:
         return cls(**{name: values.pop(name) for name in cls.names() if name in values})
 
     @property
+    def given(self) -> bool:
+        """Whether there are media items."""
+        return self.frame_counts is not None or self.segment_counts is not None
+
+    @property
     def instructions(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """(ids, mask) of the questions, ``(M, n)`` each, or None without."""
         if self.instruction_ids is None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from video_salmonn import typed_fields
 from video_salmonn.errors import CheckpointError, ConfigError
 
 
@@ -36,16 +37,20 @@ class LoraSettings:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in ("r", "targets", "alpha", "dropout")}
+        typed_fields.check("lora.", given, typed_fields.hints(LoraSettings), {"r": 1})
         object.__setattr__(self, "targets", tuple(self.targets))
         object.__setattr__(self, "alpha", self.r if self.alpha is None else self.alpha)
-        if isinstance(self.r, bool) or not isinstance(self.r, int) or self.r < 1 or not 0 <= self.dropout < 1:
-            raise ConfigError(f"lora: r {self.r!r}, dropout {self.dropout!r} must be at least 1, and in [0, 1)")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"lora.dropout is {self.dropout!r}", remedy="needed: at least 0 and less than 1")
 
     @classmethod
     def of(cls, values: LoraSettings | Mapping[str, Any]) -> LoraSettings:
         """Settings from a mapping, as configurations store them. Raises ConfigError on other keys."""
         if isinstance(values, LoraSettings):
             return values
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"lora is {values!r}", remedy="give a mapping of settings: r, targets, alpha, dropout")
         try:
             return cls(**values)
         except TypeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,10 +13,10 @@ from transformers.processing_utils import MultiModalData
 
 from video_salmonn.connector import ConnectorConfig
 from video_salmonn.encoders.chunking import Segments
-from video_salmonn.errors import MediaError
+from video_salmonn.errors import ConfigError, MediaError
 from video_salmonn.media import Limits, MediaOptions
 from video_salmonn.media.decoded import check_applicable, with_options
-from video_salmonn.model.arguments import MediaArgument
+from video_salmonn.model.arguments import MediaArgument, decoding_options
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.model.lengths import media_tokens
@@ -154,8 +155,18 @@ class MediaProcessor(ProcessorMixin):
             video_sizes: (frames, height, width) of videos at the model's frame rate, two frames a second; their sound
                 takes no tokens of its own.
             audio_lengths: samples of sounds at 16 kHz.
-            **kwargs: not used.
+            **kwargs: options of the processor, which change no number here.
+
+        Raises:
+            ConfigError: sizes of another form, negative numbers, or a keyword that the processor does not know.
         """
+        decoding_options(kwargs)
+        for name, values, width in (("image_sizes", image_sizes, 2), ("video_sizes", video_sizes, 3)):
+            if values is not None and not all(_is_size(size, width) for size in values):
+                form = "(height, width)" if width == 2 else "(frames, height, width)"
+                raise ConfigError(f"{name} is {values!r}", remedy=f"give {form} of each, whole numbers")
+        if audio_lengths is not None and not _is_size(audio_lengths, None):
+            raise ConfigError(f"audio_lengths is {audio_lengths!r}", remedy="give the samples of each, whole numbers")
         config, found = self.config, MultiModalData()
         if image_sizes is not None:
             found.num_image_tokens = [self.connector.tokens_for(config.media_config.picture_frames)] * len(image_sizes)
@@ -181,3 +192,13 @@ class MediaProcessor(ProcessorMixin):
         if item.kind == "video" and seen.status in ("absent", "failed"):
             raise MediaError(name, f"has no picture: {seen.detail or seen.status}", remedy="Give it as audio.")
         return clip
+
+
+def _is_size(values: Any, width: int | None) -> bool:
+    """Whether this is a list of so many (None: of any number of) whole numbers of at least 0."""
+    return (
+        isinstance(values, Sequence)
+        and not isinstance(values, str)
+        and width in (None, len(values))
+        and all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 0 for n in values)
+    )

@@ -33,6 +33,7 @@ from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.connect import MediaTokens, connect
 from video_salmonn.model.generating import MediaGenerationMixin
 from video_salmonn.model.generation import OWN_GENERATION
+from video_salmonn.model.input_checks import check_embeds, check_prompt, shape_of
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
 from video_salmonn.model.lora import LoraSettings
 from video_salmonn.model.packed import packed
@@ -264,7 +265,8 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, MediaGenerationMixin
         average, :meth:`WordOutputs.expectation`, in place of the tokens themselves.
 
         Raises:
-            ConfigError: the number of placeholders differs from the number of media tokens.
+            ConfigError: the number of placeholders differs from the number of media tokens, or these are of another
+                width.
         """
         places = input_ids == self.config.media_token_id
         embeds = self.get_input_embeddings()(input_ids.masked_fill(places, 0))  # the media token has no row of its own
@@ -272,6 +274,12 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, MediaGenerationMixin
             return embeds
         if attention_mask is not None and attention_mask.shape == input_ids.shape:
             places = places & attention_mask.bool()
+        width = embeds.shape[-1]
+        if not isinstance(media_embeds, torch.Tensor) or media_embeds.ndim != 2 or media_embeds.shape[1] != width:
+            raise ConfigError(
+                f"media_embeds is {shape_of(media_embeds)}, (tokens, {width}) is needed",
+                remedy="take what this model's connector makes",
+            )
         count = int(places.sum())
         if count != media_embeds.shape[0]:
             raise ConfigError(
@@ -286,7 +294,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, MediaGenerationMixin
 
     def connect_inputs(self, inputs: MediaInputs, zero_levels: Collection[int] = ()) -> MediaTokens | None:
         """Encode and connect what a processor made of media; None where there are none."""
-        if inputs.frame_counts is None and inputs.segment_counts is None:
+        if not inputs.given:
             return None
         inputs = inputs.to(self.device, self.dtype)
         return self.connect_media(self.encode_media(inputs), inputs.instructions, zero_levels)
@@ -324,9 +332,13 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, MediaGenerationMixin
         """
         inputs = MediaInputs.taken_from(kwargs)
         connected = None
+        check_embeds(self, inputs_embeds, inputs, media_embeds, media_features)
         if inputs_embeds is None:
             if input_ids is None:
-                raise ValueError("either input_ids or inputs_embeds is needed")
+                raise ConfigError("either input_ids or inputs_embeds is needed", remedy="give what the processor made")
+            if not any(kwargs.get(name) is not None for name in ("cache", "past_key_values")):
+                alone = media_embeds is None and media_features is None and not inputs.given
+                check_prompt(self, input_ids, attention_mask, media=not alone)
             if media_features is not None:
                 connected = self.connect_media(media_features, inputs.instructions, zero_levels)
             elif media_embeds is None:

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.media.options import switch
 from video_salmonn.model import prompt
 from video_salmonn.model.arguments import (
     KINDS,
@@ -232,6 +233,7 @@ class VideoSalmonnProcessor(MediaProcessor):
         """
         if conversations is not None and text is not None:
             raise ConfigError("conversations and text are the same argument", remedy="give one of them")
+        with_labels = switch(with_labels, "with_labels")
         options = decoding_options(kwargs)
         batch = as_batch(conversations if conversations is not None else text)
         items = as_items(batch, media, {"images": images, "videos": videos, "audio": audio}, sampling_rate)
@@ -308,15 +310,17 @@ class VideoSalmonnProcessor(MediaProcessor):
         """
         if chat_template is not None:
             raise ConfigError("a chat_template of the caller's is not used: the model has its own prompt form")
+        tokenize, return_dict = switch(tokenize, "tokenize"), switch(return_dict, "return_dict")
+        add_generation_prompt = switch(add_generation_prompt, "add_generation_prompt")
+        continue_final_message = switch(continue_final_message, "continue_final_message")
         rest = chat_options(kwargs)
         keywords = {name: rest.pop(name, None) for name in KINDS}
         sampling_rate = rest.pop("sampling_rate", None)
         options = decoding_options(rest)
-        messages = list(conversation)
-        single = bool(messages) and isinstance(messages[0], Mapping)
-        batch = as_batch(messages)
+        batch = as_batch(conversation)
+        single = isinstance(conversation, str) or isinstance(conversation[0], Mapping)
         if continue_final_message:
-            if any(isinstance(row, str) or row[-1].get("role") != "assistant" for row in batch):
+            if not all(map(answered, batch)):
                 raise ConfigError("continue_final_message needs an assistant's message at the end")
             add_generation_prompt = False
         items = as_items(batch, None, keywords, sampling_rate)
@@ -327,12 +331,11 @@ class VideoSalmonnProcessor(MediaProcessor):
                 pieces = self._pieces(turns, add_generation_prompt, continue_final_message)
                 texts.append("".join(MEDIA_TOKEN if piece.kind == "media" else piece.text for piece in pieces))
             return texts[0] if single else texts
-        answered = any(not isinstance(row, str) and row[-1].get("role") == "assistant" for row in batch)
         made = self._built(
             batch,
             items,
             options,
-            with_labels=answered and not (add_generation_prompt or continue_final_message),
+            with_labels=any(map(answered, batch)) and not (add_generation_prompt or continue_final_message),
             add_generation_prompt=add_generation_prompt,
             continue_final_message=continue_final_message,
         )
@@ -353,6 +356,13 @@ class VideoSalmonnProcessor(MediaProcessor):
     def model_input_names(self) -> list[str]:
         """Names of the tensors this processor makes."""
         return ["input_ids", "attention_mask", *MediaInputs.names()]
+
+
+def answered(conversation: Any) -> bool:
+    """Whether a conversation ends with an assistant's message; False for what is no conversation."""
+    if not isinstance(conversation, Sequence) or isinstance(conversation, str) or not conversation:
+        return False
+    return isinstance(conversation[-1], Mapping) and conversation[-1].get("role") == "assistant"
 
 
 def question_of(conversation: Conversation) -> str:

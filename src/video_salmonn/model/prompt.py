@@ -192,22 +192,25 @@ def _merge(pieces: list[PromptPart]) -> list[PromptPart]:
     return merged
 
 
-def vicuna(turns: Sequence[Turn], eos: str) -> list[PromptPart]:
+def vicuna(turns: Sequence[Turn], eos: str, *, add_generation_prompt: bool = True) -> list[PromptPart]:
     """Vicuna v1 as released: ``USER: <Img>`` media ``</Img> question\\nASSISTANT:`` answer ``</s>``, no system prompt.
 
-    A question and the template text around it are one piece, as released; ``<Img>`` is ordinary text there.
+    A question and the template text around it are one piece, as released; ``<Img>`` is ordinary text there. Without
+    ``add_generation_prompt`` a last question ends where its text does.
     """
-    return _plain(turns, "USER: ", "\nASSISTANT:", eos)
+    after = "\nASSISTANT:"
+    return _plain(turns, "USER: ", after, eos, after if add_generation_prompt else "")
 
 
 def llama2(turns: Sequence[Turn], eos: str) -> list[PromptPart]:
-    """Llama-2: ``[INST] <Img>`` media ``</Img> question [/INST]`` answer ``</s>``."""
-    return _plain(turns, "[INST] ", " [/INST]", eos)
+    """Llama-2: ``[INST] <Img>`` media ``</Img> question [/INST]`` answer ``</s>``, whose prompt for an answer is the
+    question's own end."""
+    return _plain(turns, "[INST] ", " [/INST]", eos, " [/INST]")
 
 
-def _plain(turns: Sequence[Turn], before: str, after: str, eos: str) -> list[PromptPart]:
+def _plain(turns: Sequence[Turn], before: str, after: str, eos: str, last: str) -> list[PromptPart]:
     pieces: list[PromptPart] = []
-    for turn in turns:
+    for index, turn in enumerate(turns):
         if turn.role == "assistant":
             pieces += [PromptPart("answer", "".join(part or "" for part in turn.parts)), PromptPart("end", eos)]
             continue
@@ -215,7 +218,8 @@ def _plain(turns: Sequence[Turn], before: str, after: str, eos: str) -> list[Pro
             pieces.append(PromptPart("user", before))
         for part in turn.parts:
             pieces += [PromptPart("user", part)] if part is not None else _image()
-        pieces.append(PromptPart("user", after if turn.role == "user" else "\n"))
+        closing = last if index == len(turns) - 1 else after
+        pieces.append(PromptPart("user", closing if turn.role == "user" else "\n"))
     return _merge(pieces)
 
 
@@ -279,13 +283,16 @@ def build_pieces(
         template: the template's name.
         turns: the conversation.
         tokenizer: of the language model.
-        add_generation_prompt: leave the prompt open for the model's answer (the chat template's generation prompt).
+        add_generation_prompt: leave the prompt open for the model's answer (Vicuna's ``ASSISTANT:``, the chat
+            template's generation prompt; Llama-2 has none).
         system: see :func:`chat`; the other templates have no place for it.
     """
     if template == "chat":
         return chat(turns, tokenizer, add_generation_prompt=add_generation_prompt, system=system)
     eos = str(tokenizer.eos_token or "")
-    return vicuna(turns, eos) if template == "vicuna" else llama2(turns, eos)
+    if template == "vicuna":
+        return vicuna(turns, eos, add_generation_prompt=add_generation_prompt)
+    return llama2(turns, eos)
 
 
 def tokenise(

@@ -25,7 +25,7 @@ REFUSED = [
     ({"mask_direction": "sideways"}, "mask_direction is 'sideways'"),
     ({"position_rows": 319}, "position_rows 319 is less than the 320 positions"),
     ({"dropout": 1.0}, "dropout 1.0"),
-    ({"num_hidden_layers": 0}, "num_hidden_layers 0"),
+    ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
     ({"frame_seconds": 0}, "frame_seconds 0"),
     ({"visual_tokens": 0}, "visual_tokens"),
 ]

@@ -15,6 +15,7 @@ from video_salmonn.model.generation import GenerationSettings
 from video_salmonn.model.lora import LoraSettings
 from video_salmonn.model.presets import PRESETS, preset, tiny
 
+NAN = float("nan")
 KINDS = {
     "vision_config": InstructBlipVisionConfig,
     "qformer_config": InstructionQFormerConfig,
@@ -65,12 +66,56 @@ def test_an_earlier_versions_names_are_read():
         ({"adapters": {"music": {"r": 2}}}, "lora: unknown or missing keys"),
         ({"generation": {"beams": 5}}, r"generation: unknown keys \['beams'\]"),
         ({"generation": {"joint_ctc": "maybe"}}, r"generation\.joint_ctc is 'maybe'"),
-        ({"vision_config": None}, "vision is off"),
+        ({"vision_config": None}, "vision is off, but connector.visual_dim is 32"),
+        ({"media_config": 5}, "MediaConfig there is int"),
+        ({"vision_config": 5}, "vision_config is 5"),
+        ({"speech_config": "x"}, "WhisperConfig there is str"),
+        ({"speech_config": {"d_model": "x"}}, "whisper: .*d_model"),
+        ({"speech_config": MediaConfig()}, "WhisperConfig there is MediaConfig"),
+        ({"text_config": MediaConfig()}, "text_config is MediaConfig"),
+        ({"vision_config": MediaConfig()}, "vision_config is MediaConfig"),
+        ({"text_config": [1]}, "text_config is"),
+        ({"lora": 5}, "lora is 5"),
+        ({"lora": {"r": 2, "targets": "q_proj"}}, "lora.targets is 'q_proj'"),
+        ({"lora": {"r": 2, "targets": ["q_proj"], "alpha": NAN}}, "lora.alpha is nan"),
+        ({"adapters": [1]}, r"adapters is \[1\]"),
+        ({"generation": "x"}, "generation is 'x'"),
+        ({"generation": {"max_new_tokens": "x"}}, "generation.max_new_tokens is 'x'"),
+        ({"generation": {"num_beams": 0}}, "generation.num_beams is 0"),
+        ({"generation": {"joint_ctc_weight": 2}}, "generation.joint_ctc_weight is 2"),
+        ({"diversity_form": "x"}, "diversity_form is 'x'"),
+        ({"diversity_weight": NAN}, "diversity_weight is nan"),
+        ({"media_token_id": -1}, "media_token_id is -1"),
+        ({"words": "x"}, "words is 'x'"),
+        ({"word_inputs": 1}, "word_inputs is 1"),
+        ({"system": 5}, "system is 5"),
+        ({"prompt": "x"}, "prompt is 'x'"),
+        ({"conector_config": {}}, "unknown key 'conector_config'"),
+        ({"media_token": 3}, "unknown key 'media_token'"),
     ],
 )
 def test_what_cannot_be_is_named(changes, message):
     with pytest.raises(ConfigError, match=message):
         VideoSalmonnConfig(**{**tiny().to_dict(), **changes})
+
+
+@pytest.mark.parametrize("part", ["media_config", "audio_config", "connector_config"])
+def test_no_setting_of_a_part_is_of_another_type_or_below_its_range(part):
+    whole = tiny().to_dict()
+    for name in getattr(tiny(), part).own_fields():
+        for value in ("x", -1, NAN, {}, "1"):
+            with pytest.raises(ConfigError, match=name.partition("_")[0]):
+                VideoSalmonnConfig(**{**whole, part: {**whole[part], name: value}})
+
+
+def test_settings_are_checked_however_they_are_set(tmp_path):
+    config = tiny()
+    with pytest.raises(ConfigError, match="diversity_form"):
+        config.diversity_form = "x"
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="prompt"):
+        VideoSalmonnConfig.from_pretrained(tmp_path, prompt="x")
+    assert VideoSalmonnConfig(**config.to_dict(), written_by="a tool").written_by == "a tool"
 
 
 def test_adapters_and_generation_are_typed_however_they_are_set():
