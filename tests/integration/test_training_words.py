@@ -56,3 +56,26 @@ def test_reading_words_without_knowing_which_is_refused(tmp_path: Path, manifest
     settings = recipe(tmp_path, tmp_path / "cache", "word_inputs=true", f"data.train=[{manifest}]")
     with pytest.raises(ConfigError, match="word_inputs"):
         run(settings)
+
+
+def test_what_a_connector_could_say_it_can_still_say_after_training_on_fewer_words(tmp_path: Path, manifest: Path):
+    common = (
+        "word_weight=0.3",
+        "max_steps=1",
+        "batch_size=2",
+        "micro_batch=2",
+        "optim.warmup_steps=0",
+        "data.validation=null",
+    )
+    first, _ = run(recipe(tmp_path, tmp_path / "cache", *common, f"data.train=[{manifest}]"))
+    could = first.plain.words.columns.tolist()
+    rows = entries(2)
+    for row in rows:
+        row["words"] = {"seen": "zebra"}
+    few = write(tmp_path / "few.jsonl", rows)
+    settings = (f"data.train=[{few}]", f"output={tmp_path / 'further'}")
+    further, lines = run(recipe(tmp_path, tmp_path / "cache", *common, *settings, f"init={first.out}"))
+    assert set(could) < set(further.plain.words.columns.tolist()) and lines[-1]["word_loss"] > 0
+    assert further.plain.words.columns[0] == could[0], "the blank stays first"
+    anew, _ = run(recipe(tmp_path, tmp_path / "cache", *common, *settings, f"output={tmp_path / 'anew'}"))
+    assert not set(could) <= set(anew.plain.words.columns.tolist()), "a new connector says what its items say"

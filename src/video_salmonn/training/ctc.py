@@ -73,6 +73,7 @@ class WordHead(WordOutputs):
         texts: transcripts and names that the vocabulary is taken from.
         tokenizer: the language model's; texts are tokenised as in an answer, after a space.
         blank: token of the blank; by default that of :data:`PAUSE`.
+        known: further tokens, of words that no text has.
     """
 
     def __init__(
@@ -81,11 +82,12 @@ class WordHead(WordOutputs):
         texts: Iterable[str],
         tokenizer: Any,
         blank: int | None = None,
+        known: Iterable[int] = (),
     ) -> None:
         self.tokenizer = tokenizer
         self.blank_token: int = self.tokens(PAUSE.strip())[-1] if blank is None else blank
         spoken = tokens_of(tokenizer, [" " + text for text in texts])
-        used = sorted({token for ids in spoken for token in ids} - {self.blank_token})
+        used = sorted({*(token for ids in spoken for token in ids), *known} - {self.blank_token})
         super().__init__([self.blank_token, *used], embeddings)
         self.tokens_of_column = [self.blank_token, *used]
         self._columns_of: dict[str, tuple[int, ...] | None] = {}

@@ -24,6 +24,7 @@ from video_salmonn.training.answering import generate_answers
 from video_salmonn.training.batching import Batch, PreparedExample, outputs_of, prepare
 from video_salmonn.training.examples import Example
 from video_salmonn.training.recipe import Recipe
+from video_salmonn.training.starting import learned_before
 from video_salmonn.training.words import WordLoss, stated
 from video_salmonn.wording import counted
 
@@ -182,7 +183,7 @@ def build_objective(
     items: Iterable[Item],
     device: torch.device,
 ) -> Objective:
-    """The objective of a recipe; the model learns which words its connector says.
+    """The objective of a recipe; the model learns which words its connector says, besides those that it could say.
 
     Args:
         recipe: what to do.
@@ -195,7 +196,9 @@ def build_objective(
     """
     words: WordLoss | None = None
     if recipe.word_weight or recipe.loss == "words":
-        words = WordLoss(model, processor, stated(items), device)
+        # trained further on items with fewer words, a connector may still say those that it learned before
+        known = model.words.columns.tolist() if model.words is not None and learned_before(recipe) else []
+        words = WordLoss(model, processor, stated(items), device, known)
         columns = words.head.tokens_of_column
         model.set_words(columns, openings_of(processor.tokenizer, columns))
     if model.config.word_inputs and model.words is None:

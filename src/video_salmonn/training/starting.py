@@ -111,6 +111,11 @@ def has_new_connector(recipe: Recipe) -> bool:
     return recipe.model == "tiny" or bool(recipe.connector) or "connector" in recipe.fresh
 
 
+def learned_before(recipe: Recipe) -> bool:
+    """Whether the connector has been trained before this recipe."""
+    return bool(recipe.init) or not has_new_connector(recipe)
+
+
 def _rebuilt(
     model: VideoSalmonnForConditionalGeneration, processor: VideoSalmonnProcessor, recipe: Recipe
 ) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:

@@ -98,6 +98,7 @@ class WordLoss:
         processor: gives the tokenizer.
         texts: by part (:func:`stated`): their tokens are the vocabulary.
         device: where the model trains.
+        known: tokens of further words, which the connector could say before.
     """
 
     def __init__(
@@ -106,10 +107,11 @@ class WordLoss:
         processor: VideoSalmonnProcessor,
         texts: Mapping[str, Iterable[str]],
         device: torch.device,
+        known: Iterable[int] = (),
     ) -> None:
         embeddings: torch.Tensor = model.language_model.get_input_embeddings().weight.detach()
         whole = sorted({text for part in texts.values() for text in part})
-        self.head = WordHead(embeddings, whole, processor.tokenizer).to(device)
+        self.head = WordHead(embeddings, whole, processor.tokenizer, known=known).to(device)
         self.per_frame = model.connector.config.tokens_for(1)
         self.names = {part: sorted(texts.get(part, ())) for part in ("seen", "heard")}
 

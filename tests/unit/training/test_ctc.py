@@ -123,3 +123,10 @@ def test_a_voice_is_named_in_the_place_of_a_sound_unless_one_is_heard():
     voiced = {"said": "red", "voice": "green"}
     assert words_for(head, voiced) == Words(head.columns_of("red"), (), head.columns_of("green"))
     assert words_for(head, voiced | {"heard": "stone"}).heard == head.columns_of("stone")
+
+
+def test_words_known_before_stay_columns():
+    head = new_head(["red green"])
+    more = WordHead(torch.randn(20, 24), ["red green"], WordTokenizer(), BLANK, known=[BLANK, 10 + WORDS.index("blue")])
+    assert head.columns_of("blue") is None and more.columns_of("blue") is not None
+    assert more.tokens_of_column[0] == BLANK and len(more.tokens_of_column) == len(head.tokens_of_column) + 1
