@@ -10,6 +10,30 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def rate(text: str) -> float:
+    """A finite number above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError(text)
+    return number
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """Whole numbers of at least 0 between commas."""
+    numbers = tuple(int(seed) for seed in text.split(","))
+    if min(numbers) < 0:
+        raise ValueError(text)
+    return numbers
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line; nothing heavy is imported for it."""
     from studies.ablations.variants import VARIANTS
@@ -22,18 +46,18 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, default=Path("runs/ablations"), help="folder of the runs")
     made.add_argument("--results", type=Path, default=Path("results/ablations.jsonl"), help="gets a line a variant")
     made.add_argument("--only", choices=list(VARIANTS), action="append", help="repeatable; all by default")
-    made.add_argument("--seeds", default="0,1,2", help="outermost: all variants with the first, then with the next")
-    made.add_argument("--word-steps", type=int, default=400, help="steps of the stage of words")
-    made.add_argument("--steps", type=int, default=100, help="steps of the stage of reading")
-    made.add_argument("--batch", type=int, default=16, help="items a step of reading")
-    made.add_argument("--word-batch", type=int, default=16, help="items a step of words")
-    made.add_argument("--micro-batch", type=int, default=64, help="items a forward pass of reading, at most")
-    made.add_argument("--word-micro-batch", type=int, default=64, help="items a forward pass of words, at most")
-    made.add_argument("--rate", type=float, default=1e-3, help="peak learning rate of the stage of words")
-    made.add_argument("--limit", type=int, default=30, help="held-out items a row (of ten rows), at most")
+    made.add_argument("--seeds", type=seeds, default="0,1,2", help="all variants with the first, then with the next")
+    made.add_argument("--word-steps", type=count, default=400, help="steps of the stage of words")
+    made.add_argument("--steps", type=count, default=100, help="steps of the stage of reading")
+    made.add_argument("--batch", type=count, default=16, help="items a step of reading")
+    made.add_argument("--word-batch", type=count, default=16, help="items a step of words")
+    made.add_argument("--micro-batch", type=count, default=64, help="items a forward pass of reading, at most")
+    made.add_argument("--word-micro-batch", type=count, default=64, help="items a forward pass of words, at most")
+    made.add_argument("--rate", type=rate, default=1e-3, help="peak learning rate of the stage of words")
+    made.add_argument("--limit", type=count, default=30, help="held-out items a row (of ten rows), at most")
     made.add_argument("--model", choices=["embedded", "tiny"], default="embedded", help="tiny: random, to try it out")
     made.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="cuda if there is one")
-    made.add_argument("--parallel", type=int, default=1, help="variants at once, a process each")
+    made.add_argument("--parallel", type=count, default=1, help="variants at once, a process each")
     made.add_argument("--commit", default="", help="of the code, where Git is not at hand")
     made.add_argument("--keep", action="store_true", help="keep trained weights")
     made.add_argument("--list", action="store_true", help="say what is left to run, and run nothing")
@@ -45,6 +69,10 @@ def main(words: list[str] | None = None) -> int:
     """The command. Returns 0 when every variant has its line, 1 when some failed or are left, 2 for bad input."""
     words = sys.argv[1:] if words is None else words
     arguments = parser().parse_args(words)
+    for name in () if arguments.worker else ("train.jsonl", "test.jsonl"):  # before anything heavy is imported
+        if not (arguments.manifests / name).is_file():
+            print(f"{arguments.manifests}: no {name} (python -m studies.ablations.items write makes both)")
+            return 2
     if arguments.device == "cpu":  # before torch looks: the trainer takes a card where there is one
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import torch
@@ -66,7 +94,7 @@ def main(words: list[str] | None = None) -> int:
         return 2
     plan = running.Plan(
         variants=tuple(name for name in VARIANTS if name in (arguments.only or VARIANTS)),
-        seeds=tuple(int(seed) for seed in arguments.seeds.split(",")),
+        seeds=arguments.seeds,
         budget=Budget(
             arguments.word_steps,
             arguments.steps,

@@ -112,7 +112,11 @@ def main(words: Iterable[str] | None = None) -> int:
             print(f"{keep(arguments.manifests, places)} items in {KEPT}")
         else:
             print(f"{arguments.manifests}: {write(arguments.manifests, places)}")
-    except (VideoSalmonnError, OSError) as error:
+    except OSError as error:
+        remedy = "keep reads the manifests of data build-embedded" if arguments.action == "keep" else "give a folder"
+        print(f"{error.filename}: {error.strerror} ({remedy})", file=sys.stderr)
+        return 2
+    except VideoSalmonnError as error:
         print(f"{error}{f' ({error.remedy})' if getattr(error, 'remedy', None) else ''}", file=sys.stderr)
         return 2
     return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import lzma
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,28 @@ def test_media_in_no_named_place_are_refused(tmp_path: Path, capsys: pytest.Capt
     places = ["--source", tmp_path, "--further", tmp_path, "--manifests", tmp_path / "out"]
     assert items.main(["write", *map(str, places)]) == 2
     assert "media files not there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--seeds", "nan"], ["--steps", "-1"], ["--rate", "nan"], ["--limit", "0"], ["--manifests", "/no/such"]]
+)
+def test_bad_input_of_the_ablations_ends_before_pytorch_is_imported(words):
+    code = f"""
+import sys
+from studies.ablations.__main__ import main
+try:
+    rc = main({words!r})
+except SystemExit as ended:
+    rc = ended.code
+assert "torch" not in sys.modules
+sys.exit(rc)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    said = done.stdout + done.stderr
+    assert done.returncode == 2 and "Traceback" not in said and (words[0] in said or words[1] in said)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path, capsys):
+    places = ["--source", str(tmp_path), "--further", str(tmp_path)]
+    assert items.main(["keep", *places, "--manifests", str(tmp_path / "none")]) == 2
+    assert f"{tmp_path}/none/train.jsonl: No such file" in capsys.readouterr().err

@@ -232,4 +232,4 @@ def test_processes_share_out_the_variants(material: Path, tmp_path: Path):
 
 def test_bad_input_is_said_in_words(tmp_path: Path, capsys):
     assert main(["--manifests", str(tmp_path), "--features", str(tmp_path), "--out", str(tmp_path)]) == 2
-    assert "no train.jsonl (video-salmonn data build-embedded first)" in capsys.readouterr().out
+    assert "no train.jsonl (python -m studies.ablations.items write makes both)" in capsys.readouterr().out

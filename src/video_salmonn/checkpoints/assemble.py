@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from transformers.utils import PROCESSOR_NAME
 
 from video_salmonn.checkpoints.compact import expand
-from video_salmonn.checkpoints.directory import check_directory
+from video_salmonn.checkpoints.directory import CONFIG, check_directory
 from video_salmonn.checkpoints.hub import hub_folder, is_hub_name
 from video_salmonn.checkpoints.shipped import ASSETS, CONNECTOR_FILE, LORA_FILE, SETUP, WORDS_FILE, shipped_model
 from video_salmonn.checkpoints.weights import load_weights
-from video_salmonn.errors import CheckpointError
+from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.model.byte_tokenizer import byte_tokenizer
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.media_token import add_media_token
@@ -25,6 +27,8 @@ from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.model.words import WordOutputs
 
 Loaded = tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]
+_AGAIN = "copy or export the model again"
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _WIDENED = ("connector.", "tower.speech.", "tower.instruction_qformer.")
 
 
@@ -98,23 +102,29 @@ def _profiled(config: VideoSalmonnConfig, profile: str | None) -> VideoSalmonnCo
     return config if profile is None else apply_profile(config, profile)
 
 
-def load_directory(folder: Path, dtype: torch.dtype | None = None, profile: str | None = None) -> Loaded:
+def load_directory(
+    folder: Path, dtype: torch.dtype | None = None, profile: str | None = None, *, ours: bool = False
+) -> Loaded:
     """A saved model.
 
     Args:
         folder: that holds it.
         dtype: of all weights; None for the stored one.
         profile: as for :func:`load_model`.
+        ours: ``setup`` made it of files with known checksums, so its numbers need not be looked at.
 
     Raises:
-        CheckpointError: the folder holds none, or tensors are missing or have no place.
-        ConfigError: an unknown profile.
+        CheckpointError: the folder holds none, tensors are missing, have no place or hold NaN or infinity.
+        ConfigError: an unknown profile, or settings that cannot be; names their file.
     """
     check_directory(folder)
     try:
-        config = _profiled(VideoSalmonnConfig.from_pretrained(folder, local_files_only=True), profile)
+        with _of_file(folder / CONFIG):
+            config = VideoSalmonnConfig.from_pretrained(folder, local_files_only=True)
+        config = _profiled(config, profile)
         model, report = load_weights(folder, config, dtype)
-        processor = VideoSalmonnProcessor.from_pretrained(folder, local_files_only=True)
+        with _of_file(folder / PROCESSOR_NAME):
+            processor = VideoSalmonnProcessor.from_pretrained(folder, local_files_only=True)
         if profile is not None:
             model.generation_config.update(**config.generation.to_dict())  # the folder's own came back with the weights
             processor = VideoSalmonnProcessor.from_config(config, processor.tokenizer, processor.qformer_tokenizer)
@@ -128,7 +138,28 @@ def load_directory(folder: Path, dtype: torch.dtype | None = None, profile: str 
             f"{folder}: tensors missing {sorted(missing)[:3]}, without a place {sorted(report['unexpected_keys'])[:3]}",
             remedy="export the model again; every tensor must be loaded",
         )
+    if not ours:
+        _check_numbers(folder, model)
     return model.eval(), processor
+
+
+@contextmanager
+def _of_file(file: Path) -> Iterator[None]:
+    """Name the file in errors of the settings that are read from it."""
+    try:
+        yield
+    except ConfigError as error:
+        what = str(error) if file.is_file() else "is missing"
+        raise ConfigError(f"{file}: {what}", remedy=error.remedy if file.is_file() else _AGAIN) from error
+
+
+def _check_numbers(folder: Path, model: torch.nn.Module) -> None:
+    """Raise CheckpointError where weights are NaN or infinite: such a model answers nothing, without a word."""
+    for name, weight in model.named_parameters():
+        if weight.dtype not in _FLOATS or weight.is_meta or not weight.numel():
+            continue
+        if not all(torch.isfinite(end) for end in torch.aminmax(weight.detach())):
+            raise CheckpointError(f"{folder}: {name} holds NaN or infinite numbers", remedy=_AGAIN)
 
 
 def notices(name: str | Path) -> list[str]:
@@ -166,7 +197,7 @@ def load_model(name: str | Path, dtype: torch.dtype | None = None, profile: str 
     if name == "embedded":
         folder = shipped_model()
         try:
-            return load_directory(folder, dtype, profile)
+            return load_directory(folder, dtype, profile, ours=True)
         except CheckpointError as error:
             raise CheckpointError(str(error), remedy=f"delete {folder}, then: {SETUP}") from error
     if name in PRESETS:

@@ -32,8 +32,12 @@ def check_directory(folder: Path) -> None:
     read_settings(folder)
     if any(folder.glob("*.bin")) and not (folder / WEIGHTS).is_file() and not (folder / INDEX).is_file():
         return  # transformers reads it and says what is wrong with it
+    owners: dict[str, Path] = {}
     for file in weight_files(folder):
-        check_tensors(file, _AGAIN)
+        for name in check_tensors(file, _AGAIN):
+            if name in owners:  # which of the two is loaded would depend on the order of the files
+                raise CheckpointError(f"{file}: holds {name}, which {owners[name].name} holds too", remedy=_AGAIN)
+            owners[name] = file
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -73,8 +77,8 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def check_tensors(file: Path, remedy: str = "copy the file again") -> None:
-    """Raise unless a safetensors file is as long as its header says.
+def check_tensors(file: Path, remedy: str = "copy the file again") -> list[str]:
+    """Names of a safetensors file's tensors, where it is as long as its header says.
 
     Raises:
         CheckpointError: it cannot be read, is no such file, or is cut off.
@@ -86,7 +90,8 @@ def check_tensors(file: Path, remedy: str = "copy the file again") -> None:
             if size < 8 or length > min(size, _MOST_HEADER) - 8:
                 raise CheckpointError(f"{file}: is cut off or not a safetensors file", remedy=remedy)
             header = json_value(stream.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        header.pop("__metadata__", None)
+        ends = [entry["data_offsets"][1] for entry in header.values()]
         whole = 8 + length + max(ends, default=0)
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({error.strerror})", remedy=remedy) from error
@@ -94,6 +99,7 @@ def check_tensors(file: Path, remedy: str = "copy the file again") -> None:
         raise CheckpointError(f"{file}: is not a safetensors file", remedy=remedy) from error
     if size < whole:
         raise CheckpointError(f"{file}: is cut off ({size} of {counted(whole, 'byte')})", remedy=remedy)
+    return list(header)
 
 
 def has_decoder(folder: Path) -> bool:

@@ -62,6 +62,14 @@ WEIGHTS = {
     "an index of nothing": ({"model__safetensors__index__json": "{}"}, "index.json: names no files"),
     "an index of numbers": ({"model__safetensors__index__json": index(3, "a")}, "index.json: names no files"),
     "a shard missing": ({"model__safetensors__index__json": index("a.safetensors")}, "a.safetensors: is missing"),
+    "a tensor in two shards": (
+        {
+            "model__safetensors__index__json": index("a.safetensors", "b.safetensors"),
+            "a__safetensors": TENSORS,
+            "b__safetensors": TENSORS,
+        },
+        r"b\.safetensors: holds x, which a\.safetensors holds too",
+    ),
     "a shard cut off": (
         {"model__safetensors__index__json": index("a.safetensors"), "a__safetensors": TENSORS[:30]},
         "a.safetensors: is cut off",

@@ -1,11 +1,14 @@
 """Model directories saved by earlier versions load and answer as they did."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
+from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.inference.engine import VideoSalmonn
 from video_salmonn.types import Clip, FrameBatch, Heard, MediaReport, Seen, Waveform
 
@@ -77,3 +80,33 @@ def test_nothing_of_the_fixture_was_saved_again(name):
         "model.safetensors": "8728a0b8cf8fa927",
     }
     assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:16] == digests[name]
+
+
+def changed(folder, name="config.json", **values):
+    """A copy of the saved model with other settings; ``name=None`` for none."""
+    shutil.copytree(FOLDER, folder, dirs_exist_ok=True)
+    if values:
+        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text("utf-8")) | values), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, number):
+    """They made an empty answer without a word."""
+    folder = changed(tmp_path / "m")
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if name.startswith("connector.") and tensors[name].is_floating_point())
+    tensors[name].view(-1)[0] = number
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"{name} holds NaN or infinite"):
+        VideoSalmonn.load(folder).ask(clip(), "What?")
+
+
+def test_settings_that_cannot_be_are_refused_with_their_file(tmp_path):
+    folder = changed(tmp_path / "m", prompt="x")
+    with pytest.raises(ConfigError, match=r"m/config\.json: prompt is 'x'"):
+        VideoSalmonn.load(folder).ask(clip(), "What?")
+    folder = changed(tmp_path / "n")
+    (folder / "processor_config.json").unlink()
+    with pytest.raises(ConfigError, match=r"n/processor_config\.json: is missing"):
+        VideoSalmonn.load(folder).ask(clip(), "What?")
