@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +199,18 @@ class Recipe:
             (self.diversity_weight >= 0, "diversity_weight", "must not be negative"),
             (self.optim.rate > 0, "optim.rate", "must be positive"),
             (self.optim.warmup_steps <= self.max_steps, "optim.warmup_steps", "must not exceed max_steps"),
+            (all(rate > 0 for rate in self.optim.rates.values()), "optim.rates", "must be positive"),
+            (self.optim.min_rate <= 1, "optim.min_rate", "must not exceed 1"),
+            (self.optim.beta2 < 1, "optim.beta2", "must be less than 1"),
             (bool(self.trainable), "trainable", "is empty: nothing would be trained"),
             (not self.validate_every or bool(self.data.validation), "data.validation", "is needed by validate_every"),
         )
+        for key, number in _numbers(self):
+            if not 0 <= number < math.inf:
+                raise ConfigError(
+                    f"{where}: {key} is {number}, not a number of at least 0",
+                    remedy=f"correct it, or give --set {key}=…",
+                )
         for holds, key, problem in rules:
             if not holds:
                 raise ConfigError(f"{where}: {key} {problem}", remedy=f"correct it, or give --set {key}=…")
@@ -207,6 +218,19 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form."""
         return asdict(self)
+
+
+def _numbers(part: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Full key and value of every number of a recipe; what changes the connector is checked where it is built."""
+    if is_dataclass(part):
+        for one in fields(part):
+            if one.name != "connector":
+                yield from _numbers(getattr(part, one.name), f"{name}.{one.name}" if name else one.name)
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            yield from _numbers(value, f"{name}.{key}")
+    elif isinstance(part, (int, float)) and not isinstance(part, bool):
+        yield name, part
 
 
 def load_recipe(path: Path | None, overrides: list[str] | None = None) -> Recipe:

@@ -120,3 +120,28 @@ def test_a_change_that_cannot_be_is_named(change: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_recipe(FOLDER / "tiny.yaml", [change])
     assert caught.value.remedy and "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["-1", ".nan", ".inf"])
+@pytest.mark.parametrize(
+    "key",
+    ["optim.rate", "optim.rates.connector", "optim.clip", "optim.weight_decay", "diversity_weight", "word_weight"],
+)
+def test_numbers_that_are_none_or_negative_are_refused(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key} is "):
+        load_recipe(Path("recipes/tiny.yaml"), [f"{key}={value}"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "optim.warmup_steps=-5",
+        "data.validation_items=-1",
+        "optim.beta2=1",
+        "optim.min_rate=2",
+        "optim.rates.connector=0",
+    ],
+)
+def test_numbers_out_of_their_range_are_refused(change: str) -> None:
+    with pytest.raises(ConfigError, match=change.partition("=")[0].removesuffix(".connector")):
+        load_recipe(Path("recipes/tiny.yaml"), [change])
