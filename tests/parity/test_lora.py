@@ -123,7 +123,7 @@ def test_a_file_that_does_not_fit_changes_nothing(pair, tmp_path):
     [
         ({"r": 4, "targets": ["q_proj"], "rank": 3}, "default", "unknown or missing keys"),
         ({"targets": ["q_proj"]}, "default", "unknown or missing keys"),
-        ({"r": 0, "targets": ["q_proj"]}, "default", "at least 1"),
+        ({"r": 0, "targets": ["q_proj"]}, "default", "lora.r is 0"),
         ({"r": 4, "targets": ["none_such"]}, "default", "name no layer"),
         ({"r": 4, "targets": ["embed_tokens"]}, "default", "embed_tokens is Embedding"),
         ({"r": 4, "targets": ["q_proj"]}, "a.b", "cannot be named"),

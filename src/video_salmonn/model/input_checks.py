@@ -43,7 +43,7 @@ def check_prompt(model: Any, input_ids: Any, attention_mask: Any, *, media: bool
     rows = model.get_input_embeddings().weight.shape[0]
     if not bool((((input_ids >= 0) & (input_ids < rows)) | places).all()):
         raise ConfigError(
-            f"input_ids go from {int(input_ids.min())} to {int(input_ids.max())}, the model has {rows} tokens",
+            f"input_ids go from {int(input_ids.min())} to {int(input_ids.max())} of {counted(rows, 'token')}",
             remedy="use this model's own tokenizer",
         )
     if media:
