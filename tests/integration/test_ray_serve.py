@@ -252,6 +252,11 @@ def test_the_configuration_in_the_docs_is_one_that_ray_serve_takes(monkeypatch):
     assert all(f"{name}={value}" in page for name, value in {**ENVIRONMENT, **PATIENCE}.items())
 
 
+def _hears_interrupts() -> None:
+    """In a child: what a shell starts in the background ignores Ctrl-C, and so would the child."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.distributed
 def test_rays_own_command_serves_the_configuration_in_the_docs(tmp_path):
@@ -269,7 +274,7 @@ def test_rays_own_command_serves_the_configuration_in_the_docs(tmp_path):
     command = [str(Path(sys.executable).with_name("serve")), "run", str(tmp_path / "cluster.yaml")]
     environment = {**os.environ, **PATIENCE, "RAY_ADDRESS": "local", "RAY_USAGE_STATS_ENABLED": "0"}
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, preexec_fn=_hears_interrupts)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=HEADERS, timeout=300) as client:
             end = time.monotonic() + 600
