@@ -53,5 +53,5 @@ class SubConfig(PreTrainedConfig):
 def _types(kind: type[SubConfig]) -> dict[str, Any]:
     """The type of each of a part's own settings."""
     own = kind.own_fields()
-    parts = [base for base in kind.__mro__ if issubclass(base, SubConfig) and base is not SubConfig]
+    parts: list[type] = [base for base in kind.__mro__ if issubclass(base, SubConfig) and base is not SubConfig]
     return {name: hint for base in parts[::-1] for name, hint in typed_fields.hints(base).items() if name in own}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from functools import cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -18,8 +19,10 @@ from video_salmonn.errors import ConfigError
 _WORDS = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", NoneType: "null"}
 
 
-def hints(kind: type) -> dict[str, Any]:
-    """Annotations of a class's own body, as objects. They may name only what its module holds when it runs."""
+@cache
+def hints(kind: type) -> Mapping[str, Any]:
+    """Annotations of a class's own body, as objects; evaluated once, since every answer builds settings anew. They may
+    name only what its module holds when it runs."""
     return inspect.get_annotations(kind, eval_str=True)
 
 

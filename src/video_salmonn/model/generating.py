@@ -16,7 +16,7 @@ from transformers.generation import GenerationMixin
 
 from video_salmonn.errors import ConfigError
 from video_salmonn.model.generation import GenerationSettings
-from video_salmonn.model.input_checks import check_embeds, check_mask, check_prompt
+from video_salmonn.model.input_checks import check_embeds, check_mask, check_prompt, is_continued
 from video_salmonn.model.inputs import MediaInputs
 from video_salmonn.model.joint_decoding import JointDecoding
 from video_salmonn.model.repeats import RepeatGuard
@@ -107,8 +107,7 @@ class MediaGenerationMixin(GenerationMixin):
             if media_embeds is None and (connected := self.connect_inputs(inputs, zero_levels)) is not None:
                 media_embeds = connected.embeds
             inputs_embeds = self.embed(input_ids, media_embeds, attention_mask)
-        cached = any(kwargs.get(name) is not None for name in ("cache", "past_key_values"))
-        check_mask(None if cached else attention_mask, inputs_embeds, input_ids)
+        check_mask(None if is_continued(kwargs) else attention_mask, inputs_embeds, input_ids)
         joint = self.joint_decoding(
             input_ids, attention_mask, media_embeds, joint_ctc, joint_ctc_weight, transcribes, kwargs
         )

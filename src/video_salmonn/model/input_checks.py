@@ -3,6 +3,7 @@ take: a prompt with places for media that are not there is answered about nothin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,11 @@ _PROCESSOR = "build prompt and media with the same VideoSalmonnProcessor"
 def shape_of(value: Any) -> str:
     """A tensor's shape, or the type of what is none."""
     return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+
+
+def is_continued(options: Mapping[str, Any]) -> bool:
+    """Whether a call continues an earlier one, whose positions its mask covers too."""
+    return any(options.get(name) is not None for name in ("cache", "past_key_values"))
 
 
 def check_prompt(model: Any, input_ids: Any, attention_mask: Any, *, media: bool) -> None:

@@ -33,7 +33,7 @@ from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.connect import MediaTokens, connect
 from video_salmonn.model.generating import MediaGenerationMixin
 from video_salmonn.model.generation import OWN_GENERATION
-from video_salmonn.model.input_checks import check_embeds, check_prompt, shape_of
+from video_salmonn.model.input_checks import check_embeds, check_prompt, is_continued, shape_of
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
 from video_salmonn.model.lora import LoraSettings
 from video_salmonn.model.packed import packed
@@ -336,7 +336,7 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, MediaGenerationMixin
         if inputs_embeds is None:
             if input_ids is None:
                 raise ConfigError("either input_ids or inputs_embeds is needed", remedy="give what the processor made")
-            if not any(kwargs.get(name) is not None for name in ("cache", "past_key_values")):
+            if not is_continued(kwargs):
                 alone = media_embeds is None and media_features is None and not inputs.given
                 check_prompt(self, input_ids, attention_mask, media=not alone)
             if media_features is not None:
