@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.errors import ManifestError, VideoSalmonnError
-from video_salmonn.files import written
+from video_salmonn.files import json_lines, written
 from video_salmonn.wording import counted
 
 KEPT = Path(__file__).with_name("items.jsonl.xz")
@@ -46,7 +46,7 @@ def keep(manifests: Path, places: dict[str, Path], kept: Path = KEPT) -> int:
     """Write the items of ``train.jsonl`` and ``test.jsonl``, with paths below the named places; returns their number.
 
     Raises:
-        ManifestError: media lie in none of the places.
+        ManifestError: a manifest cannot be read, or media lie in none of the places.
     """
 
     def named(path: str) -> str:
@@ -58,9 +58,11 @@ def keep(manifests: Path, places: dict[str, Path], kept: Path = KEPT) -> int:
 
     lines = []
     for split in SPLITS:
-        for line in (manifests / f"{split}.jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line) | {"split": split}
-            row["media"] = {kind: paths_mapped(value, named) for kind, value in row["media"].items()}
+        file = manifests / f"{split}.jsonl"
+        for number, row in json_lines(file, ManifestError, "keep reads the manifests of data build-embedded"):
+            if not isinstance(row.get("media"), dict):
+                raise ManifestError(f"{file}, line {number}: no 'media' object", remedy="data build-embedded writes it")
+            row |= {"split": split, "media": {kind: paths_mapped(value, named) for kind, value in row["media"].items()}}
             lines.append(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
     with written(kept) as partial:
         partial.write_bytes(lzma.compress("".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME))
@@ -113,8 +115,7 @@ def main(words: Iterable[str] | None = None) -> int:
         else:
             print(f"{arguments.manifests}: {write(arguments.manifests, places)}")
     except OSError as error:
-        remedy = "keep reads the manifests of data build-embedded" if arguments.action == "keep" else "give a folder"
-        print(f"{error.filename}: {error.strerror} ({remedy})", file=sys.stderr)
+        print(f"{error.filename}: {error.strerror} (give a folder)", file=sys.stderr)
         return 2
     except VideoSalmonnError as error:
         print(f"{error}{f' ({error.remedy})' if getattr(error, 'remedy', None) else ''}", file=sys.stderr)

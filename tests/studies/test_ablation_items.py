@@ -110,4 +110,8 @@ sys.exit(rc)
 def test_files_that_cannot_be_read_are_named(tmp_path, capsys):
     places = ["--source", str(tmp_path), "--further", str(tmp_path)]
     assert items.main(["keep", *places, "--manifests", str(tmp_path / "none")]) == 2
-    assert f"{tmp_path}/none/train.jsonl: No such file" in capsys.readouterr().err
+    assert f"{tmp_path}/none/train.jsonl: cannot be read (No such file" in capsys.readouterr().err
+    for line, said in (('{"id":', "line 1: not JSON"), ('{"id": "a"}', "line 1: no 'media' object")):
+        (tmp_path / "train.jsonl").write_text(line)
+        assert items.main(["keep", *places, "--manifests", str(tmp_path)]) == 2
+        assert f"{tmp_path}/train.jsonl, {said}" in capsys.readouterr().err
