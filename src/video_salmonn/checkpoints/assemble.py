@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,8 +190,10 @@ def load_model(name: str | Path, dtype: torch.dtype | None = None, profile: str 
     Raises:
         CheckpointError: no such model, or it is damaged.
         MissingPartError: ``embedded`` is asked for and not set up; the remedy is ``video-salmonn setup``.
-        ConfigError: an unknown profile.
+        ConfigError: an unknown profile, or what is no name.
     """
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise ConfigError(f"{name!r} is not a model's name", remedy="give 'embedded', 'tiny' or a folder")
     if name == "tiny":
         model, processor = build_tiny(config=_profiled(tiny(), profile))
         return model.to(dtype or torch.float32), processor

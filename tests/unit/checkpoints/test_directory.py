@@ -10,7 +10,8 @@ import pytest
 
 from command_line import assert_refused_lightly
 from video_salmonn.checkpoints.directory import MODEL_TYPE, check_directory, check_tensors
-from video_salmonn.errors import CheckpointError
+from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.inference.engine import VideoSalmonn
 from video_salmonn.model.configuration import VideoSalmonnConfig
 
 GOOD = json.dumps({"model_type": MODEL_TYPE})
@@ -138,3 +139,9 @@ def test_commands_say_so_before_pytorch_is_imported(tmp_path):
     ]
     said = assert_refused_lightly(calls, ("torch", "transformers", "matplotlib"))
     assert said.count("error:") == len(calls) and "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", [None, 3, b"tiny", "", ["tiny"]], ids=repr)
+def test_what_is_no_name_of_a_model_is_refused_in_one_sentence(name):
+    with pytest.raises(ConfigError, match="is not a model's name"):
+        VideoSalmonn.load(name)
