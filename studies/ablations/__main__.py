@@ -51,8 +51,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--steps", type=count, default=100, help="steps of the stage of reading")
     made.add_argument("--batch", type=count, default=16, help="items a step of reading")
     made.add_argument("--word-batch", type=count, default=16, help="items a step of words")
-    made.add_argument("--micro-batch", type=count, default=64, help="items a forward pass of reading, at most")
-    made.add_argument("--word-micro-batch", type=count, default=64, help="items a forward pass of words, at most")
+    per_pass = "at most; None: 64 on a card, 4 on a processor, whose cache holds them"
+    made.add_argument("--micro-batch", type=count, help=f"items a forward pass of reading, {per_pass}")
+    made.add_argument("--word-micro-batch", type=count, help=f"items a forward pass of words, {per_pass}")
     made.add_argument("--rate", type=rate, default=1e-3, help="peak learning rate of the stage of words")
     made.add_argument("--limit", type=count, default=30, help="held-out items a row (of ten rows), at most")
     made.add_argument("--model", choices=["embedded", "tiny"], default="embedded", help="tiny: random, to try it out")
@@ -100,8 +101,8 @@ def main(words: list[str] | None = None) -> int:
             arguments.steps,
             arguments.batch,
             arguments.word_batch,
-            arguments.micro_batch,
-            arguments.word_micro_batch,
+            arguments.micro_batch or (64 if there else 4),
+            arguments.word_micro_batch or (64 if there else 4),
             arguments.rate,
             arguments.limit,
             arguments.model,

@@ -14,6 +14,8 @@ from video_salmonn.errors import EvaluationError
 from video_salmonn.evaluation.predictions import mend
 from video_salmonn.files import digest, json_value, numbered_lines
 
+ROUNDING = ("micro_batch", "word_micro_batch", "precision")
+"""Settings that change how numbers are rounded and nothing else: they depend on the machine."""
 Line = dict[str, Any]
 """``variant``, ``seed``, ``settings`` (``change`` of the variant and what all have alike), ``data``, ``commit``,
 ``device``, ``versions``, ``seconds``, ``losses``, ``rows``, ``zeroed``, ``cosines``."""
@@ -58,8 +60,8 @@ def append_result(path: Path, line: Mapping[str, Any], lock: Path) -> None:
 
 
 def comparison(line: Mapping[str, Any]) -> str:
-    """What lines must have alike to be compared, as a digest: budget, model, data."""
-    settings = {name: value for name, value in line["settings"].items() if name != "change"}
+    """What lines must have alike to be compared, as a digest: budget, model, data; not how their sums are rounded."""
+    settings = {name: value for name, value in line["settings"].items() if name not in ("change", *ROUNDING)}
     return digest([settings, line["data"]["fingerprint"]])[:16]
 
 

@@ -119,7 +119,7 @@ def reading_recipe(variant: Variant, seed: int, budget: Budget, data: Data, feat
     recipe = _common(load_recipe(READING, _fixed(manifest, features)), variant, seed, budget, out / "reading")
     recipe = replace(recipe, init=str(out / "words"), max_steps=budget.steps, batch_size=budget.batch)
     recipe.micro_batch = min(budget.micro_batch, recipe.batch_size)
-    recipe.optim.warmup_steps = min(30, budget.steps)
+    recipe.optim.warmup_steps = min(30, budget.steps // 4)  # of a short stage, not most of it
     repeat = _of(recipe.data.repeat, _items(manifest))
     if variant.mixing == "without swaps":  # as many matching questions as with them
         repeat |= {task: 2 * repeat.get(task, 1.0) for task in _of(dict.fromkeys(MATCHING, 1.0), _items(manifest))}
