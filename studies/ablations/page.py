@@ -135,7 +135,8 @@ def _method(lines: Sequence[Line]) -> list[str]:
         *_text(
             "The second line trains two variants with one seed. The items are kept with the code",
             "(`studies/ablations/items.jsonl.xz`), so that lines of different days and machines are of the same",
-            "ones. Once, before, their manifests are written and their media encoded; on a card see [GPU",
+            "ones; what only rounds differently from machine to machine (bfloat16 or float32, items a pass) does",
+            "not keep lines apart. Once, before, the manifests are written and the media encoded; on a card see [GPU",
             "runs](gpu-runs.md).",
         ),
         "```console",
@@ -164,7 +165,7 @@ def _method(lines: Sequence[Line]) -> list[str]:
             ("stage of reading", f"{settings['steps']} steps of {counted(settings['batch'], 'item')}"),
             ("training items", str(data["items"]["all"])),
             ("questions", f"at most {most} a row, {len(SHOWN)} rows"),
-            ("precision", "bfloat16" if settings["precision"] == "bf16" else "float32"),
+            ("precision", " or ".join(sorted({_precision(line) for line in lines}))),
             ("device", "; ".join(devices)),
             ("seconds of one variant", f"{min(took):.0f} to {max(took):.0f}"),
             ("data", f"`{data['fingerprint']}`"),
@@ -172,6 +173,11 @@ def _method(lines: Sequence[Line]) -> list[str]:
         ],
     )
     return out
+
+
+def _precision(line: Line) -> str:
+    """Of multiplications; the machine decides it, and lines are compared all the same."""
+    return "bfloat16" if line["settings"]["precision"] == "bf16" else "float32"
 
 
 def _claims(lines: Sequence[Line]) -> list[str]:

@@ -110,8 +110,9 @@ def test_what_cannot_be_exported_says_what_there_is(trained: Trainer, tmp_path: 
     assert "step-4" in caught.value.remedy and "best" in caught.value.remedy
     with pytest.raises(CheckpointError, match="already there"):
         export(trained.out, tmp_path)
-    with pytest.raises(CheckpointError, match="no checkpoint"):
-        export(tmp_path, tmp_path / "y")
+    for folder, message in ((tmp_path, "holds no checkpoint"), (tmp_path / "none", "no such folder")):
+        with pytest.raises(CheckpointError, match=message):
+            export(folder, tmp_path / "y")
 
 
 def test_the_curves_are_drawn(trained: Trainer, tmp_path: Path) -> None:

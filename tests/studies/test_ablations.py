@@ -174,6 +174,9 @@ def test_lines_are_compared_with_lines_of_the_same_budget_and_data():
     ]
     assert found == [[("full", 2, 5.0), ("fine-only", 2, 0.0)], [("full", 9, 0.0)]]
     assert results.comparisons([]) == []
+    elsewhere = line("no-mixing", 0, 2)
+    elsewhere["settings"] |= {"precision": "no", "micro_batch": 64}
+    assert len(results.comparisons([*lines[:2], elsewhere])) == 1, "another machine rounds otherwise"
 
 
 def test_marks_add_up_to_the_figure(material: Path, found: data.Data):

@@ -31,7 +31,10 @@ def find_checkpoint(run: Path, which: str = "best") -> Path:
         folder = last_checkpoint(run)
     if folder is None or not (folder / "state.json").is_file():
         have = sorted(p.parent.name for p in run.glob("checkpoints/*/state.json"))
-        raise CheckpointError(f"{run}: no checkpoint {which!r}", remedy=f"there are: {', '.join(have) or 'none'}")
+        if not have:
+            wrong = "holds no checkpoint" if run.is_dir() else "no such folder"
+            raise CheckpointError(f"{run}: {wrong}", remedy="give the output folder of a run of video-salmonn train")
+        raise CheckpointError(f"{run}: no checkpoint {which!r}", remedy=f"there are: {', '.join(have)}")
     return folder
 
 
