@@ -175,11 +175,12 @@ def parse_line(text: str, path: Path | str, number: int, root: Path = Path()) ->
     if not (
         isinstance(spans, dict)
         and all(
-            part in ("seen", "heard") and isinstance(own, list) and own and all(map(_is_span, own))
+            part in ("said", "seen", "heard") and isinstance(own, list) and own and all(map(_is_span, own))
             for part, own in spans.items()
         )
     ):
-        fail(f'spans is {spans!r}; write {{"seen": [[from, to, name], …], "heard": …}} in seconds, or leave it out')
+        form = '{"seen": [[from, to, name], …], "heard": …, "said": …}'
+        fail(f"spans is {spans!r}; write {form} in seconds, or leave it out")
     named = {"id", "media", "conversation", "task", "weight", "licence", "source", "split"}
     return Item(
         id=str(value["id"]),

@@ -25,6 +25,8 @@ from video_salmonn.model.words import HEARD, PAUSE, SEEN, WordOutputs, tokens_of
 
 NAME_WEIGHT = 0.3
 """Of an output that is to name something, beside the CTC loss of a spoken token."""
+TIME_WEIGHT = 1.0
+"""Of an output that is to say a word whose time is known, beside the same."""
 LENGTH_WEIGHT = 0.1
 """Of an output's length, beside the same."""
 
@@ -38,6 +40,7 @@ class Words:
         seen: of the picture's name; empty without a picture, or where its name is not known.
         heard: of the sound's name, likewise.
         placed: (output, column) of names that are seen or heard for a part of the time.
+        said_at: (output, column) of the speech's tokens whose time is known.
         complete: nothing else is there: outputs that neither speech nor a name needs are to be blank.
     """
 
@@ -45,6 +48,7 @@ class Words:
     seen: tuple[int, ...] = ()
     heard: tuple[int, ...] = ()
     placed: tuple[tuple[int, int], ...] = ()
+    said_at: tuple[tuple[int, int], ...] = ()
     complete: bool = True
 
     @property
@@ -124,7 +128,9 @@ def word_losses(
     """What each item's outputs lack of saying its words.
 
     For speech minus the log-likelihood under CTC, in which the names count as blanks; plus, for every output that is to
-    name something, minus the log-probability of that token, weighted by how likely the output is not needed by speech.
+    name something, minus the log-probability of that token, weighted by how likely the output is not needed by speech;
+    and, for every output at which a word is known to be said, the same of its token. CTC alone begins with blanks
+    everywhere and takes long to leave them.
 
     Args:
         head: scores the outputs.
@@ -162,7 +168,20 @@ def word_losses(
     whole = torch.tensor([item.complete for item in words], device=device)[:, None]
     free = free * torch.where(targets > 0, 1.0, (whole & ~spoken).float())  # blanks of speech are CTC's affair
     lost = NAME_WEIGHT * -named * free + LENGTH_WEIGHT * head.length_errors(outputs)
+    if any(item.said_at for item in words):
+        timed = torch.tensor([_at(item.said_at, width) for item in words], device=device)
+        spelled = scores.gather(-1, timed[..., None])[..., 0] - normaliser
+        lost = lost - TIME_WEIGHT * spelled * (timed > 0)
     return torch.where(spoken[:, 0], aligned, 0.0) + (lost * mask).sum(1)
+
+
+def _at(placed: Iterable[tuple[int, int]], length: int) -> list[int]:
+    """The column of each of some outputs, 0 for all others."""
+    columns = [0] * length
+    for output, column in placed:
+        if output < length:
+            columns[output] = column
+    return columns
 
 
 def _gathered(scores: torch.Tensor, columns: Sequence[Sequence[int]], filler: float) -> torch.Tensor:

@@ -32,7 +32,8 @@ class Example:
         rule: how it was mixed.
         task: of the item.
         words: all that is ``said``, ``seen`` and ``heard``, where the items it is made of state it.
-        spans: what is ``seen`` and ``heard`` for a part of the time: (from, to, name), in seconds.
+        spans: what is ``seen`` and ``heard`` for a part of the time, and when each word is ``said``: (from, to, name),
+            in seconds.
         variation: how its features are to be varied; None: not at all.
     """
 
@@ -159,7 +160,7 @@ class ExampleMaker:
                 still = sound.sound_frames if sight.still_frames else 0
                 features = replace(sound, visual=sight.visual, still_frames=still)
         words = _stated("words", mixed.sight, "seen") | _stated("words", mixed.sound, "said", "heard", "voice")
-        spans = _stated("spans", mixed.sight, "seen") | _stated("spans", mixed.sound, "heard")
+        spans = _stated("spans", mixed.sight, "seen") | _stated("spans", mixed.sound, "said", "heard")
         return Example(item.id, features, mixed.conversation, item.weight, mixed.rule, item.task, words, spans)
 
 

@@ -115,8 +115,8 @@ def word_items(items: Iterable[Item], *, sight: bool = True, events: bool = True
     A sound alone is of the task ``transcribe`` where something is said and ``sound`` where something is heard, a
     picture alone of ``picture``. A talking head is there twice: as sound alone, and with its own moving pictures. What
     is put together of several of them is left out: mixing puts them together anew; but items that state when each is
-    seen or heard (``spans``) are of the task ``series``. The question is the part of the words that is asked for, the
-    answer its text.
+    seen or heard (``spans``, other than of what is said) are of the task ``series``. The question is the part of the
+    words that is asked for, the answer its text.
 
     Args:
         items: of manifests.
@@ -128,7 +128,8 @@ def word_items(items: Iterable[Item], *, sight: bool = True, events: bool = True
     def add(item: Item, task: str, part: str, media: dict[str, Any], name: str = "") -> None:
         stated, spans = item.extra.get("words", {}), item.extra.get("spans", {})
         words = {p: text for p, text in stated.items() if text and (media.get("audio") or p == "seen")}
-        answer = ", then ".join(name for *_, name in spans[part]) if part in spans else words[part]
+        series = part != "said" and part in spans
+        answer = ", then ".join(name for *_, name in spans[part]) if series else words[part]
         turns = [{"role": "user", "content": part}, {"role": "assistant", "content": answer}]
         key = json.dumps([task, media, str(item.root)], sort_keys=True)
         extra = {"words": words} | ({"spans": spans} if spans else {})
@@ -137,8 +138,7 @@ def word_items(items: Iterable[Item], *, sight: bool = True, events: bool = True
 
     for item in items:
         words, seen = item.extra.get("words", {}), item.media.get("image", item.media.get("video"))
-        if spans := item.extra.get("spans"):
-            part = next(iter(spans))
+        if part := next((part for part in item.extra.get("spans", {}) if part != "said"), None):
             if sight if part == "seen" else events:
                 add(item, "series", part, item.media)
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,14 +53,48 @@ class Timed:
 
 def timed(example: Example) -> list[Timed]:
     """The names of an example that are there for a part of the time, in its frames as they will be once varied."""
-    if not example.spans:
+    named = {part: spans for part, spans in example.spans.items() if part in PLACES}
+    if not named:
         return []
     times = frame_times(max(example.frames), example.variation)
     return [
         Timed(part, name, tuple(np.flatnonzero((times[:, 0] >= begin) & (times[:, 1] <= end)).tolist()))
-        for part, spans in example.spans.items()
+        for part, spans in named.items()
         for begin, end, name in spans
     ]
+
+
+def spoken_at(head: WordHead, example: Example, per_frame: int) -> tuple[tuple[int, int], ...]:
+    """Which output is to say which token of the speech, where an example states when its words are said.
+
+    A word's tokens are spread over the outputs of its time, each after the one before; what is said before or after
+    the frames, or finds no output left, is left out.
+
+    Args:
+        head: knows the vocabulary.
+        example: may state ``said`` in its spans.
+        per_frame: outputs of a frame.
+
+    Returns:
+        (output, column) in order.
+    """
+    spans = example.spans.get("said")
+    if not spans:
+        return ()
+    frames = frame_times(max(example.frames), example.variation)
+    shares = np.arange(per_frame) / per_frame
+    begins = (frames[:, :1] + shares * (frames[:, 1:] - frames[:, :1])).ravel()
+    found: list[tuple[int, int]] = []
+    following = 0
+    for begin, end, word in spans:
+        columns = head.columns_of(word) or ()
+        for place, column in enumerate(columns):
+            at = begin + (end - begin) * place / len(columns)
+            output = max(following, int(np.searchsorted(begins, at, side="right")) - 1)
+            if frames[0, 0] <= at < frames[-1, 1] and output < len(begins):
+                found.append((output, column))
+                following = output + 1
+    return tuple(found)
 
 
 def words_for(
@@ -117,7 +151,9 @@ class WordLoss:
 
     def words_of(self, example: Example) -> Words | None:
         """What an example's outputs are to say; None where it states nothing, or something outside the vocabulary."""
-        return words_for(self.head, example.words, timed(example), self.per_frame)
+        found = words_for(self.head, example.words, timed(example), self.per_frame)
+        at = spoken_at(self.head, example, self.per_frame)
+        return replace(found, said_at=at) if found is not None and found.said and at else found
 
     def __call__(self, rows: Sequence[PreparedExample], tokens: Sequence[torch.Tensor]) -> torch.Tensor:
         """Summed loss of those items all of whose words are known. A scalar.

@@ -25,7 +25,7 @@ def in_turn(name, media, **spans):
         {"words": 12},
         {"words": {"said": 3}},
         {"spans": []},
-        {"spans": {"said": [[0, 1, "a"]]}},
+        {"spans": {"voice": [[0, 1, "a"]]}},
         {"spans": {"seen": [[1, 0.5, "a"]]}},
         {"spans": {"heard": []}},
         {"spans": {"heard": [["0", 1, "a"]]}},
@@ -48,6 +48,13 @@ def test_an_epoch_has_the_wanted_shares_and_what_has_none_is_left_out():
     with pytest.raises(ConfigError, match=r"data\.shares names \['d'\]"):
         shared(items, {"d": 1}, seed=0)
     assert {entry.id for entry in shared(items, {"a/1": 1}, seed=0)} == {"a/1"}
+
+
+def test_speech_whose_words_have_times_is_still_a_transcript():
+    spoken = item("one", {"audio": "a.wav"}, said="good day")
+    spoken.extra["spans"] = {"said": [[0, 0.3, "good"], [0.4, 0.8, "day"]]}
+    (found,) = word_items([spoken])
+    assert (found.task, found.answer, found.extra) == ("transcribe", "good day", spoken.extra)
 
 
 def test_every_sound_and_picture_with_words_is_there_once():

@@ -85,6 +85,23 @@ def test_names_with_a_time_are_said_in_its_frames_and_nothing_is_asked_of_the_ot
     assert auxiliary.read([row_of], [saying(auxiliary, right)]) == ["heavy, then rain"]
 
 
+def test_words_whose_time_is_known_are_to_be_said_then(auxiliary):
+    """Three outputs a frame of 0.5 s; a word of two tokens takes two outputs, and none takes an output twice."""
+    features = MediaFeatures(speech=torch.zeros(100, 4), audio=torch.zeros(100, 4))
+    said = {"said": "heavy rain rain"}
+    example = Example("x", features, TURNS, 1.0, PLAIN, words=said)
+    times = [(0.4, 0.7, "heavy"), (0.7, 1.4, "rain rain"), (1.0, 1.1, "xylophone"), (9.0, 9.5, "rain")]
+    timed = replace(example, spans={"said": times})
+    heavy, rain = (auxiliary.head.columns_of(name)[0] for name in ("heavy", "rain"))
+    words = auxiliary.words_of(timed)
+    assert words.said_at == ((2, heavy), (4, rain), (6, rain)) and words.complete
+    right, late = [0, 0, heavy, 0, rain, 0, rain, *[0] * 5], [0, 0, 0, 0, heavy, 0, rain, 0, rain, *[0] * 3]
+    rows = [PreparedExample(one, 1, 1, words=auxiliary.words_of(one)) for one in (example, timed)]
+    losses = [[float(auxiliary([row], [saying(auxiliary, columns)])) for columns in (right, late)] for row in rows]
+    assert losses[0][0] == pytest.approx(losses[0][1], rel=0.05), "without times either is as good"
+    assert losses[1][0] < losses[1][1] / 2, "with them only what is said in time"
+
+
 def test_items_with_unknown_words_are_left_out(auxiliary):
     outputs = saying(auxiliary, [0] * 6)
     others = [row(auxiliary, {}), row(auxiliary, {"heard": "xylophone"})]
