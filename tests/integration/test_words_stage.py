@@ -12,11 +12,13 @@ from safetensors.torch import save_file
 from training_runs import run
 from typer.testing import CliRunner
 
+from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.cli.main import app
 from video_salmonn.connector import MultiResolutionCausalQFormer
 from video_salmonn.data.feature_index import FeatureIndex
 from video_salmonn.data.feature_store import FeatureStore
-from video_salmonn.data.manifest import Item, write_manifest
+from video_salmonn.data.manifest import Item, read_manifest, write_manifest
+from video_salmonn.embedded.data.timing import state_times
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.training.exporting import export
 from video_salmonn.training.recipe import Recipe, load_recipe
@@ -107,6 +109,37 @@ def test_names_with_times_are_a_task_of_their_own(tmp_path: Path, data: Path) ->
     assert len(lines) == 2 and not any(line.get("broken_items") for line in lines)
     with pytest.raises(ConfigError, match=r"data\.shares names \['series'\]"):
         build_trainer(stage(data, tmp_path / "none", "data.shares.series=8"))
+
+
+def test_the_times_of_words_are_stated_once_and_trained_on(tmp_path: Path, data: Path) -> None:
+    manifest = data / "timed.jsonl"
+    manifest.write_bytes((data / "train.jsonl").read_bytes())
+    plain, lines = run(stage(data, tmp_path / "plain", "max_steps=2", "save_every=0"))
+    tokenizer = plain.processor.tokenizer
+    with pytest.raises(ConfigError, match="says no words"):
+        state_times(manifest, data / "features", build_tiny(0)[0], tokenizer)
+    assert state_times(manifest, data / "features", plain.plain, tokenizer) == (25, 0)
+    timed = {item.id: item.extra for item in read_manifest(manifest)}
+    for name, extra in timed.items():
+        spans = extra.get("spans", {}).get("said", [])
+        assert [word for *_, word in spans] == extra["words"].get("said", "").split(), name
+        assert spans == sorted(spans) and all(0 <= begin < end < 4 for begin, end, _ in spans), name
+    assert timed["talk"]["spans"] == timed["said/0"]["spans"], "a sound is aligned once"
+    assert state_times(manifest, data / "features", plain.plain, tokenizer) == (0, 0), "nothing is left to be done"
+    _, others = run(stage(data, tmp_path / "timed", "max_steps=2", "save_every=0", f"data.train=[{manifest}]"))
+    lost = [sum(line["word_loss"] for line in taken) for taken in (others, lines)]
+    assert lost[0] > lost[1] + 0.2, "each word is also to be said in its time"
+
+
+def test_the_command_that_states_times_names_what_is_missing(tmp_path: Path, data: Path) -> None:
+    def said(*words: str) -> str:
+        done = CliRunner().invoke(app, ["data", "time-embedded", "--manifests", str(data), *words])
+        assert done.exit_code == 2 and "Traceback" not in done.output
+        return done.output
+
+    assert "no such folder" in said("--features", str(tmp_path / "none"))
+    assert "says no words" in said("--features", str(data / "features"), "--model", "tiny")
+    assert "dev.jsonl" in said("--features", str(data / "features"), "--split", "dev")
 
 
 @pytest.mark.slow

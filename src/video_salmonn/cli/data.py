@@ -156,6 +156,7 @@ def answer_text(
 
 command.command("speak-embedded")(data_bulk.speak_embedded)
 command.command("encode-embedded")(data_bulk.encode_embedded)
+command.command("time-embedded")(data_bulk.time_embedded)
 command.command("pack-media")(data_bulk.pack_media)
 
 

@@ -173,6 +173,44 @@ def encode_embedded(
 
 
 @reports_errors
+def time_embedded(
+    manifests: Path = typer.Option(..., "--manifests", help="Folder written by build-embedded; its files are changed."),
+    features: Path = typer.Option(..., "--features", help="Feature store of encode-embedded."),
+    split: list[str] = typer.Option(["train"], "--split", help="Repeatable."),
+    model: str = typer.Option("embedded", "--model", help="Model whose connector says words."),
+    threads: int = typer.Option(1, "--threads", min=1, help="Of torch."),
+    device: str = typer.Option("cpu", "--device", help="cpu, cuda, mps …"),
+    as_json: bool = _JSON,
+) -> None:
+    """State when each word of the manifests' speech is said, as a trained model aligns it, for the loss of words."""
+    check_splits(manifests, split)
+    if not features.is_dir():
+        raise ConfigError(f"{features}: no such folder", remedy="data encode-embedded --manifests M --out FOLDER")
+    import torch
+
+    from video_salmonn.embedded.data.timing import state_times
+    from video_salmonn.inference.engine import VideoSalmonn
+
+    torch.set_num_threads(threads)
+    engine = VideoSalmonn.load(model, device=shared.choose_device(device))
+
+    def progress(done: int, total: int) -> None:
+        if done % 400 < 16 or done == total:
+            stderr.print(f"{done} / {total} sounds", end="\r" if stderr.is_terminal and done < total else "\n")
+
+    timed = missing = 0
+    for name in split:
+        manifest = manifests / f"{name}.jsonl"
+        got, lacking = state_times(manifest, features, engine.model, engine.processor.tokenizer, progress)
+        timed, missing = timed + got, missing + lacking
+    if as_json:
+        emit_json({"items": timed, "without_features": missing})
+    else:
+        lack = f", {missing} have no features" if missing else ""
+        stdout.print(f"{counted(timed, 'item')} with the times of their words{lack}")
+
+
+@reports_errors
 def pack_media(
     manifests: Path = typer.Option(..., "--manifests", help="Folder written by build-embedded."),
     out: Path = typer.Option(..., "--out", help="Folder that gets media-000.tar … and a README."),

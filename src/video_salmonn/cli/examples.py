@@ -43,6 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "data prepare-further": ("data prepare-further --clones CLONES --source DATA --out FURTHER",),
     "data name-further": ("data name-further --source DATA --further FURTHER",),
     "data answer-text": ("data answer-text --further FURTHER --prompts 200",),
+    "data time-embedded": ("data time-embedded --manifests runs/embedded-data --features runs/features",),
     "data pack-media": ("data pack-media --manifests runs/embedded-data --out runs/media --split train",),
     "data pack": ("data pack recipes/tiny.yaml --out runs/pack",),
     "train": (
