@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import secrets
+import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from video_salmonn.errors import ConfigError
 
@@ -18,6 +22,24 @@ def new_key() -> str:
 def log_to_stderr() -> None:
     """Write the log's warnings to stderr, with times."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """A block in which uvicorn runs, which SIGTERM and SIGINT end and not the process with it.
+
+    uvicorn raises the signal that ended it once more in the end; here that is no reason to die by it.
+    """
+    known = {number: signal.signal(number, _ended) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in known.items():
+            signal.signal(number, handler)
+
+
+def _ended(number: int, frame: FrameType | None) -> None:
+    """The server has ended already."""
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -15,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from video_salmonn.serving.app import create_app
 from video_salmonn.serving.guard import HEAD_BYTES
-from video_salmonn.serving.listening import bound_socket
+from video_salmonn.serving.listening import bound_socket, ended_by_signals
 from video_salmonn.serving.live_channel import MESSAGE_BYTES
 from video_salmonn.serving.service import Service
 
@@ -95,15 +93,8 @@ def serve(service: Service, ready: Callable[[str], None] | None = None) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     sock = bound_socket(service.settings.host, service.settings.port)
     server = Server(service, ready)
-    # uvicorn raises the signal that ended it once more in the end; here that is no reason to die by it.
-    known = {number: signal.signal(number, _ended) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        server.run(sockets=[sock])
+        with ended_by_signals():
+            server.run(sockets=[sock])
     finally:
         sock.close()
-        for number, handler in known.items():
-            signal.signal(number, handler)
-
-
-def _ended(number: int, frame: FrameType | None) -> None:
-    """The server has ended already."""

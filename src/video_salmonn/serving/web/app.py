@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
 from video_salmonn.inference.engine import VideoSalmonn
-from video_salmonn.serving.listening import bound_socket
+from video_salmonn.serving.listening import bound_socket, ended_by_signals
 from video_salmonn.serving.server import HEAD_BYTES, timed_heads
 from video_salmonn.serving.settings import ServerSettings
 from video_salmonn.serving.web import page
@@ -163,7 +163,7 @@ def serve(
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     sock = bound_socket(settings.host, settings.port)
     try:
-        with web_page(engine, settings, examples=examples, needs_key=needs_key) as app:
+        with web_page(engine, settings, examples=examples, needs_key=needs_key) as app, ended_by_signals():
             WebServer(app, settings, ready).run(sockets=[sock])
     finally:
         sock.close()
