@@ -84,7 +84,7 @@ def picture(lines: Sequence[Line], claim: Claim) -> str:
     return forest(claim.text, [(_short(name), found) for name, found in costs])
 
 
-def _short(title: str, most: int = 34) -> str:
+def _short(title: str, most: int = 58) -> str:
     return title if len(title) <= most else title[: most - 1].rstrip(" ,:") + "…"
 
 

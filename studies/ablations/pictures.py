@@ -7,7 +7,7 @@ from html import escape
 
 from studies.ablations.compare import Cost
 
-WIDTH, LEFT, RIGHT, LINE, TOP = 720, 230, 90, 26, 46
+WIDTH, LEFT, RIGHT, LINE, TOP = 860, 372, 90, 26, 46
 
 
 def forest(title: str, rows: Sequence[tuple[str, Cost | None]]) -> str:
