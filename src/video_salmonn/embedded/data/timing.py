@@ -15,6 +15,7 @@ import torch
 
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest
+from video_salmonn.data.mixing import has_sound
 from video_salmonn.errors import ConfigError, ManifestError
 from video_salmonn.files import json_lines, write_text
 from video_salmonn.inference.alignment import word_times
@@ -34,9 +35,7 @@ def without_times(items: Iterable[Item]) -> list[Item]:
     return [
         item
         for item in items
-        if item.extra.get("words", {}).get("said")
-        and item.media.get("audio") is not None
-        and "said" not in item.extra.get("spans", {})
+        if item.extra.get("words", {}).get("said") and has_sound(item) and "said" not in item.extra.get("spans", {})
     ]
 
 
@@ -68,11 +67,11 @@ def times_of_words(
     places = {token: column for column, token in enumerate(model.words.columns.tolist()) if column != BLANK}
     config = model.connector.config
     device, dtype = next((p.device, p.dtype) for p in model.connector.parameters())
-    same: dict[str, list[Item]] = {}
+    same: dict[tuple[str, ...], list[Item]] = {}
     for item in items:
         if source.complete(item):
-            key = json.dumps([item.media["audio"], item.extra["words"]["said"]], sort_keys=True)
-            same.setdefault(key, []).append(item)
+            heard = [name for name in source.names(item) if name.endswith(".speech")]
+            same.setdefault((*heard, item.extra["words"]["said"]), []).append(item)
     found: dict[str, Spans] = {}
     sounds = list(same.values())
     for start in range(0, len(sounds), AT_ONCE):
