@@ -134,7 +134,7 @@ def test_a_padded_instruction_does_not_leak():
     after = qformer(patches, other, mask).values
     assert torch.equal(before, after)
     alone = qformer(patches[:1], ids[:1, :3], mask[:1, :3]).values
-    torch.testing.assert_close(before[:1], alone, atol=1e-6, rtol=0)
+    torch.testing.assert_close(before[:1], alone, atol=1e-6, rtol=2e-6)  # two items and one may be summed otherwise
     other[0, 1] = 40  # and what is not padding is read
     assert (qformer(patches, other, mask).values[0] - before[0]).abs().max() > 1e-3
     torch.testing.assert_close(qformer(patches[:1], ids[:1, :3]).values, alone, atol=1e-6, rtol=0)

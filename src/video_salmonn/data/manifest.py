@@ -180,9 +180,10 @@ def parse_line(text: str, path: Path | str, number: int, root: Path = Path()) ->
         )
     ):
         form = '{"seen": [[from, to, name], …], "heard": …, "said": …}'
-        fail(f"spans is {spans!r}; write {form} in seconds, or leave it out")
+        fail(f"spans is {spans!r}; write {form}, times in seconds, or leave it out")
     if "said" in spans and [word for *_, word in spans["said"]] != words.get("said", "").split():
-        fail(f"spans has the times of {len(spans['said'])} words that are not those of words: {words.get('said')!r}")
+        timed = " ".join(word for *_, word in spans["said"])
+        fail(f"spans has the times of {timed!r}, and words says {words.get('said')!r}; state those of the same words")
     named = {"id", "media", "conversation", "task", "weight", "licence", "source", "split"}
     return Item(
         id=str(value["id"]),
