@@ -93,6 +93,7 @@ def main(words: list[str] | None = None) -> int:
     if arguments.device == "cuda" and not there:
         say("--device cuda: torch sees no card")
         return 2
+    per_pass = 64 if there else 4
     plan = running.Plan(
         variants=tuple(name for name in VARIANTS if name in (arguments.only or VARIANTS)),
         seeds=arguments.seeds,
@@ -101,8 +102,8 @@ def main(words: list[str] | None = None) -> int:
             arguments.steps,
             arguments.batch,
             arguments.word_batch,
-            arguments.micro_batch or (64 if there else 4),
-            arguments.word_micro_batch or (64 if there else 4),
+            arguments.micro_batch or per_pass,
+            arguments.word_micro_batch or per_pass,
             arguments.rate,
             arguments.limit,
             arguments.model,

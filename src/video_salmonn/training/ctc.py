@@ -63,10 +63,7 @@ class Words:
             if name:
                 for frame, output in enumerate(range(place, length, per_frame)):
                     targets[output] = name[frame % len(name)]
-        for output, column in self.placed:
-            if output < length:
-                targets[output] = column
-        return targets
+        return _placed(self.placed, targets)
 
 
 class WordHead(WordOutputs):
@@ -169,17 +166,16 @@ def word_losses(
     free = free * torch.where(targets > 0, 1.0, (whole & ~spoken).float())  # blanks of speech are CTC's affair
     lost = NAME_WEIGHT * -named * free + LENGTH_WEIGHT * head.length_errors(outputs)
     if any(item.said_at for item in words):
-        timed = torch.tensor([_at(item.said_at, width) for item in words], device=device)
+        timed = torch.tensor([_placed(item.said_at, [0] * width) for item in words], device=device)
         spelled = scores.gather(-1, timed[..., None])[..., 0] - normaliser
         lost = lost - TIME_WEIGHT * spelled * (timed > 0)
     return torch.where(spoken[:, 0], aligned, 0.0) + (lost * mask).sum(1)
 
 
-def _at(placed: Iterable[tuple[int, int]], length: int) -> list[int]:
-    """The column of each of some outputs, 0 for all others."""
-    columns = [0] * length
+def _placed(placed: Iterable[tuple[int, int]], columns: list[int]) -> list[int]:
+    """Columns of outputs with those of some outputs put in, as far as there are such outputs."""
     for output, column in placed:
-        if output < length:
+        if output < len(columns):
             columns[output] = column
     return columns
 
