@@ -134,6 +134,9 @@ def main(words: list[str] | None = None) -> int:
         else:
             command = [sys.executable, "-m", "studies.ablations", *words, "--worker", "--commit", plan.commit]
             running.watch(plan, found, [command] * plan.parallel, _environment(), say)
+    except BrokenPipeError:  # the reader of --list has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except running.CrowdedError:
         say("the card's memory is full: --micro-batch or --parallel smaller")
         return running.CROWDED

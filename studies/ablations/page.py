@@ -48,6 +48,9 @@ def shown(found: Cost | None) -> str:
     return f"{found.value:+.1f}{interval}"
 
 
+IN_SIGHT = 25  # times as many questions as there are: five times the precision
+
+
 def would_decide(found: Cost | None) -> str:
     """What is missing for a verdict."""
     if found is None:
@@ -57,6 +60,11 @@ def would_decide(found: Cost | None) -> str:
     needed = found.questions_needed
     if needed is None:
         return f"nothing cheap: the measured difference has the other sign; {counted(len(found.seeds), 'seed')} so far"
+    if needed > IN_SIGHT * found.items:
+        return (
+            f"none in sight: the measured difference is {(found.items / needed) ** 0.5:.0%} of what can be told apart here "
+            f"({counted(len(found.seeds), 'seed')} so far)"
+        )
     return (
         f"about {needed} questions in place of {found.items}, if the difference is real and seeds agree "
         f"({counted(len(found.seeds), 'seed')} so far)"

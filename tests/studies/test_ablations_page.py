@@ -66,6 +66,9 @@ def test_an_undecided_cost_says_how_many_questions_would_do():
     assert found is not None and found.verdict == "not decided"
     assert found.questions_needed is not None and found.questions_needed > 40
     assert str(found.questions_needed) in page.would_decide(found)
+    tiny = Cost(0.1, -3.0, 3.0, (0,), 465)
+    assert tiny.questions_needed == 418500
+    assert "none in sight" in page.would_decide(tiny) and "418500" not in page.would_decide(tiny)
     other = cost([line("full", 0, 0.5)], [line("x", 0, 0.55)], ("events",))
     assert other is not None and other.questions_needed is None and "other sign" in page.would_decide(other)
 
