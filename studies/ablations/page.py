@@ -62,7 +62,7 @@ def would_decide(found: Cost | None) -> str:
         return f"nothing cheap: the measured difference has the other sign; {counted(len(found.seeds), 'seed')} so far"
     if needed > IN_SIGHT * found.items:
         return (
-            f"none in sight: the measured difference is {(found.items / needed) ** 0.5:.0%} of what can be told apart here "
+            f"none in sight: the measured difference is {(found.items / needed) ** 0.5:.0%} of what can be told "
             f"({counted(len(found.seeds), 'seed')} so far)"
         )
     return (
