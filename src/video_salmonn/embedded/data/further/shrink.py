@@ -13,6 +13,7 @@ from av.container import InputContainer, OutputContainer
 from PIL import Image, ImageOps
 
 from video_salmonn.errors import MediaError
+from video_salmonn.files import written
 
 RATE = 16_000
 
@@ -31,19 +32,16 @@ def write_sound(data: bytes, target: Path, bit_rate: int | None = 24_000) -> flo
     Raises:
         MediaError: the bytes are not a sound.
     """
-    partial = target.with_name(target.name + ".partial")
     container, codec = ("flac", "flac") if bit_rate is None else ("ogg", "libopus")
     try:
-        with _opened(data) as source, _sink(partial, container) as sink:
+        with written(target) as partial, _opened(data) as source, _sink(partial, container) as sink:
             stream = cast("AudioStream", sink.add_stream(codec, rate=RATE))
             stream.layout = "mono"
             if bit_rate is not None:
                 stream.bit_rate = bit_rate
             samples = _encode_sound(source, sink, stream, "s16")
     except (av.FFmpegError, IndexError, ValueError) as error:
-        partial.unlink(missing_ok=True)
         raise MediaError(target.name, f"cannot be converted ({error})") from error
-    partial.replace(target)
     return samples / RATE
 
 
@@ -74,7 +72,8 @@ def write_picture(data: bytes, target: Path, side: int = 256, quality: int = 80)
             opened.draft("RGB", (2 * side, 2 * side))
             picture = ImageOps.exif_transpose(opened).convert("RGB")
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-        picture.save(target, "JPEG", quality=quality, optimize=True)
+        with written(target) as partial:
+            picture.save(partial, "JPEG", quality=quality, optimize=True)
     except (OSError, ValueError, SyntaxError) as error:
         raise MediaError(target.name, f"cannot be converted ({error})") from error
 
@@ -85,9 +84,8 @@ def write_clip(data: bytes, target: Path, width: int = 280, height: int = 224, r
     Raises:
         MediaError: the bytes are not a video with sound.
     """
-    partial = target.with_name(target.name + ".partial")
     try:
-        with _opened(data) as source, _sink(partial, "mp4") as sink:
+        with written(target) as partial, _opened(data) as source, _sink(partial, "mp4") as sink:
             video = sink.add_stream("libx264", rate=rate, options={"crf": "28", "preset": "veryfast"})
             video.width, video.height, video.pix_fmt = width, height, "yuv420p"
             sound = sink.add_stream("aac", rate=RATE)
@@ -105,6 +103,4 @@ def write_clip(data: bytes, target: Path, width: int = 280, height: int = 224, r
             with _opened(data) as again:
                 _encode_sound(again, sink, sound, "fltp")
     except (av.FFmpegError, IndexError, ValueError) as error:
-        partial.unlink(missing_ok=True)
         raise MediaError(target.name, f"cannot be converted ({error})") from error
-    partial.replace(target)
