@@ -3,7 +3,7 @@ take: a prompt with places for media that are not there is answered about nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -106,3 +106,59 @@ def check_mask(attention_mask: Any, inputs_embeds: torch.Tensor, input_ids: torc
             continue
         if not isinstance(value, torch.Tensor) or tuple(value.shape) != wanted:
             raise ConfigError(f"{name} is {shape_of(value)}, the prompt {wanted}", remedy=_PROCESSOR)
+
+
+def check_media(inputs: MediaInputs) -> None:
+    """See that packed media inputs fit each other; what does not would be ignored, cut or end in a tensor operation.
+
+    Raises:
+        ConfigError: a count is missing, of another form, or does not add up. It names the tensor.
+    """
+    names = ("frame_counts", "segment_counts", "sound_frames", "still_frames")
+    columns = {name: column for name in names if (column := getattr(inputs, name)) is not None}
+    items = {len(_counts(name, column)) for name, column in columns.items()}
+    if len(items) > 1:
+        found = ", ".join(f"{name} {shape_of(column)}" for name, column in columns.items())
+        raise _unfit(f"inputs are of different numbers of items: {found}")
+    _check_packed(inputs, "frame_counts", ("pixel_values",))
+    _check_packed(inputs, "segment_counts", ("log_mel", "audio_inputs", "segment_samples"))
+    if inputs.segment_counts is not None and int(inputs.segment_counts.sum()):
+        for name in ("segment_samples", "sound_frames"):
+            if getattr(inputs, name) is None:
+                raise _unfit(f"{name} is missing, but segment_counts names segments")
+    if inputs.instruction_ids is not None:
+        ids, mask = inputs.instruction_ids, inputs.instruction_mask
+        if ids.ndim != 2 or (items and len(ids) not in items):
+            raise _unfit(f"instruction_ids is {shape_of(ids)}, a row an item is needed")
+        if mask is not None and mask.shape != ids.shape:
+            raise _unfit(f"instruction_mask is {shape_of(mask)}, instruction_ids {shape_of(ids)}")
+
+
+def _unfit(text: str) -> ConfigError:
+    return ConfigError(text, remedy="pass on what VideoSalmonnProcessor makes of the media, all of it")
+
+
+def _counts(name: str, column: torch.Tensor) -> list[int]:
+    whole = column.ndim == 1 and not column.is_floating_point() and not column.is_complex()
+    numbers: list[int] = column.tolist() if whole else []
+    if not whole or min(numbers, default=0) < 0:
+        raise _unfit(
+            f"{name} must be whole numbers, one an item, none below 0, not {shape_of(column)} {column.dtype}"
+        )
+    return numbers
+
+
+def _check_packed(inputs: MediaInputs, counts: str, names: Sequence[str]) -> None:
+    """See that packed tensors have as many rows as their items are said to have."""
+    column = getattr(inputs, counts)
+    packed = {name: tensor for name in names if (tensor := getattr(inputs, name)) is not None}
+    if column is None:
+        if packed:
+            raise _unfit(f"{' and '.join(packed)} without {counts}: whose they are is not known")
+        return
+    named = sum(column.tolist())
+    if named and not packed:
+        raise _unfit(f"{counts} names {named} in all, but there is no {' or '.join(names[:2])}")
+    for name, tensor in packed.items():
+        if tensor.ndim < 1 or len(tensor) != named:
+            raise _unfit(f"{name} is {shape_of(tensor)}, {counts} names {named} in all")

@@ -49,7 +49,7 @@ class MediaInputs:
     @property
     def given(self) -> bool:
         """Whether there are media items."""
-        return self.frame_counts is not None or self.segment_counts is not None
+        return any(getattr(self, name) is not None for name in self.names() if not name.startswith("instruction_"))
 
     @property
     def instructions(self) -> tuple[torch.Tensor, torch.Tensor] | None:

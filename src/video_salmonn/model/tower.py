@@ -18,6 +18,7 @@ from video_salmonn.encoders.whisper import WhisperEncoder
 from video_salmonn.encoders.yamnet import YamnetConfig, YamnetEncoder
 from video_salmonn.features.fbank import num_frames
 from video_salmonn.model.configuration import VideoSalmonnConfig
+from video_salmonn.model.input_checks import check_media
 from video_salmonn.model.inputs import MediaFeatures, MediaInputs
 
 FRAMES_AT_ONCE = 32
@@ -133,7 +134,12 @@ class MediaTower(nn.Module):
         return torch.cat(parts)
 
     def encode(self, inputs: MediaInputs) -> list[MediaFeatures]:
-        """Encode packed items. Returns one :class:`MediaFeatures` an item, in order."""
+        """Encode packed items. Returns one :class:`MediaFeatures` an item, in order.
+
+        Raises:
+            ConfigError: the inputs do not fit each other.
+        """
+        check_media(inputs)
         visual: list[torch.Tensor | None] = []
         counts = [t.tolist() for t in (inputs.frame_counts, inputs.segment_counts) if t is not None]
         items = len(counts[0]) if counts else 0
