@@ -280,7 +280,8 @@ def test_a_prompt_of_other_media_is_refused(tiny):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"frame_counts": None, "segment_counts": None}, "but no media are given"),
+        (dict.fromkeys(MediaInputs.names()), "but no media are given"),
+        ({"frame_counts": None, "segment_counts": None}, "without (frame|segment)_counts"),
         ({"media_embeds": lambda batch: torch.zeros(int((batch["input_ids"] == 260).sum()), 7)}, "media_embeds is"),
         ({"media_embeds": lambda batch: [1]}, "media_embeds is list"),
         ({"input_ids": lambda batch: batch["input_ids"].tolist()}, "input_ids is list"),
