@@ -11,6 +11,7 @@ import pytest
 
 from video_salmonn import VideoSalmonn
 from video_salmonn.data.manifest import read_manifest
+from video_salmonn.embedded.data.asking.common import UNKNOWN
 from video_salmonn.embedded.held_out.answers import answer_all, under
 from video_salmonn.errors import MissingPartError
 from video_salmonn.metrics.wer import wer
@@ -79,3 +80,14 @@ def test_no_other_decoder_writes_into_the_prompt(engine, examples):
         "spoken?<|im_end|>",
         "<|im_start|>assistant",
     ]
+
+
+def test_an_answer_it_does_not_believe_is_declined_in_the_words_it_was_taught(engine):
+    shirt = GRID.parent / "shirt.jpg"
+    question = "What is written on the label?"
+    declined = engine.ask(shirt, question, decline_below=1.0)
+    assert declined.text == UNKNOWN
+    plain = engine.ask(shirt, question, decline_below=0.0)
+    if plain.text != UNKNOWN:
+        assert any(warning.startswith("declined") for warning in declined.report["warnings"])
+    assert engine.model.generation_config.decline_below == engine.model.config.generation.decline_below == 0.15

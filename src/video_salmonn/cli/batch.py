@@ -28,7 +28,7 @@ INTERRUPTED = 130
 @reports_errors
 @shared.with_placement
 @shared.answering(
-    *("no_audio", "no_video", "max_new_tokens", "num_beams", "piece_seconds", "joint_ctc"),
+    *("no_audio", "no_video", "max_new_tokens", "num_beams", "piece_seconds", "joint_ctc", "decline_below"),
     long=typer.Option(None, "--long", help="Media beyond the context: error, segments or coarse."),
 )
 def command(

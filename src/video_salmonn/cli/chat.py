@@ -19,7 +19,7 @@ HELP = "commands: /reset forgets the conversation, /account shows what the last 
 
 @reports_errors
 @shared.with_placement
-@shared.answering("no_audio", "no_video", "start", "end", "max_new_tokens", "long")
+@shared.answering("no_audio", "no_video", "start", "end", "max_new_tokens", "long", "decline_below")
 def command(
     media: str = typer.Argument(..., help="A video, sound or picture file, or an https URL."),
     sound: str = shared.SOUND,

@@ -47,6 +47,11 @@ PIECES = typer.Option(
 JOINT_CTC = typer.Option(
     None, "--joint-ctc", help="Decode with the connector's CTC: off, on, or auto (questions for what is said)."
 )
+DECLINE = typer.Option(
+    None,
+    "--decline-below",
+    help="Decline answers one of whose first tokens the model holds less likely than this; 0: never.",
+)
 PROFILE = typer.Option(None, "--profile", help="released: reproduce the released code.")
 JSON = typer.Option(False, "--json", help="Print one JSON object.")
 PLACEMENT: dict[str, tuple[type, Any]] = {
@@ -71,6 +76,7 @@ ANSWERING: dict[str, tuple[type, Any]] = {
     "long": (str, LONG),
     "piece_seconds": (float, PIECES),
     "joint_ctc": (str, JOINT_CTC),
+    "decline_below": (float, DECLINE),
 }
 """Options that are handed to the engine as they are: name -> type and declaration."""
 Command = Callable[..., None]

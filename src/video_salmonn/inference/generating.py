@@ -16,6 +16,7 @@ from video_salmonn.inference.media_store import Timer
 from video_salmonn.inference.options import Options, generation_options, passed_on
 from video_salmonn.inference.preparing import AskedQuestion, PreparedQuestion
 from video_salmonn.inference.streaming import Spoken, WithoutLoops, without_loop
+from video_salmonn.model.declining import BEGINNING, Declining
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor, padded
 from video_salmonn.model.transcripts import asks_for_words
@@ -114,32 +115,58 @@ def generate(
     embeds = [row.media_embeds for row in rows if row.media_embeds is not None]
     media = torch.cat(embeds) if embeds else model.no_media()
     mode = options.get("joint_ctc") or model.own_option("joint_ctc", options)
-    asked = [row.heard and (mode == "on" or asks_for_words(row.question)) for row in rows]
+    words = [asks_for_words(row.question) for row in rows]
+    asked = [row.heard and (mode == "on" or one) for row, one in zip(rows, words)]
     joint = model.joint_decoding(ids, mask, media, mode, options.get("joint_ctc_weight"), asked, options)
     times = options.get("stop_repeats", model.stop_repeats(options))
     if streamer is not None and times:
         streamer = WithoutLoops(streamer, times)
+    passed = generation_options(options) | {
+        "logits_processor": LogitsProcessorList([first] if joint is None else [first, joint]),
+        "streamer": streamer,
+        "pad_token_id": processor.pad_id,
+    }
+    declining = model.declining(ids, mask, media, options.get("decline_below"), words, passed)
+    if declining is not None:
+        passed = declining.added_to(passed)
     with _seeded(options.get("seed"), device), _refused_options(options):
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
             media_embeds=media,
             max_new_tokens=new_tokens,
-            logits_processor=LogitsProcessorList([first] if joint is None else [first, joint]),
-            joint_ctc="off",  # it is among the processors already, where it says what it did
+            joint_ctc="off",  # it is among the processors already, where it says what it did; so is declining
+            decline_below=0.0,
             stop_repeats=times,
-            streamer=streamer,
-            pad_token_id=processor.pad_id,
             tokenizer=processor.tokenizer if options.get("stop_strings") else None,
-            **generation_options(options),
+            **passed,
         )
     end = perf_counter()
     timer.add("prefill", (first.at or end) - start)
     timer.add("generate", end - (first.at or end))
     used = [False] * len(rows) if joint is None else joint.used
-    return [
-        _generated(processor, new, times, took_part) for new, took_part in zip(output[:, ids.shape[1] :].tolist(), used)
-    ]
+    made = []
+    for row, (new, took_part) in enumerate(zip(output[:, ids.shape[1] :].tolist(), used)):
+        one = _generated(processor, new, times, took_part)
+        made.append(_declined(processor, declining, row, one) if declining is not None else one)
+    return made
+
+
+def _declined(processor: VideoSalmonnProcessor, declining: Declining, row: int, made: Generated) -> Generated:
+    """An answer, or what takes its place where it is declined; the warning then says what the model would have said."""
+    if not declining.declines(row, made.ids):
+        return made
+    least = declining.belief.least(row, made.ids)
+    said = processor.tokenizer.decode(made.ids[:BEGINNING], skip_special_tokens=True).strip()
+    return Generated(
+        text=processor.tokenizer.decode(declining.answer, skip_special_tokens=True).strip(),
+        ids=[*declining.answer, declining.ends[0]],
+        new_tokens=made.new_tokens,
+        warnings=(
+            f"declined: the model holds its own answer unlikely ({said!r}, least likely token {least:.2f}; "
+            f"decline_below {declining.below:g})",
+        ),
+    )
 
 
 def _generated(processor: VideoSalmonnProcessor, new: list[int], times: int, joint: bool) -> Generated:

@@ -17,7 +17,7 @@ MEDIA_OPTIONS = ("start", "end", "frame_times", "spotlight", "video_stream", "au
 """Decoding options a caller may pass with a question; :class:`MediaOptions` checks their values."""
 OWN_OPTIONS = (
     *("no_audio", "no_video", "long", "zero_levels", "adapter_scale", "max_new_tokens", "seed", "piece_seconds"),
-    *OWN_GENERATION,
+    *(name for name in OWN_GENERATION if name != "decline_ids"),  # which belong to the model
 )
 """Options of the engine itself."""
 TAKEN = frozenset(
@@ -109,6 +109,8 @@ def checked(options: Options) -> dict[str, Any]:
         number(given["adapter_scale"], "adapter_scale", low=0)
     if "joint_ctc_weight" in given:
         number(given["joint_ctc_weight"], "joint_ctc_weight", low=0, high=1)
+    if "decline_below" in given:
+        number(given["decline_below"], "decline_below", low=0, high=1)
     if given.get("joint_ctc", "off") not in JOINT_CTC:
         raise ConfigError(f"joint_ctc is {given['joint_ctc']!r}", remedy=f"use {', '.join(JOINT_CTC)}")
     if "piece_seconds" in given and given["piece_seconds"] != 0:

@@ -1,13 +1,15 @@
 """Generation: media and ids become embeddings once, and transformers generates from those.
 
 So penalties count generated tokens only, as released. Added to what transformers does: transcripts decoded jointly with
-the connector's CTC, and an end to answers that repeat themselves.
+the connector's CTC, an end to answers that repeat themselves, and answers that are declined because the model does
+not believe in them.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +17,7 @@ from transformers import LogitsProcessorList, StoppingCriteriaList
 from transformers.generation import GenerationMixin
 
 from video_salmonn.errors import ConfigError
+from video_salmonn.model.declining import Declining, Spoken
 from video_salmonn.model.generation import GenerationSettings
 from video_salmonn.model.input_checks import check_embeds, check_mask, check_prompt, is_continued
 from video_salmonn.model.inputs import MediaInputs
@@ -73,6 +76,7 @@ class MediaGenerationMixin(GenerationMixin):
         joint_ctc_weight: float | None = None,
         transcribes: Sequence[bool] | None = None,
         stop_repeats: int | None = None,
+        decline_below: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Generate, with all of transformers' options (beams, sampling, streamers, stopping …).
@@ -83,11 +87,11 @@ class MediaGenerationMixin(GenerationMixin):
             inputs_embeds: ``(B, L, D_llm)`` in place of ids and media; then only new tokens are returned.
             media_embeds: the connector's tokens where they were made before.
             zero_levels: levels of the connector to set to zero.
-            joint_ctc, joint_ctc_weight, stop_repeats: see :data:`~video_salmonn.model.generation.OWN_GENERATION`; None
-                for this model's own.
+            joint_ctc, joint_ctc_weight, stop_repeats, decline_below: see
+                :data:`~video_salmonn.model.generation.OWN_GENERATION`; None for this model's own.
             transcribes: for each row whether it may be decoded jointly; for ``auto`` whether its question asks for the
                 words that are spoken (:func:`~video_salmonn.model.transcripts.asks_for_words`). Without it ``on`` takes
-                every row, ``auto`` none.
+                every row, ``auto`` none, and no answer is declined, since it may be a transcript.
             **kwargs: media tensors (see :class:`MediaInputs`), and options for transformers' ``generate``.
 
         Returns:
@@ -119,10 +123,15 @@ class MediaGenerationMixin(GenerationMixin):
             kwargs["stopping_criteria"] = StoppingCriteriaList(
                 [*(kwargs.get("stopping_criteria") or []), RepeatGuard(times)]
             )
+        declining = self.declining(input_ids, attention_mask, media_embeds, decline_below, transcribes, kwargs)
+        if declining is not None:
+            kwargs = declining.added_to(kwargs)
         output = super().generate(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
         if input_ids is None:
             return output
         new = output if isinstance(output, torch.Tensor) else output.sequences
+        if declining is not None:
+            new = declining.settled(new)
         prompt = input_ids.repeat_interleave(new.shape[0] // input_ids.shape[0], dim=0)
         whole = torch.cat([prompt, new], dim=1)
         if isinstance(output, torch.Tensor):
@@ -133,6 +142,69 @@ class MediaGenerationMixin(GenerationMixin):
     def stop_repeats(self, options: Mapping[str, Any]) -> int:
         """How often a phrase has to come to end an answer generated with these options; 0 for never."""
         return int(self.own_option("stop_repeats", options) or 0)
+
+    def declining(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        outputs: torch.Tensor | None,
+        below: float | None,
+        transcribes: Sequence[bool] | None,
+        options: Mapping[str, Any],
+    ) -> Declining | None:
+        """What :meth:`generate` declines answers with.
+
+        Args:
+            input_ids, attention_mask: ``(B, L)`` with placeholders.
+            outputs: the connector's outputs of all media ``(Σ tokens, D_llm)``.
+            below: ``decline_below``; None for this model's own.
+            transcribes: see :meth:`generate`; these rows are not declined, nor are questions without media.
+            options: the others of ``generate`` (``generation_config``, ``eos_token_id``, ``pad_token_id``).
+
+        Returns:
+            None where no row can be declined.
+
+        Raises:
+            ConfigError: no such threshold, or a model that has no answer to put in the place of one.
+        """
+        below = self.own_option("decline_below", options) if below is None else below
+        GenerationSettings(decline_below=below)  # which refuses what it cannot be
+        if not below or input_ids is None or transcribes is None:
+            return None
+        answer = self.own_option("decline_ids", options)
+        if not answer:
+            raise ConfigError(
+                f"decline_below is {below:g}, but this model has no answer for what it declines",
+                remedy="set generation.decline_ids in its configuration, or leave decline_below at 0",
+            )
+        settings = options.get("generation_config") or self.generation_config
+        end, pad = (options.get(name, getattr(settings, name)) for name in ("eos_token_id", "pad_token_id"))
+        ends = [end] if isinstance(end, int) else list(end or ())
+        if pad is None and not ends:
+            return None
+        counts = self._places(input_ids, attention_mask).sum(dim=1).tolist()
+        may = [count > 0 and not words for count, words in zip(counts, transcribes)]
+        if not any(may):
+            return None
+        spoken: list[Spoken | None] = [None] * len(may)
+        if self.words is not None and outputs is not None and len(outputs) == sum(counts):
+            spoken = [cache(partial(self._spoken, part)) if len(part) else None for part in outputs.split(counts)]
+        return Declining(below, may, answer, [*ends, *([] if pad is None else [pad])], spoken)
+
+    def _spoken(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Probability ``(V,)`` with which the connector hears each token being spoken anywhere: ``(n, D_llm)`` in."""
+        assert self.words is not None
+        logs = without_names(self.words.log_posteriors(outputs[None])[0], self.connector.config.tokens_for(1))
+        most = logs.amax(dim=0).exp()
+        heard = most.new_zeros(self.get_input_embeddings().weight.shape[0])
+        return heard.index_put((self.words.columns[1:],), most[1:])
+
+    def _places(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """Where media tokens go, ``(B, L)`` bool."""
+        places = input_ids == self.config.media_token_id
+        if attention_mask is not None and attention_mask.shape == input_ids.shape:
+            places &= attention_mask.bool()
+        return places
 
     def own_option(self, name: str, options: Mapping[str, Any]) -> Any:
         """One of :data:`~video_salmonn.model.generation.OWN_GENERATION` by name."""
@@ -176,9 +248,7 @@ class MediaGenerationMixin(GenerationMixin):
         if self.words is None or mode == "off" or input_ids is None or outputs is None or not len(outputs):
             return None
         wanted = list(transcribes) if transcribes is not None else [mode == "on"] * len(input_ids)
-        places = input_ids == self.config.media_token_id
-        if attention_mask is not None and attention_mask.shape == input_ids.shape:
-            places &= attention_mask.bool()
+        places = self._places(input_ids, attention_mask)
         per_frame = self.connector.config.tokens_for(1)
         own = outputs.split(places.sum(1).tolist())
         posteriors = [

@@ -11,7 +11,13 @@ from video_salmonn.errors import ConfigError
 
 JOINT_CTC = ("off", "auto", "on")
 """Values of the option ``joint_ctc``."""
-OWN_GENERATION: dict[str, Any] = {"joint_ctc": "off", "joint_ctc_weight": 0.5, "stop_repeats": 0}
+OWN_GENERATION: dict[str, Any] = {
+    "joint_ctc": "off",
+    "joint_ctc_weight": 0.5,
+    "stop_repeats": 0,
+    "decline_below": 0.0,
+    "decline_ids": (),
+}
 """The options, with their defaults; a model's ``generation`` may set them.
 
 - ``joint_ctc``: decode transcripts jointly with the connector's CTC (:mod:`video_salmonn.model.joint_decoding`):
@@ -19,12 +25,17 @@ OWN_GENERATION: dict[str, Any] = {"joint_ctc": "off", "joint_ctc_weight": 0.5, "
 - ``joint_ctc_weight``: of CTC's log-probabilities; the language model's have the rest.
 - ``stop_repeats``: a phrase that comes this many times in a row ends the answer (:mod:`video_salmonn.model.repeats`);
   0 for never.
+- ``decline_below``: an answer about media is declined where one of its first tokens has a probability below this
+  (:mod:`video_salmonn.model.declining`); 0 for never. Transcripts are not declined.
+- ``decline_ids``: tokens of the answer that takes its place, without the one that ends it.
 """
 
 _LEAST = {
     **dict.fromkeys(("max_new_tokens", "max_length", "num_beams"), 1),
     **dict.fromkeys(("min_new_tokens", "min_length", "max_time", "temperature", "top_k", "top_p", "min_p"), 0),
-    **dict.fromkeys(("repetition_penalty", "no_repeat_ngram_size", "joint_ctc_weight", "stop_repeats"), 0),
+    **dict.fromkeys(
+        ("repetition_penalty", "no_repeat_ngram_size", "joint_ctc_weight", "stop_repeats", "decline_below"), 0
+    ),
 }
 """The smallest numbers that mean anything."""
 
@@ -38,7 +49,7 @@ class GenerationSettings:
             do_sample, temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, repetition_penalty,
             length_penalty, no_repeat_ngram_size, bad_words_ids, suppress_tokens, bos_token_id, eos_token_id,
             pad_token_id: as in transformers' ``GenerationConfig``.
-        joint_ctc, joint_ctc_weight, stop_repeats: see :data:`OWN_GENERATION`.
+        joint_ctc, joint_ctc_weight, stop_repeats, decline_below, decline_ids: see :data:`OWN_GENERATION`.
     """
 
     max_new_tokens: int | None = None
@@ -68,12 +79,15 @@ class GenerationSettings:
     joint_ctc: str | None = None
     joint_ctc_weight: float | None = None
     stop_repeats: int | None = None
+    decline_below: float | None = None
+    decline_ids: list[int] | None = None
 
     def __post_init__(self) -> None:
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         typed_fields.check("generation.", given, typed_fields.hints(GenerationSettings), _LEAST)
-        if self.joint_ctc_weight is not None and self.joint_ctc_weight > 1:
-            raise ConfigError(f"generation.joint_ctc_weight is {self.joint_ctc_weight!r}", remedy="needed: 0 to 1")
+        for name in ("joint_ctc_weight", "decline_below"):
+            if (given[name] or 0) > 1:
+                raise ConfigError(f"generation.{name} is {given[name]!r}", remedy="needed: 0 to 1")
         if self.joint_ctc not in (None, *JOINT_CTC):
             raise ConfigError(f"generation.joint_ctc is {self.joint_ctc!r}", remedy=f"use {', '.join(JOINT_CTC)}")
 

@@ -142,9 +142,7 @@ def _counts(name: str, column: torch.Tensor) -> list[int]:
     whole = column.ndim == 1 and not column.is_floating_point() and not column.is_complex()
     numbers: list[int] = column.tolist() if whole else []
     if not whole or min(numbers, default=0) < 0:
-        raise _unfit(
-            f"{name} must be whole numbers, one an item, none below 0, not {shape_of(column)} {column.dtype}"
-        )
+        raise _unfit(f"{name} must be whole numbers, one an item, none below 0, not {shape_of(column)} {column.dtype}")
     return numbers
 
 

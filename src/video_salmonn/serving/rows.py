@@ -23,6 +23,7 @@ class RowText:
         stop: strings that end it; they are not part of it.
         repeats: whether loops are cut, so that what may begin one is held back.
         emit: gets new text.
+        hold: tokens that an answer must exceed before any of it is sent, since until then it may be declined.
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class RowText:
         stop: Sequence[str],
         repeats: bool,
         emit: Callable[[str], None],
+        hold: int = 0,
     ) -> None:
         self._decode, self._ends, self._stop, self._repeats, self._emit = decode, ends, tuple(stop), repeats, emit
+        self._hold = hold
         self.sent = ""
         self.ended = False
         """A token that ends an answer, or a stop string, came."""
@@ -49,7 +52,7 @@ class RowText:
             self.ended = True
         if self._repeats and not self.ended:
             text = self._decode(spoken[: settled(spoken)]).lstrip()
-        if self.ended:  # the rest is sent with the whole answer
+        if self.ended or len(spoken) <= self._hold:  # what is not sent now is sent with the whole answer
             return
         self.advance(text)
 

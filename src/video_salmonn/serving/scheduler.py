@@ -23,6 +23,7 @@ from video_salmonn.inference import long as long_media
 from video_salmonn.inference.engine import VideoSalmonn
 from video_salmonn.inference.media_store import EncodedMedia
 from video_salmonn.inference.questions import MediaQuestion
+from video_salmonn.model.declining import BEGINNING
 from video_salmonn.model.processing import question_of
 from video_salmonn.model.transcripts import asks_for_words
 from video_salmonn.serving.guard import log_fault
@@ -257,7 +258,7 @@ class Scheduler:
             self._answer_long(job, start)
             return
         repeats = bool(self._engine.model.stop_repeats(dict(job.options)))
-        rows = [RowText(self._decode, self._ends, one.stop, repeats, one.on_text) for one in batch]
+        rows = [RowText(self._decode, self._ends, one.stop, repeats, one.on_text, self._held(one)) for one in batch]
         watch = Rows(rows, [lambda one=one: one.left for one in batch], self.moved)  # type: ignore[misc]
         options = {**job.options, "stopping_criteria": [watch]}
         answers = self._engine.batch([MediaQuestion(one.conversation, one.media, options) for one in batch])
@@ -282,6 +283,11 @@ class Scheduler:
                     end - begun,
                 )
             )
+
+    def _held(self, job: Job) -> int:
+        """Tokens until which the model may still decline its answer."""
+        below = job.options.get("decline_below", self._engine.model.own_option("decline_below", {}))
+        return BEGINNING if below and job.media and not asks_for_words(question_of(job.conversation)) else 0
 
     def _answer_long(self, job: Job, start: float) -> None:
         """An answer about media that are understood in pieces."""

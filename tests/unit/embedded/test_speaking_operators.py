@@ -11,6 +11,8 @@ from video_salmonn.errors import CheckpointError
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 RNG = np.random.default_rng(0)
+SEVEN_BITS = (-63, 64)
+"""Of int8 weights: with eight, onnxruntime's sums of two products overflow on processors with AVX2 and without VNNI."""
 _TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int64": 7, "bool": 9, "float16": 10}
 
 
@@ -163,7 +165,7 @@ def test_noise_has_a_shape_a_spread_and_can_be_silenced():
 @pytest.mark.parametrize("kind", ["MatMulInteger", "ConvInteger"])
 def test_integer_products_become_products_of_floats_with_their_scale_and_bias_folded_in(kind):
     conv = kind == "ConvInteger"
-    weight = RNG.integers(-120, 120, (4, 3, 3) if conv else (8, 5)).astype(np.int8)
+    weight = RNG.integers(*SEVEN_BITS, (4, 3, 3) if conv else (8, 5)).astype(np.int8)
     bias = np.round(real(1, 4, 1) * 1000).astype(np.float32)
     nodes = [
         node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
@@ -193,8 +195,8 @@ def test_integer_products_become_products_of_floats_with_their_scale_and_bias_fo
 def test_an_lstm_of_small_weights_runs_both_ways():
     hidden, width = 5, 8
     constants = {
-        "w": RNG.integers(-100, 100, (2, width, 4 * hidden)).astype(np.int8),
-        "r": RNG.integers(-100, 100, (2, hidden, 4 * hidden)).astype(np.int8),
+        "w": RNG.integers(*SEVEN_BITS, (2, width, 4 * hidden)).astype(np.int8),
+        "r": RNG.integers(*SEVEN_BITS, (2, hidden, 4 * hidden)).astype(np.int8),
         "b": real(2, 8 * hidden) * 0.1,
         "ws": np.array([0.01, 0.02], np.float32), "wz": np.array([1, -2], np.int8),
         "rs": np.array([0.02, 0.01], np.float32), "rz": np.array([0, 3], np.int8),

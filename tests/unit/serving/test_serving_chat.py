@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 
-from serving_client import CLIP, EXAMPLES, KEY, image, sound, text, video
+from serving_client import CLIP, EXAMPLES, KEY, Running, image, sound, text, video
+from video_salmonn import VideoSalmonn
+from video_salmonn.checkpoints.assemble import build_tiny
 
 QUESTION = "What is said?"
 
@@ -181,3 +183,22 @@ def test_a_stream_that_breaks_off_says_why(start):
     assert response.status_code == 200 and found[0]["choices"][0]["delta"]["role"] == "assistant"
     assert found[-1]["error"]["code"] == 408 and "longer than this server allows" in found[-1]["error"]["message"]
     server.idle()
+
+
+@pytest.mark.parametrize("limit", [6, 20])
+def test_a_declined_answer_is_never_shown_and_a_believed_one_is(limit):
+    """The client of a stream gets what takes the place of the answer, and not a word of the answer itself."""
+    model, processor = build_tiny()
+    model.generation_config.decline_ids = processor.tokenizer("cannot say", add_special_tokens=False).input_ids
+    asked = "What happens?"
+    engine = VideoSalmonn(model, processor, name="tiny")
+    plain = engine.ask(CLIP, asked, max_new_tokens=limit).text
+    with Running(engine) as server:
+        for below, wanted in ((0.9, "cannot say"), (1e-9, plain)):
+            model.generation_config.decline_below = below
+            for stream in (False, True):
+                response = server.chat([video(), text(asked)], stream=stream, max_tokens=limit)
+                told = said(response) if stream else response.json()["choices"][0]["message"]["content"]
+                assert told == wanted
+            warned = server.chat([video(), text(asked)], max_tokens=limit).json()["video_salmonn"]["warnings"]
+            assert any(warning.startswith("declined") for warning in warned) == (below > 0.5)
