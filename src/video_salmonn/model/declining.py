@@ -45,7 +45,7 @@ class Belief(LogitsProcessor):
         """Scores ``(R, V)`` as they are."""
         if self._prompt is None:
             self._prompt = input_ids.shape[1]
-        if input_ids.shape[1] - self._prompt < BEGINNING:
+        if self.length(input_ids) < BEGINNING:
             per_item = len(input_ids) // self._items
             rows: list[dict[tuple[int, ...], int]] = [{} for _ in range(self._items)]
             for row, tokens in enumerate(self.new(input_ids)):
@@ -53,6 +53,10 @@ class Belief(LogitsProcessor):
                 rows[row // per_item][tuple(tokens)] = row
             self._rows, self._logs = rows, scores.float().log_softmax(-1)
         return scores
+
+    def length(self, input_ids: torch.Tensor) -> int:
+        """Tokens of the answers so far."""
+        return input_ids.shape[1] - (self._prompt or 0)
 
     def new(self, input_ids: torch.Tensor) -> list[list[int]]:
         """Ids ``(R, n)`` as a step of generation has them -> the tokens of each answer so far."""
@@ -144,12 +148,11 @@ class _Decided(StoppingCriteria):
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """True for the rows that are declined once their beginning is there."""
-        rows = self.declining.belief.new(input_ids)
-        per_item = len(rows) // len(self.declining.may)
-        done = [
-            len(tokens) == BEGINNING and self.declining.declines(row // per_item, tokens)
-            for row, tokens in enumerate(rows)
-        ]
+        declining = self.declining
+        if declining.belief.length(input_ids) != BEGINNING:
+            return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        per_item = len(input_ids) // len(declining.may)
+        done = [declining.declines(row // per_item, ids) for row, ids in enumerate(declining.belief.new(input_ids))]
         return torch.tensor(done, device=input_ids.device)
 
 
