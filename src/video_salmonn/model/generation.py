@@ -16,7 +16,7 @@ OWN_GENERATION: dict[str, Any] = {
     "joint_ctc_weight": 0.5,
     "stop_repeats": 0,
     "decline_below": 0.0,
-    "decline_ids": (),
+    "decline_ids": None,
 }
 """The options, with their defaults; a model's ``generation`` may set them.
 
