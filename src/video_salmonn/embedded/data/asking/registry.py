@@ -40,7 +40,7 @@ QUESTIONS: dict[str, tuple[Composer, int]] = {
     "digit_series": (series.digit_series, 1400),
     "kinds": (kinds.kinds, 700),
     "materials": (kinds.materials, 600),
-    "walls": (kinds.walls, 700),
+    "walls": (kinds.walls, 1000),
     "colours": (kinds.colours, 900),
     "fitting": (kinds.fitting, 300),
     "weather": (kinds.weather, 80),
