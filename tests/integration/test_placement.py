@@ -248,8 +248,9 @@ def test_only_the_language_models_layers_are_packed(plain, kind):
     assert adapted and all(packed(layer.base_layer) for layer in adapted)
     for _, layer in lora_layers(engine.model.language_model):
         nn.init.normal_(layer.lora_B["default"].weight, std=0.5)
-    on, off = (engine.ask(**ITEMS[0], adapter_scale=scale).text for scale in (1.0, 0.0))
-    assert on != off, "LoRA works on top"
+    # not the answers' texts: with a random adapter both may be empty
+    on, off = (engine.likelihoods({**ITEMS[0], "adapter_scale": scale}, ["Yes."])[0].log for scale in (1.0, 0.0))
+    assert abs(on - off) > 1e-3, "LoRA works on top"
     with pytest.raises(ConfigError, match="quantised"):
         engine.model.merge_lora()
 
