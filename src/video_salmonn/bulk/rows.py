@@ -34,18 +34,7 @@ if TYPE_CHECKING:
     from video_salmonn.model.processing import Conversation
 
 OPTIONS = (
-    *(
-        "no_audio",
-        "no_video",
-        "start",
-        "end",
-        "max_new_tokens",
-        "long",
-        "piece_seconds",
-        "joint_ctc",
-        "num_beams",
-        "decline_below",
-    ),
+    *("no_audio", "no_video", "start", "end", "max_new_tokens", "long", "piece_seconds", "joint_ctc", "num_beams"),
     *("do_sample", "temperature", "top_p", "seed", "stop_strings", "decline_below"),
 )
 """Options that a line may have."""
