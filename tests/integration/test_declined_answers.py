@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
+from made_sound import noise
 from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny, load_model
 from video_salmonn.errors import ConfigError
@@ -14,10 +14,6 @@ from video_salmonn.inference.questions import MediaQuestion
 DECLINED = "cannot say"
 QUESTION = "What do you hear?"
 OPTIONS = {"max_new_tokens": 20}
-
-
-def noise(seconds, seed=0):
-    return (np.random.default_rng(seed).normal(0, 0.1, round(16_000 * seconds)).astype(np.float32), 16_000)
 
 
 @pytest.fixture(scope="module")

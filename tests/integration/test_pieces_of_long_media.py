@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from made_sound import noise
 from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny
 from video_salmonn.errors import ConfigError
@@ -16,10 +17,6 @@ from video_salmonn.model.presets import tiny
 
 ASK = "What is said?"
 OPTIONS = {"max_new_tokens": 8}
-
-
-def noise(seconds, seed=0):
-    return (np.random.default_rng(seed).normal(0, 0.1, round(16_000 * seconds)).astype(np.float32), 16_000)
 
 
 @pytest.fixture(scope="module")

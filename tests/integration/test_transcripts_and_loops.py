@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
+from made_sound import noise
 from video_salmonn import VideoSalmonn
 from video_salmonn.checkpoints.assemble import build_tiny, load_model
 from video_salmonn.errors import ConfigError
@@ -20,11 +20,6 @@ COLUMNS = [6, *range(7, 384)]
 OPTIONS = {"max_new_tokens": 12}
 
 
-def tone(seconds, seed=0):
-    """Noise that the random connector makes something else of at every moment."""
-    return (np.random.default_rng(seed).normal(0, 0.1, round(16_000 * seconds)).astype(np.float32), 16_000)
-
-
 @pytest.fixture(scope="module")
 def speaker():
     """A random model that is said to say words."""
@@ -35,7 +30,7 @@ def speaker():
 
 
 def test_only_questions_for_the_words_are_decoded_jointly(speaker):
-    sound = tone(3)
+    sound = noise(3)
     plain = speaker.ask(sound, ASK, joint_ctc="off", **OPTIONS)
     joint = speaker.ask(sound, ASK, joint_ctc_weight=0.9, **OPTIONS)
     assert joint.report["joint_ctc"] is True and "joint_ctc" not in plain.report
@@ -48,7 +43,7 @@ def test_only_questions_for_the_words_are_decoded_jointly(speaker):
 
 
 def test_ctc_alone_says_what_the_outputs_say(speaker):
-    sound = tone(3)
+    sound = noise(3)
     answer = speaker.ask(sound, ASK, joint_ctc="on", joint_ctc_weight=1.0, num_beams=4, max_new_tokens=40)
     tokens = speaker.prepare(sound, ASK).media_embeds
     best = torch.unique_consecutive(speaker.model.words.log_posteriors(tokens[None])[0].argmax(-1))
@@ -60,10 +55,10 @@ def test_ctc_alone_says_what_the_outputs_say(speaker):
 def test_items_answered_together_get_what_they_get_alone(speaker, beams):
     options = {**OPTIONS, "num_beams": beams}
     items = [
-        MediaQuestion(ASK, [tone(3)], options),
-        MediaQuestion("What do you hear?", [tone(2, 1)], options),
+        MediaQuestion(ASK, [noise(3)], options),
+        MediaQuestion("What do you hear?", [noise(2, 1)], options),
         MediaQuestion("What is said?", [MEDIA / "flower.webm"], {**options, "no_audio": True}),
-        MediaQuestion("Please transcribe this recording of a person who speaks.", [tone(1, 2)], options),
+        MediaQuestion("Please transcribe this recording of a person who speaks.", [noise(1, 2)], options),
         MediaQuestion("Write down what is said.", [], options),
     ]
     together = speaker.batch(items)
@@ -73,22 +68,22 @@ def test_items_answered_together_get_what_they_get_alone(speaker, beams):
 
 
 def test_a_stream_says_the_same(speaker):
-    sound = tone(3)
+    sound = noise(3)
     assert "".join(speaker.stream(sound, ASK, **OPTIONS)) == speaker.ask(sound, ASK, **OPTIONS).text
 
 
 def test_a_model_without_word_outputs_says_why_it_cannot():
     engine = VideoSalmonn.load("tiny")
     with pytest.raises(ConfigError, match="not trained to say words"):
-        engine.ask(tone(1), ASK, joint_ctc="on", **OPTIONS)
-    auto = engine.ask(tone(1), ASK, joint_ctc="auto", **OPTIONS)
-    assert auto.text == engine.ask(tone(1), ASK, **OPTIONS).text
+        engine.ask(noise(1), ASK, joint_ctc="on", **OPTIONS)
+    auto = engine.ask(noise(1), ASK, joint_ctc="auto", **OPTIONS)
+    assert auto.text == engine.ask(noise(1), ASK, **OPTIONS).text
 
 
 @pytest.mark.parametrize("option", [{"joint_ctc": "perhaps"}, {"joint_ctc_weight": 2}, {"stop_repeats": -1}])
 def test_impossible_values_are_refused_by_name(speaker, option):
     with pytest.raises(ConfigError, match=next(iter(option))):
-        speaker.ask(tone(1), ASK, **option)
+        speaker.ask(noise(1), ASK, **option)
 
 
 def test_a_saved_model_knows_its_words_and_options(speaker, tmp_path):
@@ -102,7 +97,7 @@ def test_a_saved_model_knows_its_words_and_options(speaker, tmp_path):
     loaded, processor = load_model(tmp_path, torch.bfloat16)
     assert loaded.words.columns.tolist() == COLUMNS and loaded.words.openings.tolist() == COLUMNS
     assert loaded.generation_config.joint_ctc == "auto" and loaded.generation_config.stop_repeats == 5
-    again = VideoSalmonn(loaded.float(), processor).ask(tone(2), ASK, **OPTIONS)
+    again = VideoSalmonn(loaded.float(), processor).ask(noise(2), ASK, **OPTIONS)
     assert again.report["joint_ctc"] is True
 
 
@@ -138,15 +133,15 @@ def looping():
 def test_an_answer_that_loops_is_ended_and_said_once(looping, beams):
     engine, say = looping
     options = {"max_new_tokens": 60, "num_beams": beams}
-    endless = engine.ask(tone(1), "What do you hear?", **options)
+    endless = engine.ask(noise(1), "What do you hear?", **options)
     assert endless.text.startswith("abcdefabcdef") and len(endless.text) == 60
     say.count = 0
-    answer = engine.ask(tone(1), "What do you hear?", stop_repeats=4, **options)
+    answer = engine.ask(noise(1), "What do you hear?", stop_repeats=4, **options)
     assert answer.text == "abcdef" and answer.report["new_tokens"] == 24
     assert any("repeated itself" in warning and "'abcdef', 4 times" in warning for warning in answer.report["warnings"])
 
 
 def test_a_stream_never_shows_the_loop(looping):
     engine, _ = looping
-    pieces = engine.stream(tone(1), "What do you hear?", stop_repeats=4, max_new_tokens=60)
+    pieces = engine.stream(noise(1), "What do you hear?", stop_repeats=4, max_new_tokens=60)
     assert "".join(pieces) == "abcdef"
