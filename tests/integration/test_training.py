@@ -174,6 +174,19 @@ def test_sigterm_saves_and_exits(tmp_path: Path, cache: Path) -> None:
     assert state["step"] >= 2
 
 
+def test_a_run_with_minutes_ends_in_time_validated_and_with_a_checkpoint(tmp_path: Path, cache: Path) -> None:
+    manifest = write(tmp_path / "m.jsonl", entries(4))
+    more = ("max_steps=100000", "minutes=0.02", "validate_every=100000", f"data.validation={manifest}", "log_every=1")
+    began = time.monotonic()
+    trainer, lines = run(recipe(tmp_path, cache, *more, f"data.train=[{manifest}]", "optim.min_rate=0.1"))
+    assert 1.2 <= time.monotonic() - began < 30 and 1 < trainer.step < 100_000
+    assert trainer.over and not trainer.stop
+    assert [line["step"] for line in lines if "validation_loss" in line] == [trainer.step]
+    assert (trainer.out / f"checkpoints/step-{trainer.step}").is_dir()
+    rates = [line["lr"] for line in lines if "lr" in line]
+    assert rates[-1] < 0.2 * max(rates), "the rate falls with the time"
+
+
 def test_a_run_is_not_overwritten(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/metrics.jsonl").write_text("{}\n")

@@ -1,4 +1,7 @@
-"""Two processes (gloo) train as one does, under both strategies; the longer checks are in ``test_distributed.py``."""
+"""Two processes (gloo) train as one does, whole and sharded, or each by itself between means of their weights.
+
+The longer checks are in ``test_distributed.py``.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from training_runs import entries, recipe, run, write
 from two_processes import STEPS, VALIDATED
 
+from video_salmonn.training.checkpointing import read_trained
 from video_salmonn.training.resuming import whole_state
 from video_salmonn.training.stage import build_trainer
 
@@ -48,3 +53,18 @@ def test_two_processes_train_as_one_whole_and_sharded(tmp_path: Path) -> None:
     assert whole_state(saved / "checkpoints/step-3")["processes"] == 2
     alone = build_trainer(recipe(tmp_path / "fsdp2", cache, *STEPS, f"data.train=[{manifest}]"))
     assert alone.resume() and alone.step == 3
+    _moves_apart_and_meets(tmp_path)
+
+
+def _moves_apart_and_meets(folder: Path) -> None:
+    """Under ``local`` weights differ between means, and are the mean of both after one, also in the checkpoint."""
+    (first, lines), (second, silent) = (torch.load(folder / f"local-{rank}.pt") for rank in (0, 1))
+    assert [step for step, *_ in first] == [2, 3], "every two steps, and before the last checkpoint"
+    for (_, own, after), (_, other, also) in zip(first, second, strict=True):
+        assert not torch.equal(own, other), "each process moved its own weights"
+        assert torch.equal(after, also)
+        torch.testing.assert_close(after, (own + other) / 2)
+    assert silent == [] and [line["step"] for line in lines if "validation_loss" in line] == [3]
+    saved = read_trained(folder / "local/run/checkpoints/step-3")
+    assert sum(tensor.numel() for tensor in saved.values()) == len(first[-1][2])
+    torch.testing.assert_close(sum(t.double().sum() for t in saved.values()), first[-1][2].double().sum())

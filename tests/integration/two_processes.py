@@ -1,4 +1,4 @@
-"""Run by torchrun: trains a few steps under both strategies and writes what each process saw."""
+"""Run by torchrun: trains a few steps under all strategies and writes what each process saw."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import torch
 from torch.distributed.tensor import DTensor
 from training_runs import recipe
 
@@ -24,6 +25,28 @@ def main(folder: Path, cache: Path, manifest: str) -> None:
         sharded = [n for n, p in trainer.plain.named_parameters() if isinstance(p, DTensor)]
         found = {"world": trainer.accelerator.num_processes, "sharded": len(sharded), "lines": lines}
         (folder / f"{strategy}-{trainer.accelerator.process_index}.json").write_text(json.dumps(found))
+    apart(folder, cache, manifest)
+
+
+def apart(folder: Path, cache: Path, manifest: str) -> None:
+    """Under ``local``: the weights of each process before and after every mean, and what was reported."""
+    more = ("average_every=2", "strategy=local", f"data.train=[{manifest}]")
+    trainer = build_trainer(recipe(folder / "local", cache, *STEPS, *VALIDATED, *more))
+    means: list[tuple[int, torch.Tensor, torch.Tensor]] = []
+    take_mean = trainer.average
+
+    def weights() -> torch.Tensor:
+        return torch.cat([p.detach().flatten().clone() for p in trainer.plain.parameters() if p.requires_grad])
+
+    def watched() -> None:
+        before = weights()
+        take_mean()
+        means.append((trainer.step, before, weights()))
+
+    trainer.average = watched  # type: ignore[method-assign]
+    lines: list[dict] = []
+    trainer.run(lines.append)
+    torch.save((means, lines), folder / f"local-{trainer.accelerator.process_index}.pt")
 
 
 if __name__ == "__main__":

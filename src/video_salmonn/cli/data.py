@@ -95,7 +95,9 @@ def prepare_further(
 def name_further(
     source: Path = _SOURCE,
     further: Path = typer.Option(..., "--further", help="Folder written by prepare-further; gets names.jsonl."),
-    threads: int = typer.Option(1, "--threads", help="Of torch."),
+    threads: int = typer.Option(
+        None, "--threads", min=1, help="That decode and ask; by default one for each processor."
+    ),
     as_json: bool = _JSON,
 ) -> None:
     """Ask the encoders' own heads what all pictures and sounds show, for training. Names of an earlier run are kept."""
@@ -110,7 +112,7 @@ def name_further(
     from video_salmonn.embedded.data.further.teachers import name_all
     from video_salmonn.embedded.data.sources import read_sources
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     sources = [*read_sources(source, further), *read_further(further, further)]
     failed: list[str] = []
 
@@ -121,7 +123,7 @@ def name_further(
         if done % 500 == 0:
             stderr.print(f"{done}", markup=False)
 
-    count = write_names(further, name_all(sources, further, list(read_names(further)), report=report))
+    count = write_names(further, name_all(sources, further, list(read_names(further)), report=report, threads=threads))
     if as_json:
         emit_json({"named": count, "left_out": failed})
     else:

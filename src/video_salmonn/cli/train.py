@@ -71,6 +71,8 @@ def command(
             stderr.print("  ".join(f"{k} {_short(v)}" for k, v in line.items()), style="bold", soft_wrap=True)
             return
         left = (loaded.max_steps - trainer.step) * line["seconds"]
+        if loaded.minutes:
+            left = min(left, 60 * loaded.minutes * max(0.0, 1 - trainer.spent))
         stderr.print(
             f"step {line['step']}/{loaded.max_steps}  loss {line['loss']:.4f}  lr {line['lr']:.2e}  "
             f"{line['seconds']:.2f} s/step  {left / 60:.1f} min left"

@@ -36,10 +36,16 @@ def parameter_groups(model: torch.nn.Module, recipe: Recipe) -> list[dict[str, A
     ]
 
 
-def rate_share(recipe: Recipe, step: int) -> float:
-    """Share of the peak rate at a step (from 0): linear rise, cosine to ``min_rate``."""
+def rate_share(recipe: Recipe, step: int, spent: float = 0.0) -> float:
+    """Share of the peak rate at a step (from 0): linear rise, cosine to ``min_rate``.
+
+    Args:
+        recipe: has the numbers.
+        step: that comes next.
+        spent: share of the recipe's ``minutes`` that is over; the cosine follows it where it is ahead of the steps.
+    """
     optim = recipe.optim
     if step < optim.warmup_steps:
         return (step + 1) / optim.warmup_steps
     progress = (step - optim.warmup_steps) / max(1, recipe.max_steps - optim.warmup_steps)
-    return optim.min_rate + (1 - optim.min_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return optim.min_rate + (1 - optim.min_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, max(progress, spent))))

@@ -44,7 +44,7 @@ def settle(recipe: Recipe) -> tuple[Recipe, Accelerator]:
         # A rank whose batch lacks a modality leaves that branch of the connector without gradient.
         DistributedDataParallelKwargs(find_unused_parameters=True),
         # The others wait while one process validates a slow item, or the main process saves.
-        InitProcessGroupKwargs(timeout=timedelta(hours=2)),
+        InitProcessGroupKwargs(timeout=timedelta(hours=2), **_exchange(recipe)),
     ]
     AcceleratorState._reset_state()  # one Python process may train several stages, each in its own precision
     accelerator = Accelerator(mixed_precision=precision, cpu=not gpu, kwargs_handlers=handlers)
@@ -55,6 +55,11 @@ def settle(recipe: Recipe) -> tuple[Recipe, Accelerator]:
             remedy="correct it, or give --set batch_size=…",
         )
     return replace(recipe, precision=precision, frozen_precision=frozen), accelerator
+
+
+def _exchange(recipe: Recipe) -> dict[str, str]:
+    """What processes talk through: NCCL by default, which refuses two of them on one GPU."""
+    return {"backend": "gloo"} if recipe.strategy == "local" else {}
 
 
 @contextmanager

@@ -99,11 +99,15 @@ class Recipe:
         output: folder of the run.
         seed: of everything random.
         max_steps: optimiser steps.
+        minutes: 0 for no limit; else training also ends after so many, counted from its first step (anew when it is
+            resumed), and the rate has fallen to its minimum by then. For machines that are there for a limited time.
         batch_size: items a step, over all processes.
         micro_batch: items a forward pass; the rest is accumulated.
         precision: ``no`` (fp32), ``bf16``, ``fp16``, or ``auto``: ``bf16`` where the device has instructions for it (a
             processor without them takes fifty times as long), else ``no``.
-        strategy: over several processes, ``ddp`` (each holds the whole model) or ``fsdp2`` (they share it out).
+        strategy: over several processes, ``ddp`` (each holds the whole model), ``fsdp2`` (they share it out), or
+            ``local`` (each holds the whole model and moves its own weights; they may share one GPU).
+        average_every: with ``local``: steps after which all processes take the mean of their weights.
         frozen_precision: ``no`` (fp32), or ``bf16``: hold the frozen weights of the language model in half the memory;
             ``auto``: ``bf16`` unless ``precision`` is ``no``.
         gradient_checkpointing: recompute activations of the language model.
@@ -137,10 +141,12 @@ class Recipe:
     output: str = "runs/train"
     seed: int = 0
     max_steps: int = 100
+    minutes: float = 0.0
     batch_size: int = 8
     micro_batch: int = 8
     precision: str = "no"
     strategy: str = "ddp"
+    average_every: int = 20
     frozen_precision: str = "no"
     gradient_checkpointing: bool = False
     attention: str = "auto"
@@ -170,10 +176,19 @@ class Recipe:
             (0 < self.micro_batch <= self.batch_size, "micro_batch", "must be between 1 and batch_size"),
             (self.precision in ("no", "bf16", "fp16", "auto"), "precision", "must be no, bf16, fp16 or auto"),
             (self.frozen_precision in ("no", "bf16", "auto"), "frozen_precision", "must be no, bf16 or auto"),
-            (self.strategy in ("ddp", "fsdp2"), "strategy", "must be ddp or fsdp2"),
+            (self.strategy in ("ddp", "fsdp2", "local"), "strategy", "must be ddp, fsdp2 or local"),
+            (self.average_every > 0, "average_every", "must be at least 1"),
             (self.loss in ("answers", "words"), "loss", "must be answers or words"),
-            (self.loss == "answers" or self.strategy == "ddp", "strategy", "fsdp2 has nothing to share for loss words"),
-            (self.strategy == "ddp" or self.precision != "fp16", "precision", "fp16 does not go with fsdp2: use bf16"),
+            (
+                self.loss == "answers" or self.strategy != "fsdp2",
+                "strategy",
+                "fsdp2 has nothing to share for loss words",
+            ),
+            (
+                self.strategy == "ddp" or self.precision != "fp16",
+                "precision",
+                f"fp16 does not go with {self.strategy}: use bf16",
+            ),
             (set(self.fresh) <= {"connector", "lora"}, "fresh", f"is {self.fresh}; it may hold connector and lora"),
             (
                 self.frozen_precision != "bf16" or self.precision != "no",

@@ -10,7 +10,17 @@ from video_salmonn import files
 from video_salmonn.errors import CheckpointError, ConfigError
 from video_salmonn.training.run_folder import FILES, last_checkpoint, read_state, steps
 
-FREE = ("output", "max_steps", "keep", "tensorboard", "log_every", "validate_every", "save_every", "validation_samples")
+FREE = (
+    "output",
+    "max_steps",
+    "minutes",
+    "keep",
+    "tensorboard",
+    "log_every",
+    "validate_every",
+    "save_every",
+    "validation_samples",
+)
 """Keys of a recipe that may change without a word."""
 
 

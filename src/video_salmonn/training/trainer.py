@@ -6,6 +6,9 @@ Decisions:
   depend on the number of processes, and a resumed run continues at the same sample, also on another number of them.
 * What a pass loses is summed and divided by what counts of the *global* batch (answer tokens, or outputs of the
   connector), so uneven ranks and accumulation weigh everything alike.
+* With the strategy ``local`` every process moves its own weights by its own share of the batch, and all take the mean
+  of their weights every few steps (local SGD; Stich, 2019). Processes then wait for one another seldom and may share
+  one GPU, which one process alone, that prepares examples in Python, keeps waiting.
 * Answers are at the end (prompts are padded on the left), so logits are computed for the last positions only.
 """
 
@@ -25,6 +28,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch.distributed.algorithms.model_averaging.utils import average_parameters
 
 from video_salmonn.connector import acting_levels
 from video_salmonn.data.manifest import Item
@@ -85,7 +89,10 @@ class Trainer:
     ) -> None:
         self.recipe, self.accelerator = recipe, accelerator
         self.plain, self.processor, self.maker, self.validation = model, processor, maker, validation
-        self.sharded = recipe.strategy == "fsdp2" and accelerator.num_processes > 1
+        several = accelerator.num_processes > 1
+        self.sharded = recipe.strategy == "fsdp2" and several
+        self.apart = recipe.strategy == "local" and several
+        """Every process moves its own weights until the next mean."""
         self.trains = prepare_model(model, recipe, accelerator.device)
         """How many numbers train, by entry of ``trainable``."""
         worded = maker.items if worded is None else worded
@@ -98,7 +105,9 @@ class Trainer:
         network = self.objective.network
         groups = parameter_groups(model, recipe)
         optimizer = torch.optim.AdamW(groups, lr=recipe.optim.rate, betas=(0.9, recipe.optim.beta2))
-        self.network: torch.nn.Module = network if self.sharded else accelerator.prepare(network)
+        if self.apart:
+            network.to(accelerator.device)
+        self.network: torch.nn.Module = network if self.sharded or self.apart else accelerator.prepare(network)
         self.optimizer = accelerator.prepare(optimizer)
         self.logbook: Logbook | None = None
         self.out = Path(recipe.output)
@@ -110,6 +119,8 @@ class Trainer:
         self.waited = 0.0
         self.asked = False
         """This process was told to stop."""
+        self.began = time.monotonic()
+        """When the first step of this run began."""
         self.validated: dict[str, Any] = {}
         """Scores of the last validation."""
         self.samples: list[dict[str, Any]] = []
@@ -118,6 +129,8 @@ class Trainer:
         """What has changed since the resumed run was started."""
         self.stop = False
         """All processes know that one was told to stop, and do so after the same step."""
+        self.over = False
+        """All processes know that the recipe's minutes are over for one of them."""
 
     @cached_property
     def loader(self) -> Loader:
@@ -144,11 +157,19 @@ class Trainer:
         sums = self._backward(rows, totals)
         norm = self._update(rows)
         self.step += 1
+        if self.step % self.recipe.average_every == 0:
+            self.average()
         return self._figures(sums) | {"grad_norm": norm, "lr": self.recipe.optim.rate * share}
+
+    @property
+    def spent(self) -> float:
+        """Share of the recipe's minutes that is over; 0 where it has no limit."""
+        limit = 60 * self.recipe.minutes
+        return (time.monotonic() - self.began) / limit if limit else 0.0
 
     def _set_rates(self) -> float:
         """Give every group the rate of this step; returns its share of the peak."""
-        share = rate_share(self.recipe, self.step)
+        share = rate_share(self.recipe, self.step, self.spent)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
         return share
@@ -164,11 +185,11 @@ class Trainer:
 
     def _totals(self, rows: Sequence[PreparedExample]) -> Totals | None:
         """What the step's losses are divided by; None where no process has a usable item, which costs no run."""
-        own = [sum(row.counted for row in rows), len(rows), self.asked, *self.windows(rows)]
+        own = [sum(row.counted for row in rows), len(rows), self.asked, self.spent >= 1, *self.windows(rows)]
         tensor = torch.tensor(own, dtype=torch.float32, device=self.accelerator.device)
         counts = self.accelerator.reduce(tensor, "sum")
-        counted, items, stops = counts[:3].tolist()
-        self.stop = self.stop or stops > 0
+        counted, items, stops, over = counts[:4].tolist()
+        self.stop, self.over = self.stop or stops > 0, over > 0
         self.empty = 0 if items else self.empty + 1
         if not items and self.empty < min(MOST_EMPTY, self.recipe.max_steps):
             return None
@@ -177,7 +198,7 @@ class Trainer:
                 f"no item of step {self.step + 1} can be used; broken: {first_of(self.broken)}",
                 remedy="check the data: video-salmonn data validate MANIFEST --decode",
             )
-        return Totals(counted, counts[3:].clamp(min=1))
+        return Totals(counted, counts[4:].clamp(min=1))
 
     def _backward(self, rows: Sequence[PreparedExample], totals: Totals) -> torch.Tensor:
         """Gradients of all passes of the step; returns the parts of its loss in this process: the objective's, then the
@@ -208,7 +229,8 @@ class Trainer:
         examples, a ghost joins its collectives without adding anything."""
         size = self.recipe.micro_batch
         parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-        rounds = max(gather_object([len(parts)])) if self.accelerator.num_processes > 1 else len(parts)
+        together = self.accelerator.num_processes > 1 and not self.apart
+        rounds = max(gather_object([len(parts)])) if together else len(parts)
         for number in range(rounds):
             ghost = number >= len(parts)
             part = (parts[-1] if parts else [self.any_row()]) if ghost else parts[number]
@@ -226,6 +248,13 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def average(self) -> None:
+        """Give all processes the mean of their weights, where each has moved its own. Optimiser states stay apart."""
+        if self.apart:
+            everyone = torch.distributed.group.WORLD
+            assert everyone is not None
+            average_parameters(iter([p for p in self.plain.parameters() if p.requires_grad]), everyone)
 
     def _figures(self, sums: torch.Tensor) -> dict[str, float]:
         """The loss and its parts, over all processes."""
@@ -297,14 +326,18 @@ class Trainer:
         recipe = self.recipe
         window: list[dict[str, float]] = []
         began = time.perf_counter()
-        while self.step < recipe.max_steps and not self.stop:
+        self.began = time.monotonic()
+        while self.step < recipe.max_steps and not self.stop and not self.over:
             window += filter(None, [self.train_step()])
             self.stop = self.stop or (self.asked and self.accelerator.num_processes == 1)
-            last = self.stop or self.step == recipe.max_steps
+            last = self.stop or self.over or self.step == recipe.max_steps
             if window and ((recipe.log_every and self.step % recipe.log_every == 0) or last):
                 self._log(window, (time.perf_counter() - began) / len(window), report)
                 window, began = [], time.perf_counter()
             due = recipe.validate_every and (self.step % recipe.validate_every == 0 or last)
+            saves = (recipe.save_every and self.step % recipe.save_every == 0) or last
+            if due or saves:
+                self.average()
             if due and not self.stop:  # who stops a run wants it to end soon
                 try:
                     self._validate(report)
@@ -312,7 +345,7 @@ class Trainer:
                     self.save()
                     raise
                 began = time.perf_counter()
-            if (recipe.save_every and self.step % recipe.save_every == 0) or last:
+            if saves:
                 self.save()
 
     def _log(self, window: list[dict[str, float]], seconds: float, report: Report) -> None:

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import wave
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from video_salmonn.cli.main import app
 from video_salmonn.embedded.data.asking.registry import QUESTIONS
 from video_salmonn.embedded.data.further.git import GitFolder
 from video_salmonn.embedded.data.further.heard import ESC50, HEARD, VAGUE
-from video_salmonn.embedded.data.further.names import Names, read_names, with_names, write_names
+from video_salmonn.embedded.data.further.names import KEPT_EVERY, Names, read_names, with_names, write_names
 from video_salmonn.embedded.data.further.prepare import prepare
 from video_salmonn.embedded.data.further.seen import WIDER, imagenet_names, seen_phrase
 from video_salmonn.embedded.data.further.sources import grid_split, held_out_recordings, read_further
@@ -145,6 +146,15 @@ def test_training_sounds_without_a_name_get_the_heads_and_others_are_left_out(tm
 
     names = [Names("esc50:1", ("a cow mooing",)), Names("esc50:2"), Names("esc50:3", ("a dog barking",))]
     assert write_names(tmp_path, names) == 3 and list(read_names(tmp_path)) == names
+
+    def stopped() -> Iterator[Names]:
+        yield from (Names(str(number)) for number in range(KEPT_EVERY))
+        yield Names("not yet written")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_names(tmp_path, stopped())
+    assert len(list(read_names(tmp_path))) == KEPT_EVERY, "what a stopped run found is there for the next"
     sources = [sound("1", "train"), sound("2", "train"), sound("3", "train"), sound("4", "test")]
     found = {source.id: (source.kind, source.label) for source in with_names(sources, names)}
     assert found == {"esc50:1": ("sound", "a cow mooing"), "esc50:3": ("sound", "dog bark"),

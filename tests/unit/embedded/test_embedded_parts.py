@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from video_salmonn.embedded.parts import Part, PartFile, converted, directory, l
 from video_salmonn.embedded.pretrained import PARTS, load_efficientnet, load_language_model, load_whisper, load_yamnet
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.features.patches import yamnet_patches
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def copy_convert(sources, target):
@@ -141,6 +144,39 @@ def test_yamnet_hears_a_siren_like_sweep_and_silence():
     assert embeddings.shape == (2, 8, 1024)
     assert names[int(scores[1].argmax())] == "Silence"
     assert names[int(scores[0].argmax())] != "Silence"
+
+
+@needs("yamnet")
+@needs("efficientnet-lite0")
+def test_both_heads_name_pictures_and_sounds_once_at_any_number_of_threads(tmp_path):
+    from video_salmonn.embedded.data.further.names import Names
+    from video_salmonn.embedded.data.further.teachers import name_all
+    from video_salmonn.embedded.data.sources import Source
+
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+
+    def source(name, kind, path):
+        return Source(name, kind, str(path), "train", "CC0-1.0", "tests")
+
+    shirt, helicopter = EXAMPLES / "shirt.jpg", EXAMPLES / "helicopter.flac"
+    sources = [
+        source("known", "photo", shirt),
+        source("broken", "photo", "broken.jpg"),
+        source("spoken", "read", shirt),
+    ]
+    sources += [source(f"shirt-{i}", "photo", shirt) for i in range(18)] + [source("heli", "sound", helicopter)]
+    known = [Names("known", ("a hat",)), Names("gone", ("a boat",))]
+
+    def named(threads):
+        told = []
+        return list(name_all(sources, tmp_path, known, report=lambda *line: told.append(line), threads=threads)), told
+
+    (one, told), (three, also) = named(1), named(3)
+    assert one == three and told == also
+    assert one[0] == known[0] and {entry.id for entry in one} == {"known", *(f"shirt-{i}" for i in range(18)), "heli"}
+    assert "a dog barking" in next(entry for entry in one if entry.id == "heli").absent
+    assert [number for number, _ in told] == list(range(2, 22)), "counted from those that were known"
+    assert [reason != "" for _, reason in told] == [True] + [False] * 19
 
 
 @needs("efficientnet-lite0")

@@ -79,6 +79,11 @@ def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
     assert rate_share(recipe, 60) == pytest.approx(0.55)
     assert rate_share(recipe, 110) == pytest.approx(0.1)
     assert rate_share(recipe, 500) == pytest.approx(0.1)
+    assert rate_share(recipe, 20, spent=0.5) == rate_share(recipe, 60, spent=0.2) == pytest.approx(0.55), (
+        "the later one"
+    )
+    assert rate_share(recipe, 4, spent=0.9) == pytest.approx(0.5)
+    assert rate_share(recipe, 20, spent=1.1) == pytest.approx(0.1)
 
 
 def test_parts_have_their_own_rate_and_vectors_no_decay() -> None:

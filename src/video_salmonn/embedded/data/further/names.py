@@ -11,8 +11,11 @@ from typing import Any
 from video_salmonn.embedded.data.asking.labels import group_of
 from video_salmonn.embedded.data.sources import Source, lines_of
 from video_salmonn.embedded.data.wordings import SOUND_PHRASES
+from video_salmonn.files import write_text
 
 NAMES = "names.jsonl"
+KEPT_EVERY = 500
+"""Names after which those found so far are written."""
 COLOURED = ("clothes", "produce")
 """Groups of photographs whose middle is the thing itself, so that its colour is the thing's."""
 _CLASSES = {phrase: label for label, phrase in SOUND_PHRASES.items()}
@@ -48,9 +51,17 @@ def read_names(folder: Path) -> Iterator[Names]:
 
 
 def write_names(folder: Path, names: Iterable[Names]) -> int:
-    """Write a folder's names; returns how many sources have some."""
-    rows = [json.dumps(entry.to_dict(), ensure_ascii=False) for entry in names]
-    (folder / NAMES).write_text("".join(row + "\n" for row in rows), encoding="utf-8")
+    """Write a folder's names, the first ones while others are still being found; returns how many sources have some."""
+    rows: list[str] = []
+
+    def write() -> None:
+        write_text(folder / NAMES, "".join(row + "\n" for row in rows))
+
+    for entry in names:
+        rows.append(json.dumps(entry.to_dict(), ensure_ascii=False))
+        if len(rows) % KEPT_EVERY == 0:
+            write()
+    write()
     return len(rows)
 
 

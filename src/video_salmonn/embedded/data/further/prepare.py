@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from video_salmonn.embedded.data.further.at_once import at_once
 from video_salmonn.embedded.data.further.collections import COLLECTIONS, Collection, Known
 from video_salmonn.embedded.data.further.git import GitFolder
 from video_salmonn.embedded.data.further.sources import grid_split
@@ -18,8 +16,6 @@ from video_salmonn.embedded.data.sources import lines_of
 from video_salmonn.errors import ConfigError, ManifestError, MediaError
 
 WALLS = "walls"
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 
 def known_ids(data: Path) -> Known:
@@ -97,19 +93,6 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-def _at_once(work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
-    """What ``work`` makes of each, in order; threads are enough, since decoders and encoders run beside one another."""
-    threads = os.cpu_count() or 1
-    waiting: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for one in given:
-            waiting.append(pool.submit(work, one))
-            if len(waiting) > 2 * threads:  # as few files in memory as keep the threads at work
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
 def _write(collection: Collection, clones: Path, known: Known, out: Path) -> dict[str, Any]:
     files = clone_of(clones, collection.repository)
     beside = None if collection.beside is None else clone_of(clones, collection.beside)
@@ -139,7 +122,7 @@ def _write(collection: Collection, clones: Path, known: Known, out: Path) -> dic
             return path, str(error)
         return path, ""
 
-    for path, fault in _at_once(made, files.read(path for path in rows if not targets[path].is_file())):
+    for path, fault in at_once(made, files.read(path for path in rows if not targets[path].is_file())):
         if fault:
             failed.append(fault)
         else:

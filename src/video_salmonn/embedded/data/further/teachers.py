@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from video_salmonn.embedded.data.further.at_once import at_once
 from video_salmonn.embedded.data.further.heard import HEARD
 from video_salmonn.embedded.data.further.heard import VAGUE as VAGUE_HEARD
 from video_salmonn.embedded.data.further.names import Names
@@ -122,8 +123,9 @@ def name_all(
     known: Iterable[Names] = (),
     home: Path | None = None,
     report: Callable[[int, str], None] = lambda done, reason: None,
+    threads: int | None = None,
 ) -> Iterator[Names]:
-    """Names of all pictures and sounds among the sources.
+    """Names of all pictures and sounds among the sources: first those that are known, then the others in their order.
 
     Args:
         sources: of the builder.
@@ -131,25 +133,36 @@ def name_all(
         known: names of an earlier run, which are kept.
         home: cache of the pretrained parts.
         report: gets the number done, and why a source was left out, or "".
+        threads: that decode and ask, by default one for each processor; torch should have one thread then.
     """
     kept = {entry.id: entry for entry in known}
-    teachers: Teachers | None = None
-    waiting: list[tuple[str, NDArray[np.uint8]]] = []
     wanted = [entry for entry in sources if entry.kind in (*PICTURES, *SOUNDS)]
-    for number, source in enumerate(wanted, 1):
-        reason = ""
-        if source.id in kept:
-            yield kept[source.id]
-        else:
-            teachers = teachers or Teachers(home)
-            try:
-                if source.kind in PICTURES:
-                    waiting.append((source.id, read_frames(root / source.path, SIZE)[0]))
-                else:
-                    yield teachers.sound(read_sound(root / source.path), source.id)
-            except MediaError as error:
-                reason = str(error)
-        if teachers is not None and waiting and (len(waiting) == BATCH or number == len(wanted)):
-            yield from teachers.pictures([frame for _, frame in waiting], [name for name, _ in waiting])
-            waiting = []
-        report(number, reason)
+    yield from (kept[source.id] for source in wanted if source.id in kept)
+    new = [source for source in wanted if source.id not in kept]
+    if not new:
+        return
+    teachers = Teachers(home)
+    done = len(wanted) - len(new)
+    parts = (new[start : start + BATCH] for start in range(0, len(new), BATCH))
+    for names, reasons in at_once(lambda part: _name_part(teachers, part, root), parts, threads):
+        yield from names
+        for reason in reasons:
+            done += 1
+            report(done, reason)
+
+
+def _name_part(teachers: Teachers, part: Sequence[Source], root: Path) -> tuple[list[Names], list[str]]:
+    """The names of some sources, and for each why it was left out, or ""."""
+    names: list[Names] = []
+    frames: dict[str, NDArray[np.uint8]] = {}
+    reasons: list[str] = []
+    for source in part:
+        try:
+            if source.kind in PICTURES:
+                frames[source.id] = read_frames(root / source.path, SIZE)[0]
+            else:
+                names.append(teachers.sound(read_sound(root / source.path), source.id))
+            reasons.append("")
+        except MediaError as error:
+            reasons.append(str(error))
+    return names + (teachers.pictures(list(frames.values()), list(frames)) if frames else []), reasons
