@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,11 @@ def settle(recipe: Recipe) -> tuple[Recipe, Accelerator]:
 def _exchange(recipe: Recipe) -> dict[str, str]:
     """What processes talk through: NCCL by default, which refuses two of them on one GPU."""
     return {"backend": "gloo"} if recipe.strategy == "local" else {}
+
+
+def processes_on_a_card() -> int:
+    """How many processes of this launch share one GPU (strategy ``local``)."""
+    return -(-int(os.environ.get("LOCAL_WORLD_SIZE", "1")) // max(torch.cuda.device_count(), 1))
 
 
 @contextmanager

@@ -16,11 +16,14 @@ from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.items import as_often, read_items, word_items
 from video_salmonn.training.packing import pack
-from video_salmonn.training.processes import settle
+from video_salmonn.training.processes import processes_on_a_card, settle
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.sources import FeatureSource, OnDemandFeatures, StoredFeatures
 from video_salmonn.training.starting import build_model, has_new_branches, open_branches
 from video_salmonn.training.trainer import Trainer
+
+HELD, HELD_TOGETHER = 0.6, 0.4
+"""Share of a GPU's free memory that features may take: of one process, of several that share it and all hold them."""
 
 
 def build_source(
@@ -46,7 +49,8 @@ def build_source(
                 f"recipe: data.features {recipe.data.features!r} holds no features",
                 remedy="encode the data set first, or leave data.features out",
             )
-        store.hold(device)
+        together = processes_on_a_card()
+        store.hold(device, HELD if together == 1 else HELD_TOGETHER / together)
     if store is not None:
         return StoredFeatures(store, int(model.config.media_config.picture_frames), model.connector.config.audio_tokens)
     return OnDemandFeatures(model, processor, Path(recipe.data.cache) if recipe.data.cache else None)
