@@ -80,6 +80,7 @@ def stage(data: Path, out: Path, *more: str) -> Recipe:
         f"data.validation={data / 'train.jsonl'}",
         f"data.features={data / 'features'}",
         "data.shares.series=0",  # of these items none states when its names are there
+        "data.shares.wall/=0",
         "data.workers=0",
         "precision=no",
         "open_branches=false",

@@ -7,8 +7,8 @@ Decisions:
 * What a pass loses is summed and divided by what counts of the *global* batch (answer tokens, or outputs of the
   connector), so uneven ranks and accumulation weigh everything alike.
 * With the strategy ``local`` every process moves its own weights by its own share of the batch, and all take the mean
-  of their weights every few steps (local SGD; Stich, 2019). Processes then wait for one another seldom and may share
-  one GPU, which one process alone, that prepares examples in Python, keeps waiting.
+  of their weights every few steps (local SGD; Stich, 2019). No gradients are exchanged, and processes may share one
+  GPU, which one process alone, that prepares examples in Python, keeps waiting.
 * Answers are at the end (prompts are padded on the left), so logits are computed for the last positions only.
 """
 
