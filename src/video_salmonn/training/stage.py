@@ -22,8 +22,8 @@ from video_salmonn.training.sources import FeatureSource, OnDemandFeatures, Stor
 from video_salmonn.training.starting import build_model, has_new_branches, open_branches
 from video_salmonn.training.trainer import Trainer
 
-HELD, HELD_TOGETHER = 0.6, 0.4
-"""Share of a GPU's free memory that features may take: of one process, of several that share it and all hold them."""
+HELD_TOGETHER = 0.4
+"""Share of a GPU's free memory that features may take, where several processes share it and all hold them."""
 
 
 def build_source(
@@ -50,7 +50,10 @@ def build_source(
                 remedy="encode the data set first, or leave data.features out",
             )
         together = processes_on_a_card()
-        store.hold(device, HELD if together == 1 else HELD_TOGETHER / together)
+        if together == 1:
+            store.hold(device)
+        else:
+            store.hold(device, HELD_TOGETHER / together)
     if store is not None:
         return StoredFeatures(store, int(model.config.media_config.picture_frames), model.connector.config.audio_tokens)
     return OnDemandFeatures(model, processor, Path(recipe.data.cache) if recipe.data.cache else None)

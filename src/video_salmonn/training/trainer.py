@@ -157,8 +157,6 @@ class Trainer:
         sums = self._backward(rows, totals)
         norm = self._update(rows)
         self.step += 1
-        if self.step % self.recipe.average_every == 0:
-            self.average()
         return self._figures(sums) | {"grad_norm": norm, "lr": self.recipe.optim.rate * share}
 
     @property
@@ -336,7 +334,7 @@ class Trainer:
                 window, began = [], time.perf_counter()
             due = recipe.validate_every and (self.step % recipe.validate_every == 0 or last)
             saves = (recipe.save_every and self.step % recipe.save_every == 0) or last
-            if due or saves:
+            if due or saves or self.step % recipe.average_every == 0:
                 self.average()
             if due and not self.stop:  # who stops a run wants it to end soon
                 try:

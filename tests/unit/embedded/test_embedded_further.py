@@ -155,6 +155,11 @@ def test_training_sounds_without_a_name_get_the_heads_and_others_are_left_out(tm
     with pytest.raises(KeyboardInterrupt):
         write_names(tmp_path, stopped())
     assert len(list(read_names(tmp_path))) == KEPT_EVERY, "what a stopped run found is there for the next"
+    more = [Names(str(number)) for number in range(2 * KEPT_EVERY)]
+    assert write_names(tmp_path, more) == len(more)
+    with pytest.raises(KeyboardInterrupt):
+        write_names(tmp_path, stopped())
+    assert list(read_names(tmp_path)) == more, "a run that is stopped early takes nothing away"
     sources = [sound("1", "train"), sound("2", "train"), sound("3", "train"), sound("4", "test")]
     found = {source.id: (source.kind, source.label) for source in with_names(sources, names)}
     assert found == {"esc50:1": ("sound", "a cow mooing"), "esc50:3": ("sound", "dog bark"),

@@ -51,7 +51,11 @@ def read_names(folder: Path) -> Iterator[Names]:
 
 
 def write_names(folder: Path, names: Iterable[Names]) -> int:
-    """Write a folder's names, the first ones while others are still being found; returns how many sources have some."""
+    """Write a folder's names, the first ones while others are still being found; returns how many sources have some.
+
+    Names that the folder has from an earlier run are not written over until there are more of them.
+    """
+    known = sum(1 for _ in read_names(folder))
     rows: list[str] = []
 
     def write() -> None:
@@ -59,7 +63,7 @@ def write_names(folder: Path, names: Iterable[Names]) -> int:
 
     for entry in names:
         rows.append(json.dumps(entry.to_dict(), ensure_ascii=False))
-        if len(rows) % KEPT_EVERY == 0:
+        if len(rows) > known and len(rows) % KEPT_EVERY == 0:
             write()
     write()
     return len(rows)
