@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from serving_client import CLIP
 from video_salmonn.cli.main import app
 from video_salmonn.embedded.data.asking.registry import QUESTIONS
 from video_salmonn.embedded.data.further.git import GitFolder
@@ -21,7 +22,7 @@ from video_salmonn.embedded.data.further.seen import WIDER, imagenet_names, seen
 from video_salmonn.embedded.data.further.sources import grid_split, held_out_recordings, read_further
 from video_salmonn.embedded.data.further.teachers import colour_of, sure_sounds
 from video_salmonn.embedded.data.further.text import prompts
-from video_salmonn.embedded.data.further.walls import PAINTS, paint
+from video_salmonn.embedded.data.further.walls import PAINTS, first_frame, paint, write_walls
 from video_salmonn.embedded.data.render import RATE, read_sound
 from video_salmonn.embedded.data.sources import Source
 from video_salmonn.embedded.data.stock import Stock
@@ -123,6 +124,14 @@ def test_only_the_wall_changes_its_colour(colour):
     painted = np.asarray(paint(Image.fromarray(frame), colour))
     assert np.abs(painted[20, 20].astype(int) - frame[20, 20]).max() < 6
     assert colour_of(np.broadcast_to(painted[2, 2], (64, 64, 3)).copy()) == colour
+
+
+def test_a_clip_is_shown_before_its_own_wall_and_before_painted_ones(tmp_path):
+    rows = write_walls([("c", CLIP, "train")], tmp_path / "images", "CC0", "made up")
+    assert [row["wall"] for row in rows][-1] == "blue" and len({row["wall"] for row in rows}) == 4
+    stills = [np.asarray(Image.open(tmp_path / "images" / row["media"]).convert("RGB"), int) for row in rows]
+    own = np.asarray(first_frame(CLIP).resize((256, 204)), int)
+    assert np.abs(stills[-1] - own).mean() < 8, "its own wall is not painted"
 
 
 def test_heads_names_are_whole():

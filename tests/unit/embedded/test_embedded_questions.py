@@ -227,3 +227,15 @@ def test_what_is_seen_before_a_painted_wall_is_the_wall(stock):
     for item in found:
         colour = item.media["image"].removeprefix("w").removesuffix(".bin")
         assert item.extra["words"]["seen"] == f"{colour} wall" and item.answer == f"{colour.capitalize()}.", item.id
+
+
+def test_no_colour_of_a_wall_is_likelier_than_another_with_sound_or_without(stock):
+    names = ("red", "white", "black", "blue")
+    stock.sources["wall"] = [source(f"w{colour}", "wall", label=colour) for colour in names]
+    stock.sources["talk"] = [source("t", "talk", text="lay red by t two now", label="a man", extra={"colour": "red"})]
+    found = [item for item in kinds.walls(stock, 2000) if item.task == "wall-colour"]
+    for beside in (False, True):
+        counts = Counter(item.answer for item in found if ("audio" in item.media) == beside)
+        assert set(counts) == {f"{name.capitalize()}." for name in names}, "blue too, alone and beside speech"
+        assert max(counts.values()) < 1.4 * min(counts.values()), counts
+    assert any("video" in item.media for item in found)

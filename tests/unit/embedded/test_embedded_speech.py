@@ -27,6 +27,7 @@ from video_salmonn.embedded.data.spoken import speech_by_the_hour
 from video_salmonn.embedded.data.voices import (
     SPEECH_FOLDER,
     STYLES,
+    gender_of_voice,
     missing_voice_files,
     mixture,
     neural_layer,
@@ -204,3 +205,22 @@ def test_piper_speaks_the_same_twice_and_slower_when_asked(tmp_path, monkeypatch
     assert np.array_equal(first, render_sound({"layers": [layer]}, tmp_path))
     assert render_sound({"layers": [layer | {"pace": 0.7}]}, tmp_path).size > 1.2 * first.size
     assert max(voice_ids("hello there", "piper")) < 256
+
+
+@pytest.mark.parametrize(("layer", "gender"), [
+    ({"engine": "piper", "voice": "joe"}, "man"),
+    ({"engine": "kokoro", "voice": "jf_alpha"}, "woman"),
+    ({"engine": "kokoro", "voice": {"jf_alpha": 0.4, "jf_nezumi": 0.6}}, "woman"),
+    ({"engine": "kokoro", "voice": {"jm_kumo": 1.0}}, "man"),
+    ({"engine": "kokoro", "voice": {"jf_alpha": 0.4, "jm_kumo": 0.6}}, ""),
+    ({"engine": "espeak", "voice": "en-us"}, ""),
+])  # fmt: skip
+def test_whose_voice_made_speech_has_is_known_where_it_is_one_sort(layer, gender):
+    assert gender_of_voice(layer) == gender
+
+
+def test_made_speech_states_whose_voice_it_is(texts):
+    items, _ = speech_by_the_hour(texts, None, {"piper": 0.02, "kokoro": 0.05}, [], set())
+    assert {item.extra["words"].get("voice") for item in items if ":piper/" in item.id} == {"man"}
+    for item in items:
+        assert item.extra["words"].get("voice", "") == gender_of_voice(item.media["audio"]["layers"][0])

@@ -51,6 +51,7 @@ def item(answer):
 def test_names_take_synonyms_and_nothing_more():
     assert names("A jacket.", "A coat.") and names("coat", "A coat.")
     assert not names("A coat and a hat.", "A coat.") and not names("A coat.", "A jacket.")
+    assert names("Two.", "Double shot.") and not names("Three.", "Double shot.")
     assert contains([item("A dog barking.")], ["I hear a dog barking outside"]).value == 1
 
 

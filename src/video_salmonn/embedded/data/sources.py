@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
@@ -30,6 +30,8 @@ TEST_SPEAKERS = {"777", "1919", "2086"}
 DEV_SPEAKERS = {"84"}
 TEST_FOLD = 4
 UNSEEN_CLASSES = {"scissors", "saxophone", "umbrella", "crab", "panda", "pizza", "wheelchair", "banana"}
+OWN_WALL = "blue"
+"""The wall's colour in all clips of GRID."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,14 @@ class Source:
     text: str = ""
     label: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+def by_label(sources: Iterable[Source]) -> dict[str, list[Source]]:
+    """Sources by what they show or sound like."""
+    found: dict[str, list[Source]] = {}
+    for source in sources:
+        found.setdefault(source.label, []).append(source)
+    return found
 
 
 _AGAIN = "give the data folder as --source; its README says what it holds"

@@ -22,7 +22,7 @@ from video_salmonn.embedded.data.coverage import (
     word_counts,
 )
 from video_salmonn.embedded.data.synthesis import random_noise, random_voice
-from video_salmonn.embedded.data.voices import neural_layer
+from video_salmonn.embedded.data.voices import gender_of_voice, neural_layer
 from video_salmonn.embedded.data.wordings import ask
 
 SEGMENT = 9.6
@@ -113,6 +113,7 @@ def _item(name: str, done: _Open, split: str) -> Item:
     say = " ".join(part.say if part.say[-1] in ".!?" else part.say.rstrip(",;:") + "." for part in done.sentences)
     words = " ".join(part.words for part in done.sentences)
     layers = [done.voice | {"say": say}]
+    gender = gender_of_voice(done.voice)
     if own.random() < IN_NOISE:
         level = done.voice["level"] - own.randrange(5, 21)
         layers.append(random_noise(own) | {"level": level})
@@ -129,7 +130,7 @@ def _item(name: str, done: _Open, split: str) -> Item:
         "synthetic speech",
         "synthetic speech",
         split,
-        extra={"words": {"said": words}},
+        extra={"words": {"said": words} | ({"voice": gender} if gender else {})},
     )
 
 

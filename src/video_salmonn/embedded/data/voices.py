@@ -148,6 +148,19 @@ def mixture(layer: dict[str, Any]) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
+def gender_of_voice(layer: dict[str, Any]) -> str:
+    """``man`` or ``woman`` where a recipe's layer is spoken by one, "" for a mixture of both and other engines.
+
+    Piper's ``joe`` is a man; Kokoro's styles say it in their second letter (``jf_``, ``jm_``).
+    """
+    if layer["engine"] == "piper":
+        return "man"
+    if layer["engine"] != "kokoro":
+        return ""
+    genders = {STYLES[place][1] for place, weight in enumerate(mixture(layer)) if weight}
+    return {"m": "man", "f": "woman"}[genders.pop()] if len(genders) == 1 else ""
+
+
 def random_mixture(rng: random.Random) -> dict[str, float]:
     """A voice: one style (a third), two (a third) or three; weights of at least 0.15, in hundredths."""
     count = rng.choice((1, 2, 3))

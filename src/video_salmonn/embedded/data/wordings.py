@@ -84,15 +84,34 @@ WORDINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("List what you hear from first to last.",),
     ),
     "said-before": (
-        ("What is said before {event}?", "Write down the words before {event}."),
+        (
+            "What is said before {event}?",
+            "Write down the words before {event}.",
+            "What does the speaker say until {event} is heard?",
+            "What was spoken earlier than {event}?",
+            "Transcribe what comes before {event}.",
+            "Give the speech that precedes {event}.",
+        ),
         ("Which words come ahead of {event}?",),
     ),
     "said-after": (
-        ("What is said after {event}?", "Write down the words after {event}."),
+        (
+            "What is said after {event}?",
+            "Write down the words after {event}.",
+            "What does the speaker say once {event} is over?",
+            "What was spoken later than {event}?",
+            "Transcribe what comes after {event}.",
+            "Give the speech that succeeds {event}.",
+        ),
         ("Which words follow {event}?",),
     ),
     "count-digits": (
-        ("How many digits are spoken?", "Count the spoken digits."),
+        (
+            "How many digits are spoken?",
+            "Count the spoken digits.",
+            "How many digits does the speaker say?",
+            "Tell me how many digits there are.",
+        ),
         ("What is the number of digits you hear?",),
     ),
     "digits": (
@@ -100,11 +119,22 @@ WORDINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("List the digits you hear.",),
     ),
     "order-drink": (
-        ("Which drink is ordered?", "What does the customer want to drink?"),
+        (
+            "Which drink is ordered?",
+            "What does the customer want to drink?",
+            "Name the drink that is ordered.",
+            "What would they like to drink?",
+        ),
         ("What drink is asked for?",),
     ),
     "order-slot": (
-        ("Which {slot} is asked for?", "What {slot} does the customer want?"),
+        (
+            "Which {slot} is asked for?",
+            "What {slot} does the customer want?",
+            "Name the {slot} that is ordered.",
+            "What is the {slot} they would like?",
+            "Say which {slot} the customer names.",
+        ),
         ("Tell me the {slot} of the order.",),
     ),
     "grid-slot": (
@@ -112,15 +142,36 @@ WORDINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("Tell me the {slot} you hear.",),
     ),
     "spoken-question": (
-        ("Answer the spoken question.", "Listen to the question and answer it."),
+        (
+            "Answer the spoken question.",
+            "Listen to the question and answer it.",
+            "Somebody asks something: give the answer.",
+            "What is the answer to what the voice asks?",
+            "Reply to the question you hear.",
+            "Hear the question about the picture and answer it.",
+        ),
         ("Please answer what you are asked in the recording.",),
     ),
     "first-picture": (
-        ("Which picture comes first?", "What is shown first?"),
+        (
+            "Which picture comes first?",
+            "What is shown first?",
+            "What is seen when the video starts?",
+            "Which thing starts the film?",
+            "What is the first thing shown in the video?",
+            "Name what is on screen first.",
+        ),
         ("With what does the video begin?",),
     ),
     "last-picture": (
-        ("Which picture comes last?", "What is shown at the end?"),
+        (
+            "Which picture comes last?",
+            "What is shown at the end?",
+            "What is seen when the video stops?",
+            "Which thing finishes the film?",
+            "What is the last thing shown in the video?",
+            "Name what is on screen last.",
+        ),
         ("With what does the video end?",),
     ),
 }

@@ -36,8 +36,12 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "shoes": ("shoe",),
     "water lilly": ("water lily",),
     "sea horse": ("seahorse",),
+    "single shot": ("one", "one shot", "single"),
+    "double shot": ("two", "two shots", "double"),
+    "triple shot": ("three", "three shots", "triple"),
 }
-"""What else counts as the name of a picture's class: another number, another spelling, or the whole for a part."""
+"""What else counts as a name: another number, another spelling, the whole for a part, or the number of shots (which is
+what is asked for)."""
 
 Score = Callable[[Sequence[Item], Sequence[str]], Scored]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from video_salmonn.embedded.data.sources import UNSEEN_CLASSES, Source
+from video_salmonn.embedded.data.sources import UNSEEN_CLASSES, Source, by_label
 from video_salmonn.errors import EvaluationError
 
 
@@ -69,14 +69,12 @@ class Builder:
 
     def sounds(self, count: int) -> list[Source]:
         """``count`` sounds, each class as often as any other."""
-        by_label: dict[str, list[Source]] = {}
-        for source in self.of("sound"):
-            by_label.setdefault(source.label, []).append(source)
-        labels = sorted(by_label)
+        own = by_label(self.of("sound"))
+        labels = sorted(own)
         for label in labels:
-            self.random.shuffle(by_label[label])
+            self.random.shuffle(own[label])
         self.random.shuffle(labels)
-        picked = [by_label[label][turn] for turn in range(count) for label in labels if turn < len(by_label[label])]
+        picked = [own[label][turn] for turn in range(count) for label in labels if turn < len(own[label])]
         return picked[:count]
 
     def use(self, source: Source) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking.common import NO, YES, Media, heard, question, seen
 from video_salmonn.embedded.data.asking.labels import HEARD_ANIMALS, group_of
-from video_salmonn.embedded.data.sources import Source
+from video_salmonn.embedded.data.sources import OWN_WALL, Source, by_label
 from video_salmonn.embedded.data.stock import Stock
 from video_salmonn.embedded.data.wordings import FITS, named, sentence
 
@@ -44,34 +44,31 @@ def materials(stock: Stock, count: int) -> Iterator[Item]:
 
 
 def walls(stock: Stock, count: int) -> Iterator[Item]:
-    """A talking head before a wall: the colour that is seen, while other colours are spoken; and the spoken one."""
-    talks, painted = stock.of("talk"), stock.of("wall")
+    """A talking head before a wall: the colour that is seen, while other colours are spoken; and the spoken one.
+
+    All colours are as likely, with sound and without: where one is likelier, a model says it without looking.
+    """
+    talks, stills = stock.of("talk"), by_label(stock.of("wall"))
     speech = [source for source in talks if source.extra.get("colour")]
+    colours = sorted({OWN_WALL, *stills})
     for index in range(count if speech else 0):
         voice, name = stock.rng.choice(speech), f"wall/{index}"
-        if painted and index % 8 < 6:
-            still = stock.rng.choice(painted)
-            colour = still.label
-            media: Media = {"image": still.path, "audio": voice.path}, (voice, still)  # the wall is what is seen
-            # alone, a picture is in the stage of words too, where the connector learns to say the colour
-            if index % 8 == 0 or (stock.split == "train" and index % 2 == 0):
-                media = {"image": still.path}, (still,)
-        else:
-            colour = "blue"
-            media = {"video": voice.path, "audio": voice.path}, (voice,)
-        if index % 4 == 3 and len(media[1]) + (voice in media[1]) > 1:
+        colour = stock.rng.choice(colours)
+        # alone, a picture is in the stage of words too, where the connector learns to say the colour
+        alone = index % 8 == 0 or (stock.split == "train" and index % 8 in (2, 4))
+        moving = colour == OWN_WALL and not alone and stock.rng.random() < 0.5
+        media: Media = {"video": voice.path, "audio": voice.path}, (voice,)
+        if colour in stills and not moving:
+            still = stock.rng.choice(stills[colour])
+            media = {"image": still.path}, (still,)
+            if not alone:
+                media = {"image": still.path, "audio": voice.path}, (voice, still)  # the wall is what is seen
+        if index % 4 == 3:
             answer = sentence(voice.extra["colour"])
             yield question(stock, "spoken-colour", name, "spoken-colour", media, answer, False)
         else:
-            yield question(
-                stock,
-                "wall",
-                name,
-                "wall-colour",
-                media,
-                sentence(colour),
-                "wall" in {source.kind for source in media[1]},
-            )
+            shown = "wall" in {source.kind for source in media[1]}
+            yield question(stock, "wall", name, "wall-colour", media, sentence(colour), shown)
 
 
 def colours(stock: Stock, count: int) -> Iterator[Item]:

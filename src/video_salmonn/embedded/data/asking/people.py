@@ -42,14 +42,11 @@ def genders(stock: Stock, count: int) -> Iterator[Item]:
         gender = ("man", "woman")[index % 2]
         source = stock.rng.choice(speakers[gender][stock.rng.choice(sorted(speakers[gender]))])
         media, name = _media(stock, source), f"gender/{index}"
-        known = not source.extra.get("machine")
         if index % 6 < 4:
-            yield question(stock, "gender", name, "gender", media, f"A {gender}.", known)
+            yield question(stock, "gender", name, "gender", media, f"A {gender}.")
         else:
             asked = stock.rng.choice(("man", "woman"))
-            yield question(
-                stock, "gender?", name, "yesno-gender", media, YES if asked == gender else NO, known, who=asked
-            )
+            yield question(stock, "gender?", name, "yesno-gender", media, YES if asked == gender else NO, who=asked)
 
 
 def languages(stock: Stock, count: int) -> Iterator[Item]:

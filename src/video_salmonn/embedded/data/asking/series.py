@@ -11,19 +11,11 @@ from typing import Any
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking.common import NUMBERS, Media, clean_speech, question
-from video_salmonn.embedded.data.sources import Source
+from video_salmonn.embedded.data.sources import Source, by_label
 from video_salmonn.embedded.data.stock import Stock, spans_of, words_of
 from video_salmonn.embedded.data.wordings import named, sentence, sound_phrase
 
 KINDS = ("first-sound", "last-sound", "order-sounds", "after-sound", "before-sound", "count-sounds")
-
-
-def by_label(sources: list[Source]) -> dict[str, list[Source]]:
-    """Sources by what they show or sound like."""
-    found: dict[str, list[Source]] = {}
-    for source in sources:
-        found.setdefault(source.label, []).append(source)
-    return found
 
 
 def _different(stock: Stock, by_label: dict[str, list[Source]], wanted: int) -> list[Source]:

@@ -1,4 +1,4 @@
-"""Talking heads before walls of other colours: still pictures of GRID, whose blue wall is painted over.
+"""Talking heads before walls of many colours: still pictures of GRID, whose blue wall is left or painted over.
 
 The corpus has one wall. A model that always says blue would be right about it; so the colour must vary.
 """
@@ -12,6 +12,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from video_salmonn.embedded.data.sources import OWN_WALL
 from video_salmonn.errors import MediaError
 
 PAINTS: dict[str, tuple[float, float, float]] = {
@@ -27,6 +28,8 @@ PAINTS: dict[str, tuple[float, float, float]] = {
     "black": (0.0, 0.0, 0.15),
 }
 """Colour -> hue, saturation, brightness relative to the wall's own."""
+PAINTED = 3
+"""Stills of a clip before a painted wall, beside the one that is as it was."""
 
 
 def first_frame(path: Path) -> Image.Image:
@@ -55,7 +58,7 @@ def paint(frame: Image.Image, colour: str) -> Image.Image:
 
 
 def write_walls(clips: list[tuple[str, Path, str]], out: Path, licence: str, source: str) -> list[dict[str, Any]]:
-    """Paint clips; returns rows of a manifest.
+    """A still of each clip as it is, and some before painted walls; returns rows of a manifest.
 
     Args:
         clips: (id, file, split).
@@ -66,11 +69,12 @@ def write_walls(clips: list[tuple[str, Path, str]], out: Path, licence: str, sou
     rows: list[dict[str, Any]] = []
     for number, (name, path, split) in enumerate(clips):
         frame = first_frame(path).resize((256, 204))
-        for place in range(3):
-            colour = sorted(PAINTS)[(3 * number + place) % len(PAINTS)]
+        painted = [sorted(PAINTS)[(PAINTED * number + place) % len(PAINTS)] for place in range(PAINTED)]
+        for colour in (*painted, OWN_WALL):
             target = out / "walls" / f"{name}_{colour}.jpg"
             if not target.is_file():
-                paint(frame, colour).save(target, "JPEG", quality=80)
+                still = frame if colour == OWN_WALL else paint(frame, colour)
+                still.save(target, "JPEG", quality=80)
             row = {"id": f"{name}_{colour}", "media": f"walls/{target.name}", "wall": colour, "split": split}
             rows.append(row | {"licence": licence, "source": source})
     return rows
