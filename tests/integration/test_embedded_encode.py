@@ -49,6 +49,20 @@ def test_processes_change_nothing(stores):
         assert torch.equal(alone[key], helped[key]), key
 
 
+def test_the_head_sees_an_imagined_picture_in_its_features(stores, jobs, tmp_path):
+    still, panda = str(jobs[2].recipe), 388
+    recipe = {"file": still, "imagine": panda, "seed": 5}
+    work = [EncodeJob("visual", still), EncodeJob("visual", recipe), EncodeJob("visual", recipe | {"imagine": 1000})]
+    assert encode(work, ROOT, tmp_path) == {"done": 2, "already": 0, "failed": 1}
+    assert "a number from 0 to 999" in (tmp_path / "failed.txt").read_text()
+    store, head = FeatureStore(tmp_path), FrozenEncoders().efficientnet.head
+    real, made = (store[f"{store.key(one, ROOT)}.visual"].float() for one in (still, recipe))
+    assert made.shape == (1, *real.shape[1:]) and len(real) > 1, "a clip's first frame"
+    with torch.inference_mode():
+        chances = [head(tokens[0].mean(0)).softmax(-1)[panda] for tokens in (real, made)]
+    assert chances[0] < 0.01 and 0.69 < chances[1] < 1
+
+
 @pytest.mark.slow
 def test_encoding_processes_share_out_what_is_missing(stores, jobs, tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"no sound at all")

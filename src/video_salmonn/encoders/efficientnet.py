@@ -27,6 +27,8 @@ _STAGES = (
     (1, 3, 1, 6, 192, 320),
 )
 WIDTH = 1280
+NAMES = 1000
+"""ImageNet's classes, which the head tells apart."""
 SIZE = (224, 224)
 MEAN = (127 / 255,) * 3
 STD = (128 / 255,) * 3
@@ -91,7 +93,7 @@ class EfficientNetEncoder(nn.Module):
         )
         self._conv_head = SameConv2d(320, WIDTH, 1, bias=False)
         self._bn1 = _norm(WIDTH)
-        self._fc = nn.Linear(WIDTH, 1000)
+        self._fc = nn.Linear(WIDTH, NAMES)
         self.resampler = GridResampler(side)
 
     def grid(self, frames: torch.Tensor) -> torch.Tensor:
@@ -102,6 +104,11 @@ class EfficientNetEncoder(nn.Module):
         for block in self._blocks:
             hidden = block(hidden)
         return F.relu6(self._bn1(self._conv_head(hidden))).contiguous()
+
+    @property
+    def head(self) -> nn.Linear:
+        """Mean of a picture's features -> ImageNet logits."""
+        return self._fc
 
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """Normalised frames ``(N, 3, 224, 224)`` -> ImageNet logits ``(N, 1000)``."""

@@ -95,7 +95,7 @@ def files(recipe):
         return set()
     if isinstance(recipe, str):
         return {recipe}
-    return {part["file"] for part in recipe.get("layers", recipe.get("slides")) if "file" in part}
+    return {part["file"] for part in (recipe, *recipe.get("layers", ()), *recipe.get("slides", ())) if "file" in part}
 
 
 def test_same_arguments_same_bytes(folder, tmp_path, built):

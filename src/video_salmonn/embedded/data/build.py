@@ -147,14 +147,14 @@ def media_files(items: Iterable[Item]) -> list[str]:
             if isinstance(value, str):
                 found.add(value)
             elif isinstance(value, dict):
-                found |= {
-                    part["file"] for part in (*value.get("layers", ()), *value.get("slides", ())) if "file" in part
-                }
+                parts = (value, *value.get("layers", ()), *value.get("slides", ()))
+                found |= {part["file"] for part in parts if "file" in part}
     return sorted(found)
 
 
 def jobs(items: Iterable[Item]) -> Iterator[EncodeJob]:
-    """Everything that must be encoded for ``items``: each sound once, each picture or video file once."""
+    """Everything that must be encoded for ``items``: each sound once, each picture (imagined ones too) or video file
+    once."""
     seen: set[str] = set()
     for item in items:
         wanted: list[EncodeJob] = []
@@ -162,7 +162,7 @@ def jobs(items: Iterable[Item]) -> Iterator[EncodeJob]:
             wanted.append(EncodeJob("sound", item.media["audio"]))
         for stream in ("image", "video"):
             value = item.media.get(stream)
-            if isinstance(value, dict):
+            if isinstance(value, dict) and "slides" in value:
                 wanted += [EncodeJob("visual", slide["file"]) for slide in value["slides"]]
             elif value is not None:
                 wanted.append(EncodeJob("visual", value))

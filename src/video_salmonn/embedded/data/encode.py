@@ -28,11 +28,12 @@ from torch.nn import functional as F
 from video_salmonn.data.feature_index import Failure, FeatureIndex, failure_name, recipe_name
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.media_recipes import MediaRecipe, recipe_key
+from video_salmonn.embedded.data.imagined import check_imagined, imagine
 from video_salmonn.embedded.data.render import RATE, read_frames, render_sound
 from video_salmonn.embedded.data.side_by_side import end_with_parent, side_by_side
 from video_salmonn.embedded.pretrained import encoder_weights, load_efficientnet, load_whisper_encoder, load_yamnet
 from video_salmonn.encoders.chunking import cut
-from video_salmonn.encoders.efficientnet import MEAN, SIZE, STD
+from video_salmonn.encoders.efficientnet import MEAN, NAMES, SIZE, STD
 from video_salmonn.errors import MediaError
 from video_salmonn.features.frames import prepare_frames
 from video_salmonn.features.logmel import log_mel
@@ -67,6 +68,8 @@ class FrozenEncoders:
         self.whisper = load_whisper_encoder(dtype, home).to(self.device)
         self.yamnet = load_yamnet(home).to(self.device)
         self.efficientnet = load_efficientnet(home).to(self.device)
+        head = self.efficientnet.head
+        self._head = head.weight.detach().cpu(), head.bias.detach().cpu()
 
     def _in_blocks(self, function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
         """A function of rows, in float16 on the CPU. On a GPU the rows go in blocks of few sizes (powers of two, filled
@@ -110,6 +113,12 @@ class FrozenEncoders:
 
         values = self._in_blocks(tokens, frames)
         return list(values.split([len(strip) for strip in strips]))
+
+    def imagined(self, visual: torch.Tensor, recipe: dict[str, Any]) -> torch.Tensor:
+        """Visual tokens of a recipe to ``imagine``, ``(1, 25, 1280)`` float16, from those of its file's first frame."""
+        weight, bias = self._head
+        tokens, _ = imagine(visual[0], weight, bias, int(recipe["imagine"]), recipe["seed"])
+        return tokens[None].half()
 
 
 @dataclass(frozen=True)
@@ -246,6 +255,9 @@ def encode_share(
                 facts = {"sound_frames": len(audio), "audio_repeat": STEPS_PER_FRAME}
                 store.put({f"{key}.speech": speech, f"{key}.audio": audio}, {key: facts})
             for key, visual in zip(strips, encoders.pictures(list(strips.values())) if strips else ()):
+                recipe = wanted[f"{key}.visual"].recipe
+                if isinstance(recipe, dict):
+                    visual = encoders.imagined(visual, recipe)
                 store.put({f"{key}.visual": visual})
             yield Round(len(group), failed, sum(len(samples) for samples in sounds.values()) / RATE)
 
@@ -263,11 +275,14 @@ def _render(job: EncodeJob, root: Path) -> Rendered | str:
     try:
         if job.kind == "sound":
             return render_sound(job.recipe, root)
-        if not isinstance(job.recipe, str):
-            raise MediaError(
-                str(job.recipe), "a picture job is one file; slides are put together from their files' features"
-            )
-        return read_frames(root / job.recipe, SIZE)
+        if isinstance(job.recipe, str):
+            return read_frames(root / job.recipe, SIZE)
+        if "imagine" in job.recipe:
+            check_imagined(job.recipe, NAMES)
+            return read_frames(root / job.recipe["file"], SIZE)
+        raise MediaError(
+            str(job.recipe), "a picture job is one file; slides are put together from their files' features"
+        )
     except MediaError as error:
         return str(error)
 

@@ -36,12 +36,14 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "shoes": ("shoe",),
     "water lilly": ("water lily",),
     "sea horse": ("seahorse",),
+    "panda": ("giant panda",),
+    "crab": ("rock crab", "dungeness crab", "red king crab", "fiddler crab", "hermit crab"),
     "single shot": ("one", "one shot", "single"),
     "double shot": ("two", "two shots", "double"),
     "triple shot": ("three", "three shots", "triple"),
 }
-"""What else counts as a name: another number, another spelling, the whole for a part, or the number of shots (which is
-what is asked for)."""
+"""What else counts as a name: another number, another spelling, the whole for a part, a kind of it, or the number of
+shots (which is what is asked for)."""
 
 Score = Callable[[Sequence[Item], Sequence[str]], Scored]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.embedded.data.asking.wordings import put
 from video_salmonn.embedded.data.sources import Source
-from video_salmonn.embedded.data.stock import NO_PICTURE, NO_SOUND, NOT_SAID, NOTHING_SAID, Stock, words_of
+from video_salmonn.embedded.data.stock import NO_PICTURE, NO_SOUND, NOT_SAID, NOTHING_SAID, Stock, spans_of, words_of
 
 SILENT = "It is silent."
 UNKNOWN = "I can't tell from this clip."
@@ -41,6 +43,11 @@ def question(
     if words is True and (backdrop := heard_behind(media[0])):
         words = words_of(*media[1]) | {"heard": backdrop}
     return stock.item(name, task, media[0], put(kind, name, stock.split, **fields), answer, *media[1], words=words)
+
+
+def in_turn(item: Item, part: str, times: Iterable[tuple[float, float]], names: Iterable[str]) -> Item:
+    """The item, which states when each of some things is ``heard`` or ``seen`` (:func:`spans_of`)."""
+    return replace(item, extra={**item.extra, "spans": spans_of(part, times, names)})
 
 
 def heard_behind(media: dict[str, Any]) -> str:

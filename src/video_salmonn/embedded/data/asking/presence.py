@@ -14,17 +14,10 @@ from video_salmonn.embedded.data.asking.labels import (
     seen_apart,
     seen_as,
 )
-from video_salmonn.embedded.data.sources import Source
+from video_salmonn.embedded.data.sources import by_label
 from video_salmonn.embedded.data.stock import Stock
 from video_salmonn.embedded.data.synthesis import random_noise
 from video_salmonn.embedded.data.wordings import sound_phrase
-
-
-def _by_label(sources: list[Source]) -> dict[str, list[Source]]:
-    found: dict[str, list[Source]] = {}
-    for source in sources:
-        found.setdefault(source.label, []).append(source)
-    return found
 
 
 def heard_names(label: str) -> tuple[str, ...]:
@@ -35,8 +28,8 @@ def heard_names(label: str) -> tuple[str, ...]:
 def sound_presence(stock: Stock, count: int) -> Iterator[Item]:
     """Is a certain sound to be heard? Each sound's name is asked as often where it is as where it is not; some of the
     times there is only speech, or silence."""
-    by_label = _by_label(stock.of("sound"))
-    labels = sorted(by_label)
+    known = by_label(stock.of("sound"))
+    labels = sorted(known)
     speech = clean_speech(stock)
     for index in range(count if len(labels) > 1 else 0):
         label = labels[index // 2 % len(labels)]
@@ -44,7 +37,7 @@ def sound_presence(stock: Stock, count: int) -> Iterator[Item]:
         fields = {"x": stock.rng.choice(names)}
         name = f"yesno-sound/{index}"
         if index % 2 == 0:
-            media = heard(stock, stock.rng.choice(by_label[label]))
+            media = heard(stock, stock.rng.choice(known[label]))
             yield question(stock, "hear-x", name, "yesno-sound", media, YES, True, **fields)
             continue
         others = [other for other in labels if heard_apart(label, other)]
@@ -54,7 +47,7 @@ def sound_presence(stock: Stock, count: int) -> Iterator[Item]:
         elif draw < 0.18:
             media = {"audio": silence(stock.rng)}, ()
         elif others:
-            media = heard(stock, stock.rng.choice(by_label[stock.rng.choice(others)]))
+            media = heard(stock, stock.rng.choice(known[stock.rng.choice(others)]))
         else:
             continue
         yield question(stock, "hear-x", name, "yesno-sound", media, NO, True, **fields)
@@ -62,8 +55,8 @@ def sound_presence(stock: Stock, count: int) -> Iterator[Item]:
 
 def picture_presence(stock: Stock, count: int) -> Iterator[Item]:
     """Is a certain thing to be seen? Names of things, and one in four times the name of a whole group."""
-    by_label = _by_label(stock.of("photo"))
-    labels = sorted(by_label)
+    known = by_label(stock.of("photo"))
+    labels = sorted(known)
     groups = sorted({group_of(label) for label in labels} & set(WIDER))
     for index in range(count if len(labels) > 1 else 0):
         name = f"yesno-picture/{index}"
@@ -80,14 +73,14 @@ def picture_presence(stock: Stock, count: int) -> Iterator[Item]:
             pool = [wanted] if present else [label for label in labels if seen_apart(label, wanted)]
             asked = stock.rng.choice(seen_as(wanted))
         if pool:
-            photo = stock.rng.choice(by_label[stock.rng.choice(pool)])
+            photo = stock.rng.choice(known[stock.rng.choice(pool)])
             answer = YES if present else NO
             yield question(stock, "see-x", name, "yesno-picture", seen(stock, photo), answer, x=asked)
 
 
 def sense_presence(stock: Stock, count: int) -> Iterator[Item]:
     """Sound and picture that disagree, and a question about one sense: what is heard is not seen, and the other way."""
-    sounds, photos = _by_label(stock.of("sound")), _by_label(stock.of("photo"))
+    sounds, photos = by_label(stock.of("sound")), by_label(stock.of("photo"))
     named_both = {"dog bark": ("dalmatian", "a dog"), "rooster": ("rooster", "a rooster"),
                   "helicopter": ("helicopter", "a helicopter")}  # fmt: skip
     usable = {label: pair for label, pair in named_both.items() if label in sounds and pair[0] in photos}

@@ -50,6 +50,7 @@ QUESTIONS: dict[str, tuple[Composer, int]] = {
     "descriptions": (general.descriptions, 1800),
     "chats": (general.chats, 700),
     "teacher_pictures": (taught.teacher_pictures, 900),
+    "imagined_pictures": (taught.imagined_pictures, 8000),
     "teacher_sounds": (taught.teacher_sounds, 0),
     "teacher_presence": (taught.teacher_presence, 1200),
     "text_alone": (general.text_alone, 0),

@@ -6,13 +6,12 @@ Items of sounds or pictures state ``spans``: by ``heard`` or ``seen`` a list of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from video_salmonn.data.manifest import Item
-from video_salmonn.embedded.data.asking.common import NUMBERS, Media, clean_speech, question
+from video_salmonn.embedded.data.asking.common import NUMBERS, Media, clean_speech, in_turn, question
 from video_salmonn.embedded.data.sources import Source, by_label
-from video_salmonn.embedded.data.stock import Stock, spans_of, words_of
+from video_salmonn.embedded.data.stock import Stock, words_of
 from video_salmonn.embedded.data.wordings import named, sentence, sound_phrase
 
 KINDS = ("first-sound", "last-sound", "order-sounds", "after-sound", "before-sound", "count-sounds")
@@ -22,11 +21,6 @@ def _different(stock: Stock, by_label: dict[str, list[Source]], wanted: int) -> 
     """So many sources of different labels, each label as likely as any other."""
     labels = stock.rng.sample(sorted(by_label), min(wanted, len(by_label)))
     return [stock.rng.choice(by_label[label]) for label in labels]
-
-
-def _in_turn(item: Item, part: str, times: list[tuple[float, float]], names: list[str]) -> Item:
-    """The item, which states when each of several things is ``heard`` or ``seen``."""
-    return replace(item, extra={**item.extra, "spans": spans_of(part, times, names)})
 
 
 def sound_series(stock: Stock, count: int) -> Iterator[Item]:
@@ -60,7 +54,7 @@ def sound_series(stock: Stock, count: int) -> Iterator[Item]:
         event = {"event": fields[kind]} if kind in fields else {}
         item = question(stock, kind, f"series/{index}", task, media, sentence(answer), False, **event)
         times = [(layer["at"], round(layer["at"] + length, 2)) for layer in layers]
-        yield _in_turn(item, "heard", times, names)
+        yield in_turn(item, "heard", times, names)
 
 
 def picture_series(stock: Stock, count: int) -> Iterator[Item]:
@@ -85,9 +79,9 @@ def picture_series(stock: Stock, count: int) -> Iterator[Item]:
             kind, NUMBERS[number]
         )
         beside = words_of(*used[number:])
-        item = question(stock, kind, f"slides-more/{index}", kind, (media, tuple(used)), sentence(answer), beside)
         times = [(place * shown, (place + 1) * shown) for place in range(number)]
-        yield _in_turn(item, "seen", times, [named(photo.label) for photo in photos])
+        item = question(stock, kind, f"slides-more/{index}", kind, (media, tuple(used)), sentence(answer), beside)
+        yield in_turn(item, "seen", times, [named(photo.label) for photo in photos])
 
 
 def digit_series(stock: Stock, count: int) -> Iterator[Item]:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from video_salmonn.data.manifest import Item
-from video_salmonn.embedded.data.asking.common import NO, YES, Media, heard, question
+from video_salmonn.embedded.data.asking.common import NO, YES, Media, clean_speech, heard, in_turn, question
 from video_salmonn.embedded.data.further.heard import ESC50
-from video_salmonn.embedded.data.sources import Source
-from video_salmonn.embedded.data.stock import Stock
+from video_salmonn.embedded.data.further.seen import VAGUE, WIDER, imagenet_names, seen_phrase
+from video_salmonn.embedded.data.sources import UNSEEN_CLASSES, Source
+from video_salmonn.embedded.data.stock import Stock, words_of
 from video_salmonn.embedded.data.wordings import named, plain_name, sentence
 
 PICTURES = ("stamp", "caption", "material", "photo")
+LASTS = 600.0
+"""Seconds, longer than any item."""
+CONTRADICTED = 2
+"""Photographs with another label than the name that the head is sure of, from which on it is not taught."""
 
 
 def _taught(stock: Stock) -> list[Source]:
-    return [source for kind in PICTURES for source in stock.of(kind) if source.extra.get("names")]
+    """Pictures that the head has a name for and no label of training: what has one is called by it."""
+    return [
+        source
+        for kind in PICTURES
+        for source in stock.of(kind)
+        if source.extra.get("names") and (kind != "photo" or source.label in UNSEEN_CLASSES)
+    ]
 
 
 def _fresh(known: set[str], source: Source) -> str:
@@ -43,6 +56,58 @@ def teacher_pictures(stock: Stock, count: int) -> Iterator[Item]:
         media: Media = {"image": source.path}, (source,)
         words = {"seen": plain_name(sentence(name))}
         yield question(stock, "picture", f"taught/{index}", "picture-teacher", media, sentence(name), words)
+
+
+def imagined_pictures(stock: Stock, count: int) -> Iterator[Item]:
+    """Names of the head without a picture of them: photographs in whose features it sees another thing
+    (:mod:`video_salmonn.embedded.data.imagined`), each name as often as any other; two of three are named, the third is
+    asked for by yes or no. A third has speech or a sound beside it. The test has none: its pictures are real.
+    """
+    photos = stock.of("photo")
+    others = [pool for pool in (clean_speech(stock), stock.of("sound")) if pool]
+    refused = _contradicted(photos)
+    numbers = [n for n, name in enumerate(imagenet_names()) if name not in VAGUE and seen_phrase(n) not in refused]
+    order = stock.rng.sample(numbers, len(numbers))
+    for index in range(count if photos and stock.split != "test" else 0):
+        turn, place = divmod(index, len(order))
+        number, photo = order[place], stock.rng.choice(photos)
+        used = [photo]
+        media: dict[str, Any] = {"image": {"file": photo.path, "imagine": number, "seed": index}}
+        if others and stock.rng.random() < 1 / 3:
+            used.append(stock.rng.choice(stock.rng.choice(others)))
+            media["audio"] = used[-1].path
+        name, whole, beside = f"imagined/{index}", (media, tuple(used)), words_of(*used[1:])
+        if (turn + place) % 3 < 2:
+            answer = sentence(seen_phrase(number))
+            item = question(stock, "picture", name, "picture-imagined", whole, answer, beside)
+        else:
+            present = stock.rng.random() < 0.5
+            asked = stock.rng.choice(_called(number) if present else [_absent(stock, number, numbers)])
+            item = question(stock, "see-x", name, "yesno-picture", whole, YES if present else NO, beside, x=asked)
+        yield in_turn(item, "seen", [(0.0, LASTS)], [seen_phrase(number)])
+
+
+def _contradicted(photos: list[Source]) -> set[str]:
+    """Names that the head is sure of in photographs that are called otherwise."""
+    found = Counter(
+        source.extra["names"][0]
+        for source in photos
+        if source.extra.get("names") and source.extra["names"][0].lower() != named(source.label).lower()
+    )
+    return {name for name, times in found.items() if times >= CONTRADICTED}
+
+
+def _called(number: int) -> list[str]:
+    """A name of the head, and those of the groups that it belongs to."""
+    return [seen_phrase(number), *(group for group, members in WIDER.items() if number in members)]
+
+
+def _absent(stock: Stock, number: int, numbers: list[int]) -> str:
+    """Another name, of no group of this one."""
+    groups = set(_called(number))
+    while groups & set(_called(other := stock.rng.choice(numbers))):
+        pass
+    return stock.rng.choice(_called(other))
 
 
 def teacher_sounds(stock: Stock, count: int) -> Iterator[Item]:
