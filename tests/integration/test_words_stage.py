@@ -81,6 +81,7 @@ def stage(data: Path, out: Path, *more: str) -> Recipe:
         f"data.features={data / 'features'}",
         "data.shares.series=0",  # of these items none states when its names are there
         "data.shares.wall/=0",
+        "data.shares.imagined/=0",
         "data.workers=0",
         "precision=no",
         "open_branches=false",
