@@ -172,7 +172,13 @@ class OnDemandFeatures:
             return self._media
 
     def _get(self, item: Item, name: str, **options: Any) -> MediaFeatures:
-        path = item.root / str(item.media[name])
+        if not isinstance(item.media[name], str):
+            raise MediaError(
+                item.id,
+                f"its {name} is composed of files, which this training does not do",
+                remedy="encode the manifest (video-salmonn data encode-embedded) and name the folder as data.features",
+            )
+        path = item.root / item.media[name]
         span = {k: item.media[k] for k in ("start", "end") if item.media.get(k) is not None}
         if "\0" in str(path):
             raise MediaError(repr(str(path)), "is not a file name", remedy="correct the manifest")
