@@ -91,6 +91,13 @@ def test_the_mean_of_two_trainings_lies_half_way_and_says_the_words_of_both(trai
     export(run_folder, out, which="last", adapter_only=True, mean_with=first)
     own, mean = load_file(last / "connector.safetensors"), load_file(out / "connector.safetensors")
     assert all(torch.equal(mean[key], own[key].float() / 2) for key in own)
+    most = tmp_path / "most"
+    export(run_folder, most, which="last", adapter_only=True, mean_with=first, mean_share=0.75)
+    mean = load_file(most / "connector.safetensors")
+    assert all(torch.allclose(mean[key], own[key].float() * 0.75) for key in own)
+    for share, other in ((0.0, first), (1.5, first), (0.7, None)):
+        with pytest.raises(ConfigError, match="of the run in a mean"):
+            export(run_folder, tmp_path / "none", which="last", adapter_only=True, mean_with=other, mean_share=share)
     words = [{"columns": torch.tensor(c, dtype=torch.int32), "openings": torch.tensor(o, dtype=torch.int32)}
              for c, o in (([9, 2, 5], [9, 20, 50]), ([9, 3, 5], [9, 30, 51]))]  # fmt: skip
     both = joined_words(*words)

@@ -17,7 +17,7 @@ import pytest
 import torch
 from training_runs import ROOT, entries, recipe, run, write
 
-from video_salmonn.errors import ConfigError, MediaError, TrainingError
+from video_salmonn.errors import CheckpointError, ConfigError, MediaError, TrainingError
 from video_salmonn.training.stage import build_trainer
 from video_salmonn.training.starting import build_model
 
@@ -207,6 +207,37 @@ def test_fresh_parts_depend_on_the_seed_alone_and_a_fresh_adapter_does_nothing(t
     assert moved and all(torch.equal(states[0][n], states[1][n]) for n in moved)
     assert not any(torch.equal(states[0][n], states[2][n]) for n in moved)
     assert all(not t.any() for n, t in states[0].items() if ".lora_B." in n)
+
+
+def test_a_wider_adapter_begins_as_the_narrow_one_and_is_kept_wide(tmp_path: Path, cache: Path) -> None:
+    trainable = "trainable=[connector,lora_]"
+    narrow, _ = run(recipe(tmp_path / "a", cache, trainable, "max_steps=3", "save_every=3", "optim.rate=0.05"))
+    start = f"init={narrow.out}"
+    wide, _ = build_model(recipe(tmp_path / "b", cache, start, "adapter_rank=8"))
+    plain = narrow.plain.eval()
+    assert wide.config.lora.to_dict() | {"r": 4, "alpha": 8.0} == plain.config.lora.to_dict()
+    assert wide.config.lora.r == 8 and wide.config.lora.scale == plain.config.lora.scale
+    states = wide.state_dict(), plain.state_dict()
+    halves = [name for name in states[1] if ".lora_B." in name]
+    assert halves and any(states[1][name].any() for name in halves), "training has moved it"
+    for name in halves:
+        assert states[0][name].shape[1] == 8 and torch.equal(states[0][name][:, :4], states[1][name])
+        down = name.replace("lora_B", "lora_A")
+        assert torch.equal(states[0][down][:4], states[1][down]) and states[0][down][4:].any(dim=1).all()
+    ids = torch.arange(1, 9)[None]
+    with torch.inference_mode():
+        logits = [model.eval()(input_ids=ids).logits for model in (wide, plain)]
+    assert torch.allclose(*logits, atol=1e-5)
+
+    more = (trainable, start, "adapter_rank=8", "max_steps=2", "save_every=2")
+    trained, _ = run(recipe(tmp_path / "c", cache, *more))
+    assert any(t[:, 4:].any() for n, t in trained.plain.state_dict().items() if ".lora_B." in n), "the new columns too"
+    again, _ = build_model(recipe(tmp_path / "d", cache, f"init={trained.out}", "adapter_rank=8"))
+    assert all(torch.equal(t, again.state_dict()[n]) for n, t in trained.plain.state_dict().items() if ".lora_" in n)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        build_model(recipe(tmp_path / "e", cache, f"init={trained.out}"))
+    with pytest.raises(ConfigError, match="has the rank 4, not less"):
+        build_model(recipe(tmp_path / "f", cache, "adapter_rank=2"))
 
 
 def test_items_of_text_alone_train_also_where_a_whole_pass_is_text_and_only_the_connector_trains(

@@ -19,6 +19,7 @@ def command(
     mean_with: Path | None = typer.Option(
         None, "--mean-with", help="With --adapter-only: folder of other trained parts; the mean of both is written."
     ),
+    mean_share: float = typer.Option(0.5, "--mean-share", help="With --mean-with: share of the run in the mean."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
 ) -> None:
     """Write a trained model so that `video-salmonn ask --model OUT` and VideoSalmonn.load(OUT) take it."""
@@ -29,7 +30,9 @@ def command(
     from video_salmonn.training.exporting import export
 
     quiet_transformers()
-    account = export(run, out, which=checkpoint, adapter_only=adapter_only, int8=int8, mean_with=mean_with)
+    account = export(
+        run, out, which=checkpoint, adapter_only=adapter_only, int8=int8, mean_with=mean_with, mean_share=mean_share
+    )
     if as_json:
         emit_json(account)
     else:

@@ -17,6 +17,7 @@ from video_salmonn.embedded.parts import check
 from video_salmonn.embedded.pretrained import PARTS, load_whisper, part_directory
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.files import write_folder, write_json
+from video_salmonn.model.adapters import rank_of
 from video_salmonn.model.configuration import VideoSalmonnConfig
 from video_salmonn.model.media_token import add_media_token
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
@@ -72,6 +73,8 @@ def build_embedded(
     tokenizer.chat_template = CHAT_TEMPLATE
     config.media_token_id = add_media_token(tokenizer)
     trained = trained_state(weights or ASSETS)
+    if config.lora is not None and (rank := rank_of(trained)) > config.lora.r:
+        config.lora = config.lora.with_rank(rank)  # training may have widened it
     config.words = len(trained.get("words.columns", ()))
     state = embedded_state(config, home) | trained
     with torch.random.fork_rng(devices=[]):

@@ -85,6 +85,43 @@ def reset(layers: list[tuple[LoraLinear, str]]) -> None:
         layer.reset(name)
 
 
+def widen(module: nn.Module, rank: int, name: str = "default") -> None:
+    """Give an adapter a larger rank; what it does stays (:meth:`LoraLinear.widen`).
+
+    Raises:
+        ConfigError: there is no such adapter, or it is wider already.
+    """
+    _need(module, name)
+    for _, layer in lora_layers(module):
+        if name in layer.lora_A:
+            layer.widen(name, rank)
+
+
+def as_wide(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors that were trained, with those of an adapter of a lower rank filled up: A by rows of ``own``, B by zeros,
+    so that they do what they did.
+
+    Args:
+        state: trained tensors, by name.
+        own: tensors of the same names, of a rank that may be larger.
+    """
+    found = dict(state)
+    for name, tensor in state.items():
+        there = own.get(name)
+        if there is None or there.ndim != 2 or tensor.ndim != 2:
+            continue
+        if ".lora_A." in name and len(tensor) < len(there):
+            found[name] = torch.cat([tensor, there[len(tensor) :].to(tensor)])
+        elif ".lora_B." in name and tensor.shape[1] < there.shape[1]:
+            found[name] = torch.cat([tensor, tensor.new_zeros(len(tensor), there.shape[1] - tensor.shape[1])], dim=1)
+    return found
+
+
+def rank_of(state: Mapping[str, torch.Tensor]) -> int:
+    """The rank of an adapter among tensors that were trained; 0 where there is none."""
+    return next((len(tensor) for name, tensor in state.items() if ".lora_A." in name), 0)
+
+
 def lora_layers(module: nn.Module) -> Iterator[tuple[str, LoraLinear]]:
     """All layers that carry adapters, with their names."""
     for name, child in module.named_modules():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -64,6 +64,10 @@ class LoraSettings:
         """What the adapter's output is multiplied by."""
         assert self.alpha is not None
         return self.alpha / self.r
+
+    def with_rank(self, rank: int) -> LoraSettings:
+        """The same settings with another rank and the same scale."""
+        return replace(self, r=rank, alpha=self.scale * rank)
 
     def targeted(self, name: str) -> bool:
         """Whether a layer with this full name is to carry the adapter."""
@@ -125,6 +129,25 @@ class LoraLinear(nn.Module):
         down, up = self._halves(name)
         nn.init.kaiming_uniform_(down, a=math.sqrt(5))
         nn.init.zeros_(up)
+
+    @torch.no_grad()
+    def widen(self, name: str, rank: int) -> None:
+        """Give an adapter a larger rank. What it does and its scale stay: the new rows of A are random, the new columns
+        of B zero.
+
+        Raises:
+            ConfigError: it is wider already.
+        """
+        down, up = self._halves(name)
+        if rank < len(down):
+            raise ConfigError(f"adapter {name!r} has the rank {len(down)}, not less", remedy=f"at least {len(down)}")
+        wide = nn.Linear(down.shape[1], rank, bias=False), nn.Linear(rank, len(up), bias=False)
+        for half, narrow in zip(wide, (down, up)):
+            half.to(narrow.device, narrow.dtype).weight.requires_grad_(narrow.requires_grad)
+        self.lora_A[name], self.lora_B[name] = wide
+        self.reset(name)
+        wide[0].weight[: len(down)] = down
+        wide[1].weight[:, : up.shape[1]] = up
 
     def _halves(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """An adapter's A ``(r, D)`` and B ``(D', r)``."""

@@ -175,6 +175,16 @@ class VideoSalmonnForConditionalGeneration(PreTrainedModel, MediaGenerationMixin
         else:
             self.config.adapters = {**self.config.adapters, name: settings}
 
+    def widen_lora(self, rank: int) -> None:
+        """Give the adapter of the model's own configuration a larger rank; what the model does stays.
+
+        Raises:
+            ConfigError: there is none, or it is wider already.
+        """
+        adapters.widen(self.language_model, rank)
+        assert self.config.lora is not None
+        self.config.lora = self.config.lora.with_rank(rank)
+
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """As transformers' own; the weights' files get the modes the umask asks for."""
         super().save_pretrained(save_directory, *args, **kwargs)

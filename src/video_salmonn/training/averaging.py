@@ -15,17 +15,19 @@ from video_salmonn.checkpoints.compact import expand
 from video_salmonn.checkpoints.shipped import CONNECTOR_FILE, LORA_FILE, WORDS_FILE
 from video_salmonn.errors import CheckpointError
 from video_salmonn.files import write_tensors
+from video_salmonn.model.adapters import as_wide
 
 AVERAGED = (CONNECTOR_FILE, LORA_FILE)
 _REMEDY = "give the folder that the run's init named, or another of the same preset and adapter"
 
 
-def average_into(folder: Path, other: Path) -> None:
+def average_into(folder: Path, other: Path, share: float = 0.5) -> None:
     """Put the mean of two folders' connectors and adapters, float32, into the first; words are those of both.
 
     Args:
-        folder: trained parts, as a checkpoint holds them; rewritten.
+        folder: trained parts, as a checkpoint holds them; rewritten. Its adapter may have a larger rank than the other.
         other: trained parts, as a checkpoint or the shipped files.
+        share: of the first in the mean.
 
     Raises:
         CheckpointError: the other folder lacks a file, or its tensors have other names or shapes.
@@ -33,10 +35,11 @@ def average_into(folder: Path, other: Path) -> None:
     for name in AVERAGED:
         if not (folder / name).is_file() and not (other / name).is_file():
             continue
-        own, its = _read(folder / name), _read(other / name)
+        own = _read(folder / name)
+        its = as_wide(_read(other / name), own)
         if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in its.items()}:
             raise CheckpointError(f"{other / name}: its tensors are not those of the run", remedy=_REMEDY)
-        write_tensors(folder / name, {key: (own[key].float() + its[key].float()) / 2 for key in own})
+        write_tensors(folder / name, {key: torch.lerp(its[key].float(), own[key].float(), share) for key in own})
     if (folder / WORDS_FILE).is_file() and (other / WORDS_FILE).is_file():
         write_tensors(folder / WORDS_FILE, joined_words(_read(folder / WORDS_FILE), _read(other / WORDS_FILE)))
 

@@ -31,6 +31,7 @@ def export(
     adapter_only: bool = False,
     int8: bool = False,
     mean_with: Path | None = None,
+    mean_share: float = 0.5,
 ) -> dict[str, Any]:
     """Write what a run has learned.
 
@@ -42,13 +43,14 @@ def export(
             ``words.safetensors``, for ``init`` of another recipe and for ``VideoSalmonn.load`` of the same preset.
         int8: store the matrices of these two in a byte a number (:mod:`video_salmonn.checkpoints.compact`).
         mean_with: folder of other trained parts: the mean of both is written (:mod:`video_salmonn.training.averaging`).
+        mean_share: of the run in that mean.
 
     Returns:
         ``{"checkpoint", "step", "out", "files"}``.
 
     Raises:
         CheckpointError: no such checkpoint, or ``out`` exists, or (``adapter_only``) other parts were trained too.
-        ConfigError: ``int8`` or ``mean_with`` for a whole model.
+        ConfigError: ``int8`` or ``mean_with`` for a whole model, or a share that is none.
     """
     folder = find_checkpoint(run, which)
     if out.exists():
@@ -62,13 +64,17 @@ def export(
         raise ConfigError("int8 is for connector and adapter alone", remedy="add --adapter-only")
     if mean_with is not None and not adapter_only:
         raise ConfigError("a mean is of connector and adapter alone", remedy="add --adapter-only")
+    if not 0 < mean_share < 1 or (mean_share != 0.5 and mean_with is None):
+        raise ConfigError(
+            f"{mean_share} of the run in a mean", remedy="with --mean-with, give --mean-share a number between 0 and 1"
+        )
     state = read_state(folder)
     if adapter_only:
 
         def write_small(work: Path) -> None:
             _copy(folder, work, (CONNECTOR_FILE, LORA_FILE, WORDS_FILE, *RECORDS))
             if mean_with is not None:
-                average_into(work, mean_with)
+                average_into(work, mean_with, mean_share)
             for name in (CONNECTOR_FILE, LORA_FILE) if int8 else ():
                 if (work / name).is_file():
                     write_tensors(work / name, compact(read_tensors(work / name)))

@@ -93,6 +93,7 @@ class Recipe:
             state. Items are then every sound and picture of the manifests, once each, of the tasks ``transcribe``,
             ``sound`` and ``picture``.
         fresh: parts of the model that start anew, whatever its directory holds: ``connector``, ``lora``.
+        adapter_rank: give the adapter this larger rank; what it does stays until it is trained. 0 leaves it.
         open_branches: start a new connector's projections of pictures and sounds from directions that separate names
             that items state (:func:`~video_salmonn.connector.starts.open_branch`).
         connector: changes to the connector's configuration (the ablations), before anything is built.
@@ -137,6 +138,7 @@ class Recipe:
     loss: str = "answers"
     open_branches: bool = False
     fresh: list[str] = field(default_factory=list)
+    adapter_rank: int = 0
     connector: dict[str, Any] = field(default_factory=dict)
     output: str = "runs/train"
     seed: int = 0

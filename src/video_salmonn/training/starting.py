@@ -46,6 +46,9 @@ def build_model(recipe: Recipe) -> tuple[VideoSalmonnForConditionalGeneration, V
         model.config.word_inputs = recipe.word_inputs
     if recipe.fresh:
         _renew(model, recipe)
+    if recipe.adapter_rank:
+        with _seeded(recipe.seed):
+            model.widen_lora(recipe.adapter_rank)
     if recipe.loss == "words" and has_new_connector(recipe):
         spread_positions(model.connector)
     if recipe.init:
@@ -140,7 +143,8 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def start_from(model: VideoSalmonnForConditionalGeneration, place: Path) -> None:
-    """Fill a model with what was trained before; a connector of speech alone is grown into a full one.
+    """Fill a model with what was trained before; a connector of speech alone is grown into a full one, an adapter of a
+    lower rank filled up (:func:`~video_salmonn.model.adapters.as_wide`).
 
     Args:
         model: changed in place.
@@ -162,7 +166,7 @@ def start_from(model: VideoSalmonnForConditionalGeneration, place: Path) -> None
         except RuntimeError as error:
             raise CheckpointError(f"{place}: the connector does not fit this model ({error})") from error
         grow(small, model.connector)
-    place_trained(model, state, place)
+    place_trained(model, adapters.as_wide(state, model.state_dict()), place)
 
 
 def knows_speech_alone(state: dict[str, torch.Tensor]) -> bool:

@@ -13,6 +13,8 @@ from video_salmonn.checkpoints.shipped import ASSETS, RECORD, shipped_key, shipp
 from video_salmonn.embedded import assemble
 from video_salmonn.errors import CheckpointError, MissingPartError
 from video_salmonn.files import fingerprint
+from video_salmonn.model import adapters
+from video_salmonn.model.presets import embedded
 from whisper_make import tiny_whisper
 
 needs_parts = pytest.mark.skipif(
@@ -104,6 +106,21 @@ def test_the_written_model_is_the_one_made_of_the_parts():
     assert [[one.text for one in found] for found in scores] == [["a bell", "a dog"]] * 2
     logs = [[one.log for one in found] for found in scores]
     assert logs[0] == pytest.approx(logs[1], rel=1e-5)  # kernels may add up in another order
+
+
+@needs_parts
+def test_weights_of_a_wider_adapter_are_the_embedded_models_too(tmp_path):
+    narrow, processor = assemble.build_embedded()
+    wide = tmp_path / "wide"
+    shutil.copytree(ASSETS, wide)
+    narrow.widen_lora(32)
+    adapters.save(narrow.language_model, wide / "lora.safetensors")
+    made, _ = assemble.build_embedded(wide)
+    assert made.config.lora.r == 32 and made.config.lora.scale == embedded().lora.scale
+    ids = processor.tokenizer("What do you hear?", return_tensors="pt").input_ids
+    with torch.inference_mode():
+        wanted = assemble.build_embedded()[0](input_ids=ids).logits
+        assert torch.allclose(made(input_ids=ids).logits, wanted, atol=1e-4)
 
 
 def _item(engine, sound):
