@@ -169,7 +169,8 @@ def load_trained(model: VideoSalmonnForConditionalGeneration, place: Path) -> li
 def place_trained(
     model: VideoSalmonnForConditionalGeneration, state: dict[str, torch.Tensor], folder: Path
 ) -> list[str]:
-    """Put trained tensors, which came from ``folder``, into a model; returns their names.
+    """Put trained tensors, which came from ``folder``, into a model; returns their names. Of two adapters of unlike rank
+    the narrower one is filled up; what it does stays.
 
     Raises:
         CheckpointError: a tensor has no place or another shape.
@@ -177,7 +178,10 @@ def place_trained(
     columns = state.get("words.columns")
     if columns is not None and len(columns) != model.config.words:
         model.set_words(columns.tolist())  # what it was trained to say; filled below
+    if model.config.lora is not None and adapters.rank_of(state) > model.config.lora.r:
+        model.widen_lora(adapters.rank_of(state))
     own = model.state_dict()
+    state = adapters.as_wide(state, own)
     for name, tensor in state.items():
         if name not in own or own[name].shape != tensor.shape:
             shape = tuple(own[name].shape) if name in own else "no place"

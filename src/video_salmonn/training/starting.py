@@ -143,8 +143,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def start_from(model: VideoSalmonnForConditionalGeneration, place: Path) -> None:
-    """Fill a model with what was trained before; a connector of speech alone is grown into a full one, an adapter of a
-    lower rank filled up (:func:`~video_salmonn.model.adapters.as_wide`).
+    """Fill a model with what was trained before; a connector of speech alone is grown into a full one.
 
     Args:
         model: changed in place.
@@ -166,7 +165,7 @@ def start_from(model: VideoSalmonnForConditionalGeneration, place: Path) -> None
         except RuntimeError as error:
             raise CheckpointError(f"{place}: the connector does not fit this model ({error})") from error
         grow(small, model.connector)
-    place_trained(model, adapters.as_wide(state, model.state_dict()), place)
+    place_trained(model, state, place)
 
 
 def knows_speech_alone(state: dict[str, torch.Tensor]) -> bool:
