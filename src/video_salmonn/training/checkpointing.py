@@ -169,8 +169,9 @@ def load_trained(model: VideoSalmonnForConditionalGeneration, place: Path) -> li
 def place_trained(
     model: VideoSalmonnForConditionalGeneration, state: dict[str, torch.Tensor], folder: Path
 ) -> list[str]:
-    """Put trained tensors, which came from ``folder``, into a model; returns their names. Of two adapters of unlike rank
-    the narrower one is filled up; what it does stays.
+    """Put trained tensors, which came from ``folder``, into a model; returns their names.
+
+    Of two adapters of unlike rank the narrower one is filled up; what it does stays.
 
     Raises:
         CheckpointError: a tensor has no place or another shape.
