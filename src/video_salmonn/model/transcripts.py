@@ -59,7 +59,9 @@ ASKS = tuple(
 """A question that asks for the words matches one of these (lower case, white space single)."""
 NARROWS = re.compile(
     r"(?:^|\b(?:tell me|say|and|out|know|down|of) )who\b|"
-    r"\b(?:before|after|ahead|follow\w*|preced\w*|first|last|begin\w*|start\w*|ends?|ending|second|third|next|"
+    r"\b(?:before|after|ahead|follow\w*|preced\w*|succeed\w*|until|till|once(?! more| again)|while|during|"
+    r"earlier|later|"
+    r"first|last|begin\w*|start\w*|ends?|ending|second|third|next|"
     r"how (?:many|much|often|long|old)|count\w*|number|digits?|letters?|colou?rs?|names?|fruit|drink|size|topic|about|"
     r"whose|whom|why|when|where|which (?!(?:exact )?(?:words?|sentences?|phrases?|lines?|text)\b)\w+|"
     r"see|seen|seeing|shown?|visible|look\w*|pictures?|images?|photos?|scene|"

@@ -25,6 +25,7 @@ def test_of_the_aliases_those_for_speech_recognition_ask_for_the_words(alias):
         "Please give me subtitles for this.", "Can you tell me what the man on the left is saying?",
         "Convert the speech to text, please.", "Could you put what is said into writing?", "Was wird gesagt?",
         "Que dit-il ?", "word for word, what does he say?", "WHAT IS SAID", "What does the narrator say?",
+        "Transcribe it once more.", "What does he say? Once again, please.",
     ],
 )  # fmt: skip
 def test_people_ask_for_the_words_in_many_ways(question):
@@ -40,6 +41,8 @@ def test_people_ask_for_the_words_in_many_ways(question):
         "What language are they speaking?", "What is the speaker talking about?", "What does the sign say?",
         "What do you hear and what do you see?", "Which words follow a dog barking?", "What does the dog say?",
         "Transcribe the first sentence.", "Put it in your own words.", "Is somebody talking?", "",
+        "What does he say until the phone rings?", "What is said once the music is over?", "What did she say later?",
+        "What does the man say while the rain falls?", "What is said during the applause?",
     ],
 )  # fmt: skip
 def test_who_wants_more_or_less_than_the_words_does_not_ask_for_them(question):
