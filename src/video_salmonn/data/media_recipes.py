@@ -17,8 +17,7 @@ sound is as long as its layers; with a length and no layers it is silence.
 
 A **picture recipe** is ``{"length": seconds, "slides": [{"file": path, "at": s}, …]}``: each slide is shown until the
 next one. ``{"file": path, "imagine": n, "seed": n}`` is a photograph in whose features the picture encoder's head sees
-its name number ``n`` (:mod:`video_salmonn.embedded.data.imagined`); it has features and no pixels. A plain path stands
-for one file as it is.
+its name number ``n``; it has features and no pixels. A plain path stands for one file as it is.
 """
 
 from __future__ import annotations

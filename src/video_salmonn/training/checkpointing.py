@@ -179,8 +179,8 @@ def place_trained(
     columns = state.get("words.columns")
     if columns is not None and len(columns) != model.config.words:
         model.set_words(columns.tolist())  # what it was trained to say; filled below
-    if model.config.lora is not None and adapters.rank_of(state) > model.config.lora.r:
-        model.widen_lora(adapters.rank_of(state))
+    if model.config.lora is not None and (rank := adapters.rank_of(state)) > model.config.lora.r:
+        model.widen_lora(rank)
     own = model.state_dict()
     state = adapters.as_wide(state, own)
     for name, tensor in state.items():

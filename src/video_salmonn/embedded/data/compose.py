@@ -12,7 +12,7 @@ from typing import Any
 
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.media_recipes import MediaRecipe
-from video_salmonn.embedded.data.sources import UNSEEN_CLASSES, Source
+from video_salmonn.embedded.data.sources import UNSEEN_CLASSES, Source, by_label
 from video_salmonn.embedded.data.stock import NO_PICTURE, NO_SOUND, NOT_SAID, NOTHING_SAID, Stock, spans_of, words_of
 from video_salmonn.embedded.data.synthesis import random_noise, random_voice, spoken_sentence
 from video_salmonn.embedded.data.wordings import (
@@ -146,12 +146,10 @@ def matches(stock: Stock, count: int) -> Iterator[Item]:
 
     The answer names both before it decides: the verdict then depends on words that were already written.
     """
-    by_label: dict[str, list[Source]] = {}
-    for source in stock.of("photo"):
-        by_label.setdefault(source.label, []).append(source)
+    shown = by_label(stock.of("photo"))
     fitting: list[tuple[Source, Source]] = []
     for sound in stock.of("sound"):
-        photos = [photo for label in FITS.get(sound.label, ()) for photo in by_label.get(label, ())]
+        photos = [photo for label in FITS.get(sound.label, ()) for photo in shown.get(label, ())]
         fitting += [(photo, sound) for photo in photos]
     fitting = pick(stock.rng, fitting, min(count // 2, len(fitting)))
     for index, (photo, sound) in enumerate(fitting):

@@ -32,8 +32,8 @@ CEILING = 6.0
 
 def check_imagined(recipe: dict[str, Any], names: int) -> None:
     """Raise MediaError unless a recipe is ``{"file": path, "imagine": name's number, "seed": n}``."""
-    number = recipe.get("imagine")
-    whole = is_number(number, 0) and float(number or 0).is_integer() and float(number or 0) < names
+    number: Any = recipe.get("imagine")
+    whole = is_number(number, 0) and number < names and number == int(number)
     if set(recipe) != {"file", "imagine", "seed"} or not whole:
         raise MediaError(
             str(recipe),

@@ -17,10 +17,10 @@ from video_salmonn.embedded.data.wordings import named, sentence, sound_phrase
 KINDS = ("first-sound", "last-sound", "order-sounds", "after-sound", "before-sound", "count-sounds")
 
 
-def _different(stock: Stock, by_label: dict[str, list[Source]], wanted: int) -> list[Source]:
+def _different(stock: Stock, known: dict[str, list[Source]], wanted: int) -> list[Source]:
     """So many sources of different labels, each label as likely as any other."""
-    labels = stock.rng.sample(sorted(by_label), min(wanted, len(by_label)))
-    return [stock.rng.choice(by_label[label]) for label in labels]
+    labels = stock.rng.sample(sorted(known), min(wanted, len(known)))
+    return [stock.rng.choice(known[label]) for label in labels]
 
 
 def sound_series(stock: Stock, count: int) -> Iterator[Item]:
