@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from studies.ablations.again import repeats
 from studies.ablations.compare import Cost, cost, spread
 from studies.ablations.paper import CLAIMS, OURS_FOR, PAPER_COLUMNS, PAPER_FULL, PAPER_ROWS, Claim
 from studies.ablations.pictures import forest
@@ -96,8 +97,8 @@ def _short(title: str, most: int = 58) -> str:
     return title if len(title) <= most else title[: most - 1].rstrip(" ,:") + "…"
 
 
-def page(every: Sequence[Line]) -> str:
-    """The whole page."""
+def page(every: Sequence[Line], again: Sequence[Line] = ()) -> str:
+    """The whole page, from the lines of the results and those that were measured again."""
     groups = comparisons(every)
     lines = groups[0] if groups else []
     return "\n".join(
@@ -116,7 +117,8 @@ def page(every: Sequence[Line]) -> str:
             *_all(lines),
             *_zeroed(lines),
             *_cosines(lines),
-            *_elsewhere(groups[1:]),
+            *_elsewhere(lines, groups[1:]),
+            *_again(lines, again),
             *_pictures(),
         ]
     )
@@ -313,7 +315,7 @@ def _cosines(lines: Sequence[Line]) -> list[str]:
     ]
 
 
-def _elsewhere(groups: Sequence[Sequence[Line]]) -> list[str]:
+def _elsewhere(main: Sequence[Line], groups: Sequence[Sequence[Line]]) -> list[str]:
     """The claims in the comparisons that are not the main one, as far as they were measured there."""
     out = [
         "## With another budget, or other data",
@@ -331,9 +333,49 @@ def _elsewhere(groups: Sequence[Sequence[Line]]) -> list[str]:
         budget = f"{settings['word_steps']} × {settings['word_batch']}, then {settings['steps']} × {settings['batch']}"
         for claim in CLAIMS:
             if (found := decided(lines, claim)) is not None:
-                rows.append((claim.text, budget, str(data["items"]["all"]), shown(found), verdict(found)))
-    head = ("claim", "steps × items of words, then of reading", "training items", "here", "verdict")
+                above = decided([line for line in main if line["seed"] in found.seeds], claim)
+                items = str(data["items"]["all"])
+                rows.append((claim.text, budget, items, shown(above), shown(found), verdict(found)))
+    head = (
+        "claim",
+        "steps × items of words, then of reading",
+        "training items",
+        "above, same seeds",
+        "here",
+        "verdict",
+    )
     return [*out, *(_table(head, rows) if rows else [f"{NOTHING.capitalize()}.", ""])]
+
+
+def _again(lines: Sequence[Line], again: Sequence[Line]) -> list[str]:
+    """Lines that were measured twice."""
+    out = [
+        "## The same line from a fresh clone",
+        "",
+        *_text(
+            "A line measured again, from a fresh clone and features encoded anew, with the same seed",
+            "(`results/ablations-again.jsonl`). Two machines round differently, so figures may differ; they agree",
+            "where the new one lies within the range of the variant's seeds, or where the questions cannot tell",
+            "the two apart (95 % interval of the paired difference, which is positive where the new line is worse).",
+        ),
+        "```console",
+        "$ make ablations SEEDS=0 ABLATION_OPTIONS='--only coarse-only --results results/ablations-again.jsonl'",
+        "```",
+        "",
+    ]
+    rows = []
+    for line in again:
+        for found in repeats(lines, line):
+            figures = (f"{100 * value:.1f}" for value in (found.first, found.again))
+            seeds = f"{100 * found.least:.1f} to {100 * found.most:.1f}"
+            name = f"`{line['variant']}`, seed {line['seed']}, `{line['commit']}`"
+            rows.append((name, f"`{found.row}`", *figures, seeds, shown(found.change), _agrees(found.within)))
+    head = ("line", "row", "first", "again", "seeds", "difference", "agrees")
+    return [*out, *(_table(head, rows) if rows else [f"{NOTHING.capitalize()}.", ""])]
+
+
+def _agrees(within: bool) -> str:
+    return "yes" if within else "no"
 
 
 def _pictures() -> list[str]:
@@ -347,12 +389,13 @@ def write(results: Path, docs: Path) -> None:
     """Write the page and the pictures.
 
     Args:
-        results: the results file; it may be missing.
+        results: the results file; it may be missing, as may ``…-again.jsonl`` beside it.
         docs: the folder of the documentation.
     """
     every = read_results(results)
     lines = next(iter(comparisons(every)), [])
-    write_text(docs / "ablations.md", page(every).rstrip("\n") + "\n")
+    again = read_results(results.with_stem(f"{results.stem}-again"))
+    write_text(docs / "ablations.md", page(every, again).rstrip("\n") + "\n")
     folder = docs / "images" / "ablations"
     folder.mkdir(parents=True, exist_ok=True)
     for claim in CLAIMS:

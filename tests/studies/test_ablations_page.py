@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from studies.ablations import page, results
+from studies.ablations.again import repeats
 from studies.ablations.compare import Cost, cost, spread
 from studies.ablations.data import ROWS
 from studies.ablations.paper import CLAIMS, PAPER_ROWS
@@ -95,6 +96,23 @@ def test_the_page_says_what_was_not_measured_and_what_holds(tmp_path: Path):
     assert apart[0][1] == "7 × 4, then 5 × 4" and apart[0][-1] == "does not hold |"
     assert "-10.0" in text, "matching got better without"
     assert any(row[0] == "| 0.5 s zeroed" and row[1].startswith("+40.0") for row in rows)
+
+
+def test_a_line_measured_again_agrees_within_the_seeds_or_where_questions_cannot_tell():
+    kept = [line("fine-only", seed, right) for seed, right in ((0, 0.5), (1, 0.75))]
+    again = line("fine-only", 0, 0.7, events=0.55, sounds=0.1)
+    found = {repeat.row: repeat for repeat in repeats(kept, again)}
+    assert set(found) == set(ROWS)
+    assert found["pictures"].within and (found["pictures"].first, found["pictures"].again) == (0.5, 0.7)
+    assert found["events"].within and found["events"].least <= 0.55 <= found["events"].most
+    assert not found["sounds"].within and found["sounds"].change.value == pytest.approx(40)
+    near = repeats([line("fine-only", 0, 0.5)], line("fine-only", 0, 0.45, match=0.2))
+    assert [repeat.row for repeat in near if not repeat.within] == ["match"]
+    other = line("fine-only", 0, 0.5) | {"data": {"fingerprint": "other"}}
+    assert repeats(kept, other) == [] and repeats(kept, line("fine-only", 2, 0.5)) == []
+    text = page.page(kept, [again])
+    assert "| `fine-only`, seed 0, `c0ffee` | `sounds` | 50.0 | 10.0 | 50.0 to 75.0 | +40.0" in text
+    assert text.count("| yes |") == len(ROWS) - 1 and text.count("| no |") == 1
 
 
 def test_a_picture_is_whole_and_says_its_numbers():
