@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,15 @@ def test_the_mean_of_two_trainings_lies_half_way_and_says_the_words_of_both(trai
         with pytest.raises(CheckpointError, match=message):
             export(run_folder, tmp_path / "none", which="last", adapter_only=True, mean_with=folder)
     assert not (tmp_path / "none").exists()
+
+
+def test_options_that_contradict_are_refused_before_anything_heavy_is_imported(trained: Trainer, tmp_path: Path):
+    words = ["export", str(trained.out), str(tmp_path / "x"), "--mean-share", "1.5"]
+    code = f"import sys; sys.argv[1:] = {words}\nfrom video_salmonn.cli.main import run\ntry:\n    run()\n"
+    code += "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["2", "False"], done.stderr
+    assert "of the run in a mean" in done.stderr
 
 
 def test_what_cannot_be_exported_says_what_there_is(trained: Trainer, tmp_path: Path) -> None:

@@ -23,16 +23,15 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON value."),
 ) -> None:
     """Write a trained model so that `video-salmonn ask --model OUT` and VideoSalmonn.load(OUT) take it."""
-    from video_salmonn.training.run_folder import find_checkpoint
+    from video_salmonn.training.export_options import ExportOptions
 
-    find_checkpoint(run, checkpoint)  # before anything heavy is imported
+    options = ExportOptions(checkpoint, adapter_only, int8, mean_with, mean_share)
+    options.checkpoint(run, out)  # refused before anything heavy is imported
     from video_salmonn.cli.startup import quiet_transformers
     from video_salmonn.training.exporting import export
 
     quiet_transformers()
-    account = export(
-        run, out, which=checkpoint, adapter_only=adapter_only, int8=int8, mean_with=mean_with, mean_share=mean_share
-    )
+    account = export(run, out, **vars(options))
     if as_json:
         emit_json(account)
     else:

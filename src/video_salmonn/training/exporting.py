@@ -12,12 +12,13 @@ from omegaconf.errors import OmegaConfBaseException
 from video_salmonn.checkpoints.assemble import read_tensors
 from video_salmonn.checkpoints.compact import compact
 from video_salmonn.checkpoints.shipped import CONNECTOR_FILE, LORA_FILE, WORDS_FILE
-from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.errors import CheckpointError
 from video_salmonn.files import json_object, write_tensors
 from video_salmonn.training import checkpointing
 from video_salmonn.training.averaging import average_into
+from video_salmonn.training.export_options import ExportOptions
 from video_salmonn.training.recipe import Recipe
-from video_salmonn.training.run_folder import find_checkpoint, read_state
+from video_salmonn.training.run_folder import read_state
 from video_salmonn.training.starting import build_model
 
 RECORDS = ("recipe.json", "environment.json", "state.json")
@@ -38,12 +39,8 @@ def export(
     Args:
         run: folder of a run.
         out: folder to write, whole or not at all; must not exist yet.
-        which: see :func:`find_checkpoint`.
-        adapter_only: only ``connector.safetensors`` and, where the model has them, ``lora.safetensors`` and
-            ``words.safetensors``, for ``init`` of another recipe and for ``VideoSalmonn.load`` of the same preset.
-        int8: store the matrices of these two in a byte a number (:mod:`video_salmonn.checkpoints.compact`).
-        mean_with: folder of other trained parts: the mean of both is written (:mod:`video_salmonn.training.averaging`).
-        mean_share: of the run in that mean.
+        which, adapter_only, int8, mean_with, mean_share: see
+            :class:`~video_salmonn.training.export_options.ExportOptions`.
 
     Returns:
         ``{"checkpoint", "step", "out", "files"}``.
@@ -52,21 +49,12 @@ def export(
         CheckpointError: no such checkpoint, or ``out`` exists, or (``adapter_only``) other parts were trained too.
         ConfigError: ``int8`` or ``mean_with`` for a whole model, or a share that is none.
     """
-    folder = find_checkpoint(run, which)
-    if out.exists():
-        raise CheckpointError(f"{out}: already there", remedy="choose another folder")
+    options = ExportOptions(which, adapter_only, int8, mean_with, mean_share)
+    folder = options.checkpoint(run, out)
     if adapter_only and (folder / checkpointing.OTHER_FILE).is_file():
         raise CheckpointError(
             f"{folder}: more than connector and adapter was trained ({checkpointing.OTHER_FILE})",
             remedy="export the whole model: leave --adapter-only out",
-        )
-    if int8 and not adapter_only:
-        raise ConfigError("int8 is for connector and adapter alone", remedy="add --adapter-only")
-    if mean_with is not None and not adapter_only:
-        raise ConfigError("a mean is of connector and adapter alone", remedy="add --adapter-only")
-    if not 0 < mean_share < 1 or (mean_share != 0.5 and mean_with is None):
-        raise ConfigError(
-            f"{mean_share} of the run in a mean", remedy="with --mean-with, give --mean-share a number between 0 and 1"
         )
     state = read_state(folder)
     if adapter_only:
