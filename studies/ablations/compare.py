@@ -13,6 +13,7 @@ import numpy as np
 from studies.ablations.results import Line, value_of
 
 RESAMPLES = 2000
+LESS_IS_BETTER = ("wer", "refusals")
 Row = dict[str, object]
 
 
@@ -133,7 +134,7 @@ def _difference(
         metric, np.einsum("rs,rn,snk->rk", seeds, questions, marks, optimize=True)
     )
     worse = of(part) - of(whole)
-    return worse if metric == "wer" else -worse
+    return worse if metric in LESS_IS_BETTER else -worse
 
 
 def spread(lines: Sequence[Line], row: str) -> tuple[float, float, float, int] | None:

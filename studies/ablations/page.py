@@ -322,7 +322,7 @@ def _elsewhere(main: Sequence[Line], groups: Sequence[Sequence[Line]]) -> list[s
         "",
         *_text(
             "What does not hold, or is not decided, may be so because training was short. The same change with a",
-            "larger budget or more data tells:",
+            "larger budget or more data tells scale from mistake: a verdict that changes with it was one of scale.",
             "`ABLATION_OPTIONS='--only full --only VARIANT --word-steps N --steps N'`.",
             "Such lines stand apart, since they cannot be compared with the others.",
         ),
@@ -335,7 +335,8 @@ def _elsewhere(main: Sequence[Line], groups: Sequence[Sequence[Line]]) -> list[s
             if (found := decided(lines, claim)) is not None:
                 above = decided([line for line in main if line["seed"] in found.seeds], claim)
                 items = str(data["items"]["all"])
-                rows.append((claim.text, budget, items, shown(above), shown(found), verdict(found)))
+                before = f"{shown(above)}: {verdict(above)}"
+                rows.append((claim.text, budget, items, before, shown(found), verdict(found)))
     head = (
         "claim",
         "steps × items of words, then of reading",

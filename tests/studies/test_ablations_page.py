@@ -94,6 +94,7 @@ def test_the_page_says_what_was_not_measured_and_what_holds(tmp_path: Path):
     apart = [row for row in rows if row[2:3] == ["77"]]
     assert len(apart) == 3, "mixing, and two levels zeroed"
     assert apart[0][1] == "7 × 4, then 5 × 4" and apart[0][-1] == "does not hold |"
+    assert apart[0][3].endswith(": holds"), "with seed 0, of the main budget"
     assert "-10.0" in text, "matching got better without"
     assert any(row[0] == "| 0.5 s zeroed" and row[1].startswith("+40.0") for row in rows)
 
