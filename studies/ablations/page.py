@@ -360,7 +360,7 @@ def _again(lines: Sequence[Line], again: Sequence[Line]) -> list[str]:
             "the two apart (95 % interval of the paired difference, which is positive where the new line is worse).",
         ),
         "```console",
-        "$ make ablations SEEDS=0 ABLATION_OPTIONS='--only coarse-only --results results/ablations-again.jsonl'",
+        "$ make ablations SEEDS=0 ABLATION_OPTIONS='--only no-block-attention --results results/ablations-again.jsonl'",
         "```",
         "",
     ]
