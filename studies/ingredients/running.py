@@ -124,14 +124,14 @@ def run(work: Work, only: Sequence[str] | None, seed: int, steps: tuple[int, int
                 shutil.rmtree(checkpoints)
 
 
-def ask_shipped(manifests: Path, features: Path, results: Path, say: Say) -> None:
+def ask_shipped(manifests: Path, features: Path, results: Path, say: Say, model: str = "embedded") -> None:
     """Ask the shipped weights, as they are and with each option of decoding off."""
     from video_salmonn import VideoSalmonn
 
     torch.set_num_threads(1)
     store = FeatureStore(features)
     whole = data_of(manifests, "nothing", store, None)
-    held = VideoSalmonn.from_pretrained("embedded", dtype="bfloat16" if multiplies_bfloat16("cpu") else "float32")
+    held = VideoSalmonn.load(model, dtype=torch.bfloat16 if multiplies_bfloat16("cpu") else torch.float32)
     for name, options in DECODING.items():
         rows = ask(held.model.eval(), held.processor, whole.test, store, options)
         settings = {"change": {"decoding": name}, "weights": shipped_weights()}

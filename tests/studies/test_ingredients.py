@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from studies.ablations.compare import cost
 from studies.ablations.results import read_results
-from studies.ingredients import page, parts
+from studies.ingredients import page, parts, running
 from studies.ingredients.__main__ import main
 
 from video_salmonn.data.manifest import Item
@@ -77,6 +77,16 @@ def test_trainings_become_lines_and_a_page(material: Path, tmp_path: Path, capsy
     assert f"without the second edition's questions: {without['data']['items']['all']}" in text
     table = [row for row in text.splitlines() if row.startswith("| read speech, held-out")]
     assert len(table) == 1 and table[0].count("not measured") == 3
+
+
+def test_each_option_of_decoding_is_switched_off_in_turn(material: Path, tmp_path: Path):
+    results = tmp_path / "results.jsonl"
+    said: list[str] = []
+    running.ask_shipped(material / "manifests", material / "features", results, said.append, model="tiny")
+    lines = read_results(results)
+    assert [line["settings"]["change"]["decoding"] for line in lines] == list(running.DECODING)
+    assert all(set(line["rows"]) == {"speech", "sounds", "pictures", "match"} for line in lines) and len(said) == 4
+    assert "## Decoding" in page.page(lines) and lines[0]["settings"]["weights"] in page.page(lines)
 
 
 def test_a_refusal_less_is_better_and_only_rows_that_change_are_listed():
