@@ -46,11 +46,10 @@ def page(lines: Sequence[Line]) -> str:
         "# What each ingredient gives",
         "",
         *_text(
-            "The small model's second edition added decoding with the connector's own CTC, speech made by",
-            "voices, names",
-            "from the encoders' own heads, everyday questions with refusals, and a stage of words for all",
-            "senses. This page",
-            "switches each of them off in turn. It is made from `results/ingredients.jsonl` by `python -m",
+            "The small model's second edition added decoding with the connector's own CTC, speech made by voices,",
+            "names from the encoders' own heads, everyday questions with refusals, and a stage of words for all",
+            "senses. This page switches each of them off in turn. It is made from",
+            "`results/ingredients.jsonl` by `python -m",
             "studies.ingredients page`.",
         ),
         *_decoding(shipped),
@@ -66,11 +65,9 @@ def _decoding(shipped: dict[str, Line]) -> list[str]:
     if whole is None:
         return [*out, f"{NOTHING.capitalize()}.", ""]
     out += _text(
-        f"The shipped weights (files `{whole['settings']['weights']}`), asked with one option of decoding",
-        "off. What that",
-        "costs stands in percentage points, positive where it is worse, with the 95 % interval of a paired",
-        "bootstrap over",
-        "the questions. A row without a change is not listed.",
+        f"The shipped weights (files `{whole['settings']['weights']}`), asked with one option of decoding off. What",
+        "that costs stands in percentage points, positive where it is worse, with the 95 % interval of a paired",
+        "bootstrap over the questions. A row without a change is not listed.",
     )
     rows = []
     for name, line in shipped.items():
@@ -88,17 +85,15 @@ def _training(trained: dict[str, Line]) -> list[str]:
     steps, data = whole["settings"]["steps"], whole["data"]
     questions = max(len(row["marks"]) for row in whole["rows"].values())
     out += _text(
-        f"A new connector and adapter, {steps[0]} steps of 4 items of the stage of words and {steps[1]} of",
-        "reading, from the",
-        f"same {data['items']['all']} items (data `{data['fingerprint']}`, speech by one neural voice), once",
-        "with everything and once",
-        f"without each ingredient; one seed; at most {counted(questions, 'question')} a row, on held-out",
-        "media. Costs in percentage",
-        "points as above. Such a short training shows what an ingredient does to its own questions, and what",
-        "it takes from",
-        "the others, since all share the same steps; it does not show what a long one gains. In bold: the",
-        "rows that the",
-        "ingredient is there for.",
+        f"A new connector and adapter, {steps[0]} steps of 4 items of the stage of words and {steps[1]} of reading,",
+        f"from the same {data['items']['all']} items (data",
+        f"`{data['fingerprint']}`, made speech by one neural voice), once",
+        f"with everything and once without each ingredient; one seed; at most {counted(questions, 'question')} a row,",
+        "on held-out media. Costs in percentage points as above. In bold: the rows that the ingredient is there for.",
+        "So short a training shows what an ingredient does to its own questions and what it takes from the others,",
+        "since all share the same steps. Where the figure with everything is",
+        "no better than chance, or hardly a word is",
+        "right, it was too short to tell.",
     )
     head = ("row", "with everything", *(f"without {part.title}" for name, part in PARTS.items() if name != "nothing"))
     rows = []
@@ -124,11 +119,10 @@ def _repeat() -> list[str]:
         "## Not switched off",
         "",
         *_text(
-            "Reading of noisy words from text alone is not built, since the connector's outputs are mixtures of",
-            "words that",
-            "text does not have; expectations over words as inputs (`word_inputs`) are built, but no shipped",
-            "weights were trained",
-            "with them. What long sound gains from pieces stands in [measured quality](embedded.md).",
+            "Reading of noisy words from text alone is not built, since the connector's outputs are mixtures of words",
+            "that text does not have; expectations over words as inputs (`word_inputs`) are built, but no shipped",
+            "weights were trained with them. What long sound gains from pieces",
+            "stands in [measured quality](embedded.md).",
         ),
         "## Again",
         "",
