@@ -74,7 +74,7 @@ def _decoding(shipped: dict[str, Line]) -> list[str]:
         for row in ROWS if line is not whole else ():
             if line["rows"].get(row, {}).get("marks") != whole["rows"].get(row, {}).get("marks"):
                 rows.append((name, TITLES[row], _figure(whole, row), _figure(line, row), _cost(whole, line, row)))
-    return [*out, *table_lines(("switched off", "row", "on", "off", "cost"), rows), ""]
+    return [*out, *table_lines(("asked with", "row", "as shipped", "so", "cost"), rows), ""]
 
 
 def _training(trained: dict[str, Line]) -> list[str]:
@@ -107,10 +107,13 @@ def _training(trained: dict[str, Line]) -> list[str]:
             cells.append(f"**{text}**" if row in part.rows else text)
         rows.append((TITLES[row], _figure(whole, row), *cells))
     out += [*table_lines(head, rows), ""]
-    items = ((part.title, trained[name]["data"]["items"]["all"]) for name, part in PARTS.items() if name in trained)
-    out += _text(
-        "Items that were left to train on:", "; ".join(f"without {title}: {number}" for title, number in items) + "."
+    left = (
+        f"without {part.title}: {trained[name]['data']['items']['all']}"
+        for name, part in PARTS.items()
+        if name in trained and name != "nothing" and part.words
     )
+    if told := "; ".join(left):
+        out += _text("Items that were left to train on:", f"{told}.")
     return out
 
 
