@@ -32,7 +32,7 @@ METRICS = {group.name: group.metric for group in GROUPS}
 ROOT = Path(__file__).parents[2]
 
 
-def _text(*sentences: str) -> list[str]:
+def paragraph(*sentences: str) -> list[str]:
     """A paragraph, wrapped."""
     return [*textwrap.wrap(" ".join(sentences), 130, break_long_words=False, break_on_hyphens=False), ""]
 
@@ -105,7 +105,7 @@ def page(every: Sequence[Line], again: Sequence[Line] = ()) -> str:
         [
             "# The paper's ablations at this scale",
             "",
-            *_text(
+            *paragraph(
                 "This page says which of the paper's claims hold for the small model, by how much, and what would",
                 "decide the rest. It is made from `results/ablations.jsonl` by `python -m",
                 "studies.ablations.page`; every number of ours comes from that file. The paper's come from",
@@ -128,7 +128,7 @@ def _method(lines: Sequence[Line]) -> list[str]:
     out = [
         "## How it was measured",
         "",
-        *_text(
+        *paragraph(
             "Each variant has a new connector and a new adapter, and goes through the two stages of the small",
             "model as its recipes were when the first line was measured (`studies/ablations/words.yaml`, then",
             "`reading.yaml`), shortened alike, with the same data, steps and seeds. It is then asked about",
@@ -142,7 +142,7 @@ def _method(lines: Sequence[Line]) -> list[str]:
         "$ make ablations SEEDS=0 ABLATION_OPTIONS='--only full --only no-mixing'",
         "```",
         "",
-        *_text(
+        *paragraph(
             "The second line trains two variants with one seed. The items are kept with the code",
             "(`studies/ablations/items.jsonl.xz`), so that lines of different days and machines are of the same",
             "ones; what only rounds differently from machine to machine (bfloat16 or float32, items a pass) does",
@@ -158,7 +158,7 @@ def _method(lines: Sequence[Line]) -> list[str]:
         "    --split test --bf16",
         "```",
         "",
-        *_text(
+        *paragraph(
             "`DATA` and `FURTHER` are the folders of [the small model's data](embedded.md).",
         ),
     ]
@@ -201,7 +201,7 @@ def _claims(lines: Sequence[Line]) -> list[str]:
     return [
         "## Claims",
         "",
-        *_text(
+        *paragraph(
             "The cost of a change in percentage points: the mean over the rows of questions that test the claim",
             "(its picture below names them), full system against variant, positive where the full system is",
             "better. In brackets 95 % intervals of a paired bootstrap over seeds and questions. A claim holds",
@@ -223,7 +223,7 @@ def _paper(lines: Sequence[Line]) -> list[str]:
     return [
         "## Table 4 of the paper beside ours",
         "",
-        *_text(
+        *paragraph(
             "What each change costs in percentage points. The questions differ, so compare directions and not",
             "sizes. What the authors put in place of the multi-resolution causal (MRC) Q-Former and of",
             "synchronisation is not published: here it is one window of 5 s without block attention, and sight",
@@ -282,7 +282,7 @@ def _zeroed(lines: Sequence[Line]) -> list[str]:
     return [
         "## One level zeroed (Table 5 of the paper)",
         "",
-        *_text(
+        *paragraph(
             "The full system, trained with both levels and asked with one of them zero: what that costs. The",
             "paper: with 0.5 s alone WER 2.6 %, Video QA 14.4 %; with 5 s alone WER over 100 %, Video QA 41.9 %;",
             "with both 2.6 % and 49.6 %.",
@@ -306,7 +306,7 @@ def _cosines(lines: Sequence[Line]) -> list[str]:
     return [
         "## How alike the queries of a window are",
         "",
-        *_text(
+        *paragraph(
             "Cosine between the outputs of different queries of one window, mean over pairs, windows and items;",
             "mean over seeds, least and largest. The diversity loss acts on all levels but the finest, or on the",
             "only one.",
@@ -320,7 +320,7 @@ def _elsewhere(main: Sequence[Line], groups: Sequence[Sequence[Line]]) -> list[s
     out = [
         "## With another budget, or other data",
         "",
-        *_text(
+        *paragraph(
             "What does not hold, or is not decided, may be so because training was short. The same change with a",
             "larger budget or more data tells scale from mistake: a verdict that changes with it was one of scale.",
             "`ABLATION_OPTIONS='--only full --only VARIANT --word-steps N --steps N'`.",
@@ -353,7 +353,7 @@ def _again(lines: Sequence[Line], again: Sequence[Line]) -> list[str]:
     out = [
         "## The same line from a fresh clone",
         "",
-        *_text(
+        *paragraph(
             "A line measured again, from a fresh clone and features encoded anew, with the same seed",
             "(`results/ablations-again.jsonl`). Two machines round differently, so figures may differ; they agree",
             "where the new one lies within the range of the variant's seeds, or where the questions cannot tell",

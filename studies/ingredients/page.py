@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from studies.ablations.compare import cost
+from studies.ablations.page import NOTHING, TITLES, paragraph, shown
 from studies.ablations.results import Line, read_results, value_of
 from studies.ingredients.parts import PARTS, ROWS
 
-from video_salmonn.embedded.held_out.groups import GROUPS
 from video_salmonn.evaluation.report_markdown import table_lines
 from video_salmonn.files import write_text
 from video_salmonn.wording import counted
-
-TITLES = {group.name: group.title for group in GROUPS}
-NOTHING = "not measured"
-
-
-def _text(*sentences: str) -> list[str]:
-    return [*textwrap.wrap(" ".join(sentences), 130, break_long_words=False, break_on_hyphens=False), ""]
 
 
 def _figure(line: Line | None, row: str) -> str:
@@ -32,10 +24,7 @@ def _figure(line: Line | None, row: str) -> str:
 
 def _cost(whole: Line | None, line: Line | None, row: str) -> str:
     """What is worse without, in percentage points."""
-    found = None if whole is None or line is None else cost([whole], [line], (row,))
-    if found is None or found.low is None:
-        return NOTHING
-    return f"{found.value:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+    return shown(None if whole is None or line is None else cost([whole], [line], (row,)))
 
 
 def page(lines: Sequence[Line]) -> str:
@@ -45,7 +34,7 @@ def page(lines: Sequence[Line]) -> str:
     out = [
         "# What each ingredient gives",
         "",
-        *_text(
+        *paragraph(
             "The small model's second edition added decoding with the connector's own CTC, speech made by voices,",
             "names from the encoders' own heads, everyday questions with refusals, and a stage of words for all",
             "senses. This page switches each of them off in turn. It is made from",
@@ -64,7 +53,7 @@ def _decoding(shipped: dict[str, Line]) -> list[str]:
     whole = shipped.get("as shipped")
     if whole is None:
         return [*out, f"{NOTHING.capitalize()}.", ""]
-    out += _text(
+    out += paragraph(
         f"The shipped weights (files `{whole['settings']['weights']}`), asked with one option of decoding off. What",
         "that costs stands in percentage points, positive where it is worse, with the 95 % interval of a paired",
         "bootstrap over the questions. A row without a change is not listed.",
@@ -84,7 +73,7 @@ def _training(trained: dict[str, Line]) -> list[str]:
         return [*out, f"{NOTHING.capitalize()}.", ""]
     steps, data = whole["settings"]["steps"], whole["data"]
     questions = max(len(row["marks"]) for row in whole["rows"].values())
-    out += _text(
+    out += paragraph(
         f"A new connector and adapter, {steps[0]} steps of 4 items of the stage of words and {steps[1]} of reading,",
         f"from the same {data['items']['all']} items (data",
         f"`{data['fingerprint']}`, made speech by one neural voice), once",
@@ -113,7 +102,7 @@ def _training(trained: dict[str, Line]) -> list[str]:
         if name in trained and name != "nothing" and part.words
     )
     if told := "; ".join(left):
-        out += _text("Items that were left to train on:", f"{told}.")
+        out += paragraph("Items that were left to train on:", f"{told}.")
     return out
 
 
@@ -121,7 +110,7 @@ def _repeat() -> list[str]:
     return [
         "## Not switched off",
         "",
-        *_text(
+        *paragraph(
             "Reading of noisy words from text alone is not built, since the connector's outputs are mixtures of words",
             "that text does not have; expectations over words as inputs (`word_inputs`) are built, but no shipped",
             "weights were trained with them. What long sound gains from pieces",
