@@ -67,6 +67,16 @@ def marks_of(group: Group, items: Sequence[Item], answers: Sequence[str]) -> Mar
     return [[int(mark)] for mark in group.score(items, answers).items]
 
 
+def row_of(group: Group, items: Sequence[Item], answers: Sequence[str]) -> dict[str, Any]:
+    """A row of a line: ``metric``, ``ids`` (a digest of the items, in order), ``value`` and ``marks``."""
+    return {
+        "metric": group.metric,
+        "ids": digest([item.id for item in items])[:16],
+        "value": group.score(items, answers).value,
+        "marks": marks_of(group, items, answers),
+    }
+
+
 def level_name(level: Level, frame_seconds: float) -> str:
     """A level by the length of its window, as in ``0.5 s``."""
     return f"{level.frames * frame_seconds:g} s"
@@ -95,19 +105,19 @@ def measure(trained: Trained, data: Data, store: FeatureStore, limit: int, batch
         answers = answer_all(
             model, processor, examples, new_tokens=group.new_tokens, batch=batch, zero_levels=tuple(zero)
         )
-        return {"value": group.score(items, answers).value, "marks": marks_of(group, items, answers)}
+        return row_of(group, items, answers)
 
     with trainer.accelerator.autocast():
         for name in ROWS:
             items = held_out.items(groups[name])
             if not items:
                 continue
-            ids = digest([item.id for item in items])[:16]
-            rows[name] = {"metric": groups[name].metric, "ids": ids, **ask(groups[name], items, ())}
+            rows[name] = ask(groups[name], items, ())
             if name in ZEROED_ROWS and len(config.levels) > 1:
                 for index, level in enumerate(config.levels):
                     of_level = zeroed.setdefault(level_name(level, config.frame_seconds), {})
-                    of_level[name] = ask(groups[name], items, (index,))
+                    found = ask(groups[name], items, (index,))
+                    of_level[name] = {"value": found["value"], "marks": found["marks"]}
         seen = [item for name in ("speech", "pictures") for item in held_out.items(groups[name])[:COSINE_ITEMS]]
         cosines = query_cosines(model, held_out.under(seen, "full", seen), batch)
     return Measured(rows, zeroed, cosines)

@@ -96,6 +96,28 @@ def folder_of(plan: Plan, data: Data, name: str, seed: int) -> Path:
     return plan.out / f"{name}-{seed}-{digest(_identity(plan, data, name))[:8]}"
 
 
+def locked(folder: Path) -> FileLock | None:
+    """The lock of a run's folder, which is made; None where another process has it. It ends with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
+def provenance(data: Data, commit: str, device: str) -> dict[str, Any]:
+    """What a line says of where it was measured, and on what."""
+    return {
+        "data": {"fingerprint": data.fingerprint, "items": data.items, "missing": data.missing},
+        "commit": commit,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device_name(device),
+        "versions": {"video_salmonn": __version__, "torch": torch.__version__},
+    }
+
+
 class CrowdedError(Exception):
     """The card has no room for one more process; what was being trained is left to the others."""
 
@@ -119,11 +141,7 @@ def run_all(plan: Plan, data: Data, say: Say) -> int:
         """The first that is free, locked."""
         for name, seed in pending(plan, data):
             folder = folder_of(plan, data, name, seed)
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / ".lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
+            if (lock := locked(folder)) is None:
                 continue
             if (name, seed) in pending(plan, data) and not (folder / FAILED).is_file():
                 return name, seed, lock
@@ -168,11 +186,7 @@ def run(plan: Plan, data: Data, name: str, seed: int, store: FeatureStore, say: 
         "variant": name,
         "seed": seed,
         "settings": settings(plan, name),
-        "data": {"fingerprint": data.fingerprint, "items": data.items, "missing": data.missing},
-        "commit": plan.commit,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device_name(plan.device),
-        "versions": {"video_salmonn": __version__, "torch": torch.__version__},
+        **provenance(data, plan.commit, plan.device),
         "seconds": seconds,
         "losses": trained.losses,
         **_rounded(asdict(measured)),

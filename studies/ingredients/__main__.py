@@ -68,7 +68,9 @@ def main(words: list[str] | None = None) -> int:
             work = running.Work(given.manifests, given.features, given.out, given.results)
             running.run(work, given.only, given.seed, steps, given.model, print)
     except VideoSalmonnError as error:
-        print(f"{error}{f' ({error.remedy})' if error.remedy else ''}", file=sys.stderr)
+        from video_salmonn.cli.output import report_error
+
+        report_error(type(error).__name__, str(error), error.remedy, as_json=False)
         return 2
     return 0
 

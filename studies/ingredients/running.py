@@ -7,24 +7,22 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from studies.ablations.data import Data, fingerprint
-from studies.ablations.measuring import marks_of
+from studies.ablations.measuring import row_of
 from studies.ablations.results import append_result, comparison, read_results
-from studies.ablations.running import commit_of, device_name
+from studies.ablations.running import commit_of, locked, provenance
 from studies.ablations.training import Budget, train
 from studies.ablations.variants import Variant
 from studies.ingredients.parts import PARTS, ROWS, pool, questions
 
 from video_salmonn.checkpoints.shipped import shipped_weights
 from video_salmonn.data.feature_store import FeatureStore
-from video_salmonn.data.manifest import write_manifest
+from video_salmonn.data.manifest import Item, write_manifest
 from video_salmonn.embedded.held_out.answers import answer_all
 from video_salmonn.embedded.held_out.groups import GROUPS
 from video_salmonn.embedded.held_out.measure import HeldOut
@@ -87,41 +85,50 @@ def run(work: Work, only: Sequence[str] | None, seed: int, steps: tuple[int, int
             raise ConfigError(f"no such ingredient: {name!r}", remedy=f"one of {', '.join(PARTS)}")
     store = FeatureStore(work.features)
     store.hold("cpu", 0.4)
-    whole = data_of(work.manifests, "nothing", store, work.out)
+    material = read_material(work.manifests, store)
+    alike = {"settings": {"steps": list(steps), "model": model}, "data": {"fingerprint": material.fingerprint}}
     for name in only or PARTS:
-        budget = Budget(steps[0], steps[1], 4, 4, 4, 4, 4e-4, 0, model)
-        if not PARTS[name].words:
-            budget = replace(budget, word_steps=1)
-        settings = {"change": {"left_out": name}, "steps": list(steps), "model": model}
-        line = {"settings": settings, "data": {"fingerprint": whole.fingerprint}}
-        folder = work.out / f"{name}-{seed}-{digest([comparison(line), name])[:8]}"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        folder = work.out / f"{name}-{seed}-{digest([comparison(alike), name])[:8]}"
+        if (lock := locked(folder)) is None:
             continue
         with lock:
             done = {(entry["variant"], entry["seed"], comparison(entry)) for entry in read_results(work.results)}
-            if (name, seed, comparison(line)) in done:
-                continue
-            data = data_of(work.manifests, name, store, work.out)
-            say(f"{name}: {data.items}")
-            began = time.perf_counter()
-            trained = train(
-                Variant(PARTS[name].title, diversity=0.0), seed, budget, data, store, folder,
-                lambda entry, name=name: say(f"{name}: {json.dumps(entry)}"),
-            )  # fmt: skip
-            trainer = trained.trainer
-            with trainer.accelerator.autocast():
-                rows = ask(trainer.plain.eval(), trainer.processor, data.test, store, {"decline_below": 0.0})
-            line |= {
-                "variant": name, "seed": seed, "rows": rows, "losses": trained.losses, **_where(data),
-                "seconds": {**trained.seconds, "all": round(time.perf_counter() - began, 1)},
-            }  # fmt: skip
-            append_result(work.results, line, work.out / ".results.lock")
-            for checkpoints in folder.glob("*/checkpoints"):
-                shutil.rmtree(checkpoints)
+            if (name, seed, comparison(alike)) not in done:
+                line = _trained(material, name, seed, steps, model, store, work.out, folder, say)
+                append_result(work.results, line, work.out / ".results.lock")
+                for checkpoints in folder.glob("*/checkpoints"):
+                    shutil.rmtree(checkpoints)
+
+
+def _trained(
+    material: Material, name: str, seed: int, steps: tuple[int, int], model: str, store: FeatureStore, out: Path,
+    folder: Path, say: Say,
+) -> dict[str, Any]:  # fmt: skip
+    """The line of one ingredient: trained without it, then asked."""
+    data = without(material, name, out)
+    say(f"{name}: {data.items}")
+    began = time.perf_counter()
+    trained = train(
+        Variant(PARTS[name].title, diversity=0.0),
+        seed,
+        Budget(steps[0] if PARTS[name].words else 1, steps[1], 4, 4, 4, 4, 4e-4, 0, model),
+        data,
+        store,
+        folder,
+        lambda entry: say(f"{name}: {json.dumps(entry)}"),
+    )
+    trainer = trained.trainer
+    with trainer.accelerator.autocast():
+        rows = ask(trainer.plain.eval(), trainer.processor, data.test, store, {"decline_below": 0.0})
+    return {
+        "settings": {"change": {"left_out": name}, "steps": list(steps), "model": model},
+        **provenance(data, commit_of(ROOT), "cpu"),
+        "variant": name,
+        "seed": seed,
+        "rows": rows,
+        "losses": trained.losses,
+        "seconds": {**trained.seconds, "all": round(time.perf_counter() - began, 1)},
+    }
 
 
 def ask_shipped(manifests: Path, features: Path, results: Path, say: Say, model: str = "embedded") -> None:
@@ -130,46 +137,67 @@ def ask_shipped(manifests: Path, features: Path, results: Path, say: Say, model:
 
     torch.set_num_threads(1)
     store = FeatureStore(features)
-    whole = data_of(manifests, "nothing", store, None)
+    data = read_material(manifests, store).data(manifests, "nothing")
     held = VideoSalmonn.load(model, dtype=torch.bfloat16 if multiplies_bfloat16("cpu") else torch.float32)
     for name, options in DECODING.items():
-        rows = ask(held.model.eval(), held.processor, whole.test, store, options)
-        settings = {"change": {"decoding": name}, "weights": shipped_weights()}
-        append_result(
-            results, {"variant": SHIPPED, "seed": 0, "settings": settings, "rows": rows, **_where(whole)},
-            results.with_suffix(".lock"),
-        )  # fmt: skip
+        rows = ask(held.model.eval(), held.processor, data.test, store, options)
+        line = {
+            "variant": SHIPPED,
+            "seed": 0,
+            "settings": {"change": {"decoding": name}, "weights": shipped_weights()},
+            "rows": rows,
+            **provenance(data, commit_of(ROOT), "cpu"),
+        }
+        append_result(results, line, results.with_suffix(".lock"))
         say(f"{name}: { {row: round(found['value'], 3) for row, found in rows.items()} }")
 
 
-def _where(data: Data) -> dict[str, Any]:
-    return {
-        "data": {"fingerprint": data.fingerprint, "items": data.items, "missing": data.missing},
-        "commit": commit_of(ROOT),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device_name("cpu"),
-    }
+@dataclass(frozen=True)
+class Material:
+    """The items that there are features for, what they are called by together, and how many have none."""
+
+    train: list[Item]
+    test: list[Item]
+    fingerprint: str
+    missing: int
+
+    def left(self, name: str) -> list[Item]:
+        """What is trained on without an ingredient."""
+        return [item for item in self.train if not PARTS[name].left_out(item)]
+
+    def data(self, folder: Path, name: str) -> Data:
+        """As the trainings know it, with manifests in ``folder``."""
+        items = {"all": len(self.left(name)), "test": len(self.test)}
+        return Data(str(folder), self.fingerprint, items, self.missing)
 
 
-def data_of(manifests: Path, name: str, store: FeatureStore, out: Path | None) -> Data:
-    """The items without an ingredient that there are features for, as manifests of their own below ``out``."""
+def read_material(manifests: Path, store: FeatureStore) -> Material:
+    """Read the manifests.
+
+    Raises:
+        ConfigError: no item of one has features.
+    """
     source = StoredFeatures(store, 1)
-    every, test = (read_items([str(manifests / f"{split}.jsonl")]) for split in ("train", "test"))
-    whole = [item for item in every if source.complete(item)]
-    kept = [item for item in whole if not PARTS[name].left_out(item)]
-    asked = [item for item in test if source.complete(item)]
-    if not kept or not asked:
+    every = {split: read_items([str(manifests / f"{split}.jsonl")]) for split in ("train", "test")}
+    train, test = ([item for item in items if source.complete(item)] for items in every.values())
+    if not train or not test:
         raise ConfigError(f"{store.folder}: no item of {manifests} has features", remedy="data encode-embedded")
-    folder = manifests if out is None else out / f"data-{name}"
-    data = Data(
-        str(folder),
-        fingerprint([*whole, *asked], source),
-        {"all": len(kept), "test": len(asked)},
-        len(every) + len(test) - len(whole) - len(asked),
-    )
-    if out is not None:
-        write_manifest(data.train("all"), kept)
-        write_manifest(data.test, asked)
+    missing = sum(map(len, every.values())) - len(train) - len(test)
+    return Material(train, test, fingerprint([*train, *test], source), missing)
+
+
+def without(material: Material, name: str, out: Path) -> Data:
+    """Write the manifests without an ingredient, below ``out``.
+
+    Raises:
+        ConfigError: nothing is left.
+    """
+    kept = material.left(name)
+    if not kept:
+        raise ConfigError(f"without {PARTS[name].title} no item with features is left", remedy="data encode-embedded")
+    data = material.data(out / f"data-{name}", name)
+    write_manifest(data.train("all"), kept)
+    write_manifest(data.test, material.test)
     return data
 
 
@@ -201,11 +229,6 @@ def ask(
             continue
         examples = held_out.under(items, "full", items)
         answers = answer_all(model, processor, examples, new_tokens=group.new_tokens, batch=16)
-        rows[group.name] = {
-            "metric": group.metric,
-            "ids": digest([item.id for item in items])[:16],
-            "value": round(group.score(items, answers).value, 6),
-            "marks": marks_of(group, items, answers),
-        }
+        rows[group.name] = row_of(group, items, answers)
     model.generation_config = own
     return rows
