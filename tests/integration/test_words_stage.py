@@ -196,6 +196,24 @@ def test_pictures_are_shown_for_one_of_the_numbers_of_frames(tmp_path: Path, dat
     assert sorted(set(sizes)) == [2, 7] and [row.counted for row in rows] == [3 * n if n == 7 else 6 for n in sizes]
 
 
+def test_pictures_alone_train_on_few_of_their_tokens(tmp_path: Path, data: Path) -> None:
+    pictures = "data.shares={transcribe: 0, sound: 0, picture: 1}"
+    few = stage(data, tmp_path / "few", pictures, "data.still_tokens=2", "max_steps=60", "optim.rate=0.003")
+    trainer = build_trainer(few)
+    batch = trainer.collate(trainer.loader.load(0, more=False).rows)
+    assert {len(features.places or ()) for features in batch.features} == {2}
+    losses = [line["loss"] for line in run(few)[1]]
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    with pytest.raises(ConfigError, match=r"still_tokens needs data\.augment"):
+        stage(data, tmp_path, "data.still_tokens=2", "data.augment=false", "data.picture_frames=[]")
+
+
+def test_pictures_are_widened_once_by_a_head_that_knows_names(tmp_path: Path, data: Path) -> None:
+    recipe = stage(data, tmp_path, "widen_pictures=true")
+    with pytest.raises(ConfigError, match="whose head knows names"):
+        build_trainer(recipe)
+
+
 def test_what_cannot_be_said_is_counted_and_named(tmp_path: Path, data: Path) -> None:
     manifest = tmp_path / "long.jsonl"
     long = item("long", {"audio": "said0"}, {"said": " ".join(LETTERS * 3)})

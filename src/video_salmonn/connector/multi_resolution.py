@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -106,6 +106,7 @@ class MultiResolutionCausalQFormer(nn.Module):
         sound_mask: torch.Tensor | None = None,
         modality_mask: torch.Tensor | None = None,
         coarseness: int = 1,
+        places: Sequence[int] | None = None,
     ) -> Synchronised:
         """Project and align the streams; arguments as in :meth:`forward`. Returns (B, T, S, D_joint) and (B, T)."""
         config = self.config
@@ -115,7 +116,7 @@ class MultiResolutionCausalQFormer(nn.Module):
         return synchronise(
             visual,
             self.project_sound(speech, audio),
-            slots=config.slots,
+            slots=config.slots if places is None else len(places),
             multiple=config.window_multiple * coarseness,
             absent_widths=(visual_width, config.joint_dim - visual_width),
             visual_mask=visual_mask,
@@ -135,6 +136,7 @@ class MultiResolutionCausalQFormer(nn.Module):
         modality_mask: torch.Tensor | None = None,
         zero_levels: Collection[int] = (),
         coarseness: int = 1,
+        places: Sequence[int] | None = None,
     ) -> ConnectorOutput:
         """Connect a batch of clips.
 
@@ -148,6 +150,8 @@ class MultiResolutionCausalQFormer(nn.Module):
             zero_levels: indices of levels whose outputs are set to zero (paper Table 5).
             coarseness: make every window this many times longer at the same number of queries, for long media: fewer
                 tokens per second. Frames of a longer window share the learned positions of their frame.
+            places: which of a frame's S slots are given, ascending: ``visual`` then holds ``(B, Tv, len(places), D)``
+                and there is no sound. Training on still pictures takes a few of their tokens, for a part of the cost.
 
         Returns:
             tokens and everything the losses and pictures need.
@@ -156,19 +160,20 @@ class MultiResolutionCausalQFormer(nn.Module):
             ValueError: no stream is given, a shape does not fit the configuration, or a level does not exist.
         """
         config = self.config
-        self._check_inputs(visual, speech, audio, zero_levels, coarseness)
+        self._check_inputs(visual, speech, audio, zero_levels, coarseness, places)
         joint, frame_mask, length, all_real = self.synchronise(
-            visual, speech, audio, visual_mask, sound_mask, modality_mask, coarseness
+            visual, speech, audio, visual_mask, sound_mask, modality_mask, coarseness, places
         )
         if config.attend_padding:  # as released: whatever is missing or switched off counts as real up to the longest
             frame_mask = (torch.arange(joint.shape[1], device=joint.device) < length).expand_as(frame_mask)
         content = self.input_norm(joint)
 
+        see_all, slots = all_real or config.attend_padding, joint.shape[2]
         inputs = [
-            level_input(config, level.frames * coarseness, queries, frame_mask, all_real or config.attend_padding)
+            level_input(config, level.frames * coarseness, queries, frame_mask, see_all, slots)
             for level, queries in zip(config.levels, self.level_queries)
         ]
-        positions = self.positions if coarseness == 1 else self._coarse_positions(coarseness)
+        positions = self._positions(coarseness, places)
         if config.share_qformer:
             states = self.qformers[0](content, positions, inputs)
         else:
@@ -186,9 +191,14 @@ class MultiResolutionCausalQFormer(nn.Module):
             window_masks=tuple(level.key_mask.any(dim=1).view(batch, -1) for level in inputs),
         )
 
-    def _coarse_positions(self, coarseness: int) -> torch.Tensor:
-        """Positions of windows ``coarseness`` times as long: each frame's rows repeated for the frames in its place."""
+    def _positions(self, coarseness: int, places: Sequence[int] | None) -> torch.Tensor:
+        """The position table, for windows ``coarseness`` times as long (each frame's rows repeated for the frames in
+        its place) and for those slots that are given."""
+        if coarseness == 1 and places is None:
+            return self.positions
         frames = self.positions[: self.config.positions_used].unflatten(0, (-1, self.config.slots))
+        if places is not None:
+            frames = frames[:, list(places)]
         return frames.repeat_interleave(coarseness, dim=0).flatten(0, 1)
 
     def _check_inputs(
@@ -198,11 +208,18 @@ class MultiResolutionCausalQFormer(nn.Module):
         audio: torch.Tensor | None,
         zero_levels: Collection[int],
         coarseness: int,
+        places: Sequence[int] | None,
     ) -> None:
         """Refuse what would otherwise be padded, cut or ignored without a word."""
         config = self.config
-        if visual is not None and (visual.ndim != 4 or visual.shape[2:] != (config.visual_tokens, config.visual_dim)):
-            wanted = f"(B, T, {config.visual_tokens}, {config.visual_dim})"
+        if places is not None:
+            if not places or speech is not None or audio is not None:
+                raise ValueError("places are of pictures without sound, and at least one of them is needed")
+            if sorted(set(places) & set(range(config.visual_tokens))) != list(places):
+                raise ValueError(f"places {list(places)} are not ascending numbers below {config.visual_tokens}")
+        given = config.visual_tokens if places is None else len(places)
+        if visual is not None and (visual.ndim != 4 or visual.shape[2:] != (given, config.visual_dim)):
+            wanted = f"(B, T, {given}, {config.visual_dim})"
             raise ValueError(f"visual is {tuple(visual.shape)}, {wanted} is needed")
         for name, steps, width in (("speech", speech, config.speech_dim), ("audio", audio, config.audio_dim)):
             if steps is not None and (steps.ndim != 3 or steps.shape[2] != width):

@@ -233,7 +233,6 @@ class CausalQFormer(nn.Module):
 
     def __init__(self, config: ConnectorConfig) -> None:
         super().__init__()
-        self.slots = config.slots
         self.query_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(CausalQFormerLayer(config) for _ in range(config.num_hidden_layers))
@@ -255,7 +254,7 @@ class CausalQFormer(nn.Module):
             inputs.append(folded + positions[: folded.shape[1]])
             states.append(self.dropout(self.query_norm(level.queries)).expand(folded.shape[0], -1, -1))
             real = level.key_mask.any(dim=1)
-            masks.append((level.key_mask | ~real[:, None]).repeat_interleave(self.slots, 1)[:, None, None])
+            masks.append((level.key_mask | ~real[:, None]).repeat_interleave(content.shape[2], 1)[:, None, None])
             reals.append(real[:, None, None].to(content.dtype))
         rows = max(folded.shape[1] for folded in inputs)
         for layer in self.layers:
@@ -268,7 +267,7 @@ class CausalQFormer(nn.Module):
 
 
 def level_input(
-    config: ConnectorConfig, frames: int, queries: torch.Tensor, key_mask: torch.Tensor, see_all: bool
+    config: ConnectorConfig, frames: int, queries: torch.Tensor, key_mask: torch.Tensor, see_all: bool, slots: int
 ) -> LevelInput:
     """Build one level's masks.
 
@@ -277,12 +276,13 @@ def level_input(
         queries: ``(N, D)``.
         key_mask: ``(B, T)`` bool: frames the queries may read.
         see_all: hide no frame from the block attention: there is no padding, or it is attended (released).
+        slots: of a frame.
     """
     windows = key_mask.reshape(-1, frames)
     block: torch.Tensor | None = None
     if config.mask_direction != "none" and frames > 1:
         if see_all:
-            block = block_mask(frames, config.slots, config.mask_direction, key_mask.device)
+            block = block_mask(frames, slots, config.mask_direction, key_mask.device)
         else:
-            block = window_block_mask(windows, config.slots, config.mask_direction)
+            block = window_block_mask(windows, slots, config.mask_direction)
     return LevelInput(frames, queries, windows, block)

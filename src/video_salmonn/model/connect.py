@@ -78,7 +78,7 @@ def connect(
     Args:
         tower: makes visual tokens from patch tokens where the question takes part.
         connector: the connector.
-        features: one entry an item.
+        features: one entry an item; all of the same ``places``.
         instructions: (ids, mask), ``(M, n)`` each.
         zero_levels: levels to set to zero.
         coarseness: make windows this many times longer.
@@ -101,19 +101,20 @@ def connect(
     outputs = []
     for group in groups:
         frames, sound = max(sights[i] for i in group), max(sounds[i] for i in group)
-        visual = _stack([visuals[i] for i in group], frames)
+        visual, places = _stack([visuals[i] for i in group], frames), features[group[0]].places
         config = connector.config  # a connector without the branch of a stream gets nothing of it
         speech = _stack([features[i].speech for i in group], sound * per_frame) if config.speech_dim else None
         audio = _stack([features[i].audio for i in group], sound * per_frame) if config.audio_dim else None
         device = next(t.device for t in (visual, speech, audio) if t is not None)
         output = connector(
-            visual,
+            visual if visual is None or places is None else visual[:, :, list(places)],
             speech,
             audio,
             visual_mask=_lengths([sights[i] for i in group], frames, device) if visual is not None else None,
             sound_mask=_lengths([sounds[i] for i in group], sound, device) if sound else None,
             zero_levels=zero_levels,
             coarseness=coarseness,
+            places=places,
         )
         outputs.append((len(group), output))
         for row, index in enumerate(group):

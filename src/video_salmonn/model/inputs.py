@@ -80,6 +80,7 @@ class MediaFeatures:
         sound_frames: real frames of 0.5 s of the sound (the steps may continue to the end of a padded segment).
         still_frames: repeat the visual tokens of a picture for this many frames; 0 for moving pictures.
         loudness: ``(sound frames + 1,)``: mean square of the sound around the borders of its frames, where it is known.
+        places: which visual tokens of a frame the connector is given; None for all (training on still pictures).
     """
 
     visual: torch.Tensor | None = None
@@ -88,6 +89,7 @@ class MediaFeatures:
     sound_frames: int = 0
     still_frames: int = 0
     loudness: torch.Tensor | None = None
+    places: tuple[int, ...] | None = None
 
     @property
     def nbytes(self) -> int:

@@ -71,7 +71,7 @@ class ExampleMaker:
         mixing: rules.
         seed: of everything random.
         augment: vary the features (:mod:`video_salmonn.training.variation`).
-        picture_frames: see there.
+        picture_frames, still_tokens: see there.
     """
 
     items: Sequence[Item]
@@ -80,6 +80,7 @@ class ExampleMaker:
     seed: int
     augment: bool = False
     picture_frames: Sequence[int] = ()
+    still_tokens: tuple[int, int] = (0, 0)
 
     @cached_property
     def pools(self) -> Pools:
@@ -117,7 +118,7 @@ class ExampleMaker:
             example = self._with_what_is_there(item, unmixed(item, self.pools, self.mixing, self.seed))
         if not self.augment or example.features is None:
             return example
-        return replace(example, variation=draw(example.features, rng, self.picture_frames))
+        return replace(example, variation=draw(example.features, rng, self.picture_frames, self.still_tokens))
 
     def plain(self, index: int) -> Example:
         """The item as it is, without mixing (validation)."""

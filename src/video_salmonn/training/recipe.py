@@ -38,6 +38,8 @@ class DataRecipe:
             visual tokens hidden. Moving pictures keep their own pace, so their sound does too.
         picture_frames: with ``augment``: a picture without sound is shown for one of these numbers of frames, drawn;
             empty for the model's own.
+        still_tokens: with ``augment``: where a pass has nothing but pictures without sound, the connector is given so
+            many of their visual tokens, drawn anew for every pass, at about that share of its cost; 0 for all.
     """
 
     train: list[str] = field(default_factory=list)
@@ -53,6 +55,7 @@ class DataRecipe:
     workers: int = 1
     augment: bool = False
     picture_frames: list[int] = field(default_factory=list)
+    still_tokens: int = 0
 
 
 @dataclass
@@ -96,6 +99,9 @@ class Recipe:
         adapter_rank: give the adapter this larger rank; what it does stays until it is trained. 0 leaves it.
         open_branches: start a new connector's projections of pictures and sounds from directions that separate names
             that items state (:func:`~video_salmonn.connector.starts.open_branch`).
+        widen_pictures: before training, move the projection of pictures of a connector that has been trained to where
+            it also keeps what the picture encoder's own head tells names by
+            (:func:`~video_salmonn.connector.starts.widen_branch`).
         connector: changes to the connector's configuration (the ablations), before anything is built.
         output: folder of the run.
         seed: of everything random.
@@ -137,6 +143,7 @@ class Recipe:
     init: str | None = None
     loss: str = "answers"
     open_branches: bool = False
+    widen_pictures: bool = False
     fresh: list[str] = field(default_factory=list)
     adapter_rank: int = 0
     connector: dict[str, Any] = field(default_factory=dict)
@@ -210,6 +217,7 @@ class Recipe:
             ),
             (all(n > 0 for n in self.data.picture_frames), "data.picture_frames", "must be at least 1"),
             (self.data.augment or not self.data.picture_frames, "data.picture_frames", "needs data.augment"),
+            (self.data.augment or not self.data.still_tokens, "data.still_tokens", "needs data.augment"),
             (self.data.on_broken in ("skip", "raise"), "data.on_broken", "must be skip or raise"),
             (self.data.workers >= 0, "data.workers", "must not be negative"),
             (self.diversity_form in ("released", "paper"), "diversity_form", "must be released or paper"),

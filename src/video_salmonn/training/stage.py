@@ -13,13 +13,14 @@ from video_salmonn.errors import ConfigError
 from video_salmonn.model.encoder_marks import model_marks
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
+from video_salmonn.training import resuming
 from video_salmonn.training.examples import ExampleMaker
 from video_salmonn.training.items import as_often, read_items, word_items
 from video_salmonn.training.packing import pack
 from video_salmonn.training.processes import processes_on_a_card, settle
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.sources import FeatureSource, OnDemandFeatures, StoredFeatures
-from video_salmonn.training.starting import build_model, has_new_branches, open_branches
+from video_salmonn.training.starting import build_model, has_new_branches, open_branches, widen_pictures
 from video_salmonn.training.trainer import Trainer
 
 HELD_TOGETHER = 0.4
@@ -96,10 +97,13 @@ def build_trainer(recipe: Recipe, store: FeatureStore | None = None) -> Trainer:
         recipe.seed,
         augment=recipe.data.augment,
         picture_frames=recipe.data.picture_frames,
+        still_tokens=(recipe.data.still_tokens, model.connector.config.visual_tokens),
     )
     validation = ExampleMaker(held_out, source, recipe.mixing, recipe.seed) if held_out else None
     if recipe.open_branches and has_new_branches(recipe):
         open_branches(model.connector, maker)
+    if recipe.widen_pictures and resuming.chosen(Path(recipe.output)) is None:
+        widen_pictures(model, maker)
     return Trainer(recipe, model, processor, maker, validation, accelerator, worded)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -12,8 +12,8 @@ import torch
 from video_salmonn.checkpoints.assemble import build_tiny, load_model, with_connector
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
 from video_salmonn.connector.growing import grow
-from video_salmonn.connector.starts import open_branch, spread_positions
-from video_salmonn.errors import CheckpointError, MediaError, TrainingError
+from video_salmonn.connector.starts import open_branch, spread_positions, widen_branch
+from video_salmonn.errors import CheckpointError, ConfigError, MediaError, TrainingError
 from video_salmonn.model import adapters
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
@@ -26,6 +26,8 @@ CACHED_PARTS = ("tower.vision", "tower.speech", "tower.audio")
 """Encoders whose output is cached: nothing flows back into them."""
 RAREST = 5
 """Names that fewer items have do not decide how a branch is opened."""
+PICTURES = 2000
+"""Pictures by which a projection is widened."""
 
 
 def build_model(recipe: Recipe) -> tuple[VideoSalmonnForConditionalGeneration, VideoSalmonnProcessor]:
@@ -214,3 +216,33 @@ def open_branches(connector: MultiResolutionCausalQFormer, maker: ExampleMaker) 
             labels += [place[item.answer]] * len(own)
         if rows:
             open_branch(projection, torch.cat(rows), labels)
+
+
+def widen_pictures(model: VideoSalmonnForConditionalGeneration, maker: ExampleMaker) -> None:
+    """Make room in the connector's projection of pictures for what their encoder's own head tells names by.
+
+    Args:
+        model: whose connector has been trained; changed in place.
+        maker: of training examples; items whose features are not there are left out.
+
+    Raises:
+        ConfigError: the picture encoder has no such head, or there is no picture to do it by.
+    """
+    head = getattr(model.tower.vision, "head", None)
+    projection = model.connector.visual_projection
+    if head is None or projection is None:
+        raise ConfigError("recipe: widen_pictures needs a picture encoder whose head knows names, as embedded has")
+    rows: list[torch.Tensor] = []
+    for item in maker.items:
+        if len(rows) == PICTURES:
+            break
+        if item.task == "picture" and "audio" not in item.media:
+            with suppress(MediaError):
+                visual = maker.source.sight(item).visual
+                rows += [] if visual is None else [visual[0].float().cpu()]
+    if not rows:
+        raise ConfigError(
+            "recipe: widen_pictures finds no picture among the items",
+            remedy="give data.train items of the task picture",
+        )
+    widen_branch(projection, torch.cat(rows), head.weight)

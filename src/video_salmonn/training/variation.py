@@ -53,20 +53,29 @@ class Variation:
         sound: how its sound is read; None: as it is.
         shown: which visual tokens are shown, ``(V,)``; None for all.
         still_frames: frames a picture without sound is shown for; None: as it is.
+        places: of a picture without sound: which of its visual tokens the connector is given, where a pass has nothing
+            but such pictures (those of the first one count for all); None for all.
     """
 
     sound: SoundView | None = None
     shown: NDArray[np.bool_] | None = None
     still_frames: int | None = None
+    places: tuple[int, ...] | None = None
 
 
-def draw(features: MediaFeatures, rng: random.Random, picture_frames: Sequence[int] = ()) -> Variation:
+def draw(
+    features: MediaFeatures,
+    rng: random.Random,
+    picture_frames: Sequence[int] = (),
+    still_tokens: tuple[int, int] = (0, 0),
+) -> Variation:
     """A variation. Sound beside moving pictures is left as it is, since both would have to move together.
 
     Args:
         features: of the item.
         rng: what decides.
         picture_frames: a picture without sound is shown for one of these numbers of frames; empty: as it is.
+        still_tokens: how many visual tokens of a picture without sound the connector is given, of how many; 0 for all.
     """
     moving = features.visual is not None and not features.still_frames
     sound = None
@@ -77,10 +86,14 @@ def draw(features: MediaFeatures, rng: random.Random, picture_frames: Sequence[i
     if features.visual is not None:
         drawn = hidden_tokens(features.visual.shape[1], rng)
         shown = None if drawn.all() else drawn
-    still = None
-    if features.still_frames and not features.sound_frames and picture_frames:
-        still = rng.choice(picture_frames)
-    return Variation(sound, shown, still)
+    still, places = None, None
+    if features.visual is not None and features.still_frames and not features.sound_frames:
+        if picture_frames:
+            still = rng.choice(picture_frames)
+        few, whole = still_tokens
+        if 0 < few < whole:
+            places = tuple(sorted(rng.sample(range(whole), few)))
+    return Variation(sound, shown, still, places)
 
 
 def shown_frames(features: MediaFeatures, variation: Variation | None) -> tuple[int, int]:
@@ -130,6 +143,9 @@ def vary(features: Sequence[MediaFeatures], variations: Sequence[Variation | Non
             varied[place] = replace(varied[place], visual=visual * kept[:, None])
         if variation is not None and variation.still_frames is not None:
             varied[place] = replace(varied[place], still_frames=variation.still_frames)
+    if varied and all(variation is not None and variation.places for variation in variations):
+        assert variations[0] is not None
+        return [replace(features, places=variations[0].places) for features in varied]
     return varied
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from video_salmonn.connector.starts import QUIET, open_branch
+from video_salmonn.connector.starts import QUIET, open_branch, widen_branch
 
 
 def test_an_opened_branch_keeps_what_tells_names_apart():
@@ -24,3 +24,27 @@ def test_an_opened_branch_keeps_what_tells_names_apart():
 
     random = torch.nn.functional.linear(features, torch.randn(8, 40, generator=generator))
     assert right(opened) > 0.8 > 0.5 > right(random)
+
+
+def test_a_widened_branch_keeps_its_outputs_and_makes_room_for_more():
+    generator = torch.Generator().manual_seed(7)
+    head = torch.randn(30, 60, generator=generator)  # thirty names in sixty channels
+    projection = torch.nn.Linear(60, 32)
+    with torch.no_grad():  # it has learned two of them, and reads nearly nothing else
+        projection.weight.copy_(torch.randn(32, 2, generator=generator) @ head[:2] + 0.001 * projection.weight)
+    features = torch.randn(2000, 60, generator=generator) + head[torch.arange(2000) % 2]
+    before, labels = projection(features).detach(), torch.arange(1500) % 30
+    others = 0.5 * torch.randn(1500, 60, generator=generator) + head[labels]
+
+    def told(values):  # nearest mean, as the test above
+        values = values / values.std()
+        noisy = values + 0.05 * torch.randn(values.shape, generator=generator)
+        means = torch.stack([noisy[:900][labels[:900] == name].mean(dim=0) for name in range(30)])
+        return (torch.cdist(noisy[900:], means).argmin(dim=1) == labels[900:]).float().mean()
+
+    narrow = told(projection(others).detach())
+    widen_branch(projection, features, head)
+    after = projection(features).detach()
+    assert ((after - before).square().mean() / before.var()).item() < 0.2
+    wide = told(projection(others).detach())
+    assert wide > 0.7 > 0.4 > narrow, (wide, narrow)

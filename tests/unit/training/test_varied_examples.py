@@ -80,3 +80,15 @@ def test_a_pass_gives_every_item_what_it_gets_alone():
         for name in ("visual", "speech", "audio"):
             torch.testing.assert_close(getattr(one, name), getattr(alone, name))
         assert shown_frames(item, variation) == (one.still_frames, one.sound_frames)
+
+
+def test_a_pass_of_pictures_alone_is_given_few_of_their_tokens():
+    picture = MediaFeatures(visual=torch.arange(25.0)[None, :, None].expand(1, 25, 4), still_frames=10)
+    drawn = [draw(picture, random.Random(seed), (10,), (4, 25)) for seed in range(6)]
+    assert len({variation.places for variation in drawn}) > 3
+    several = vary([replace(picture) for _ in drawn], [replace(one, shown=None) for one in drawn])
+    assert {one.places for one in several} == {drawn[0].places} and len(drawn[0].places) == 4
+    sound = draw(still(), random.Random(0), (10,), (4, 25))
+    assert sound.places is None
+    mixed = vary([picture, still()], [drawn[0], sound])
+    assert all(one.places is None for one in mixed)
