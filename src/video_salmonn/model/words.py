@@ -95,6 +95,11 @@ def openings_of(tokenizer: Any, columns: Sequence[int]) -> list[int]:
     return found
 
 
+def scores_of(outputs: torch.Tensor, rows: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """``(B, L, D)``, directions ``(C, D)``, mean ``(D,)`` -> scores ``(B, L, C)`` before the softmax, float32."""
+    return SHARPNESS * F.normalize(outputs.float() - mean, dim=-1) @ rows.T
+
+
 class WordOutputs(nn.Module):
     """Connector outputs -> scores over the tokens they were trained to say.
 
@@ -165,7 +170,7 @@ class WordOutputs(nn.Module):
     def forward(self, outputs: torch.Tensor) -> torch.Tensor:
         """``(B, L, D)`` -> scores ``(B, L, C)`` before the softmax, float32."""
         rows, mean, *_ = self._tables(outputs.device)
-        return SHARPNESS * F.normalize(outputs.float() - mean, dim=-1) @ rows.T
+        return scores_of(outputs, rows, mean)
 
     def log_posteriors(self, outputs: torch.Tensor) -> torch.Tensor:
         """``(B, L, D)`` -> natural log-probabilities ``(B, L, C)``, float32."""

@@ -13,7 +13,7 @@ that output.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from video_salmonn.model.words import HEARD, PAUSE, SEEN, WordOutputs, tokens_of
+from video_salmonn.model.words import HEARD, PAUSE, SEEN, WordOutputs, scores_of, tokens_of
 
 NAME_WEIGHT = 0.3
 """Of an output that is to name something, beside the CTC loss of a spoken token."""
@@ -50,6 +50,17 @@ class Words:
     placed: tuple[tuple[int, int], ...] = ()
     said_at: tuple[tuple[int, int], ...] = ()
     complete: bool = True
+
+    @property
+    def columns(self) -> set[int]:
+        """All that it names."""
+        return {*self.said, *self.seen, *self.heard, *(column for _, column in (*self.placed, *self.said_at))}
+
+    def moved(self, place: Mapping[int, int]) -> Words:
+        """The same in a head whose columns are elsewhere."""
+        alone = {name: tuple(place[column] for column in getattr(self, name)) for name in ("said", "seen", "heard")}
+        at = {name: tuple((o, place[column]) for o, column in getattr(self, name)) for name in ("placed", "said_at")}
+        return replace(self, **alone, **at)
 
     @property
     def needed(self) -> int:
@@ -110,6 +121,19 @@ class WordHead(WordOutputs):
         """``(B, L, D)`` -> ``(B, L)``: squared relative error of each output's length, 0 for that of a word."""
         return ((outputs.float() - self.mean).norm(dim=-1) / self.radius - 1).square()
 
+    def narrowed(self, words: Sequence[Words], others: int) -> tuple[NarrowHead, list[Words]]:
+        """A head of what some items are to say and of ``others`` columns beside it, drawn; and their words in its
+        columns.
+
+        A softmax over a sample costs a fraction of one over 10,000 words, where nothing is spoken that is hard to tell
+        from the rest.
+        """
+        wanted = {0, *(column for item in words for column in item.columns)}
+        drawn = torch.randperm(len(self.tokens_of_column))[:others].tolist()
+        kept = sorted(wanted | set(drawn))
+        place = {column: index for index, column in enumerate(kept)}
+        return NarrowHead(self, torch.tensor(kept, device=self.rows.device)), [item.moved(place) for item in words]
+
     def decode(self, scores: torch.Tensor, mask: torch.Tensor) -> list[str]:
         """Greedy CTC: best column a step, repeats merged, blanks dropped. ``(B, L, columns)``, ``(B, L)`` -> texts."""
         texts = []
@@ -119,8 +143,19 @@ class WordHead(WordOutputs):
         return texts
 
 
+class NarrowHead:
+    """Some columns of a head, for the loss alone."""
+
+    def __init__(self, head: WordHead, columns: torch.Tensor) -> None:
+        self.mean, self.rows, self.length_errors = head.mean, head.rows[columns], head.length_errors
+
+    def __call__(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Scores as of the whole head, ``(B, L, D)`` -> ``(B, L, columns)``."""
+        return scores_of(outputs, self.rows, self.mean)
+
+
 def word_losses(
-    head: WordHead, outputs: torch.Tensor, mask: torch.Tensor, words: Sequence[Words], per_frame: int
+    head: WordHead | NarrowHead, outputs: torch.Tensor, mask: torch.Tensor, words: Sequence[Words], per_frame: int
 ) -> torch.Tensor:
     """What each item's outputs lack of saying its words.
 

@@ -140,7 +140,10 @@ def word_items(items: Iterable[Item], *, sight: bool = True, events: bool = True
         words, seen = item.extra.get("words", {}), item.media.get("image", item.media.get("video"))
         if part := next((part for part in item.extra.get("spans", {}) if part != "said"), None):
             if sight if part == "seen" else events:
-                add(item, "series", part, item.media)
+                alone = (
+                    isinstance(seen, dict) and "imagine" in seen
+                )  # a still picture: what is heard beside it is left out
+                add(item, "series", part, {"image": seen} if alone else item.media)
             continue
         sound = {name: value for name, value in item.media.items() if name not in ("image", "video")}
         if item.media.get("audio") is None:

@@ -198,7 +198,7 @@ def build_objective(
     if recipe.word_weight or recipe.loss == "words":
         # trained further on items with fewer words, a connector may still say those that it learned before
         known = model.words.columns.tolist() if model.words is not None and learned_before(recipe) else []
-        words = WordLoss(model, processor, stated(items), device, known)
+        words = WordLoss(model, processor, stated(items), device, known, recipe.word_sample)
         columns = words.head.tokens_of_column
         model.set_words(columns, openings_of(processor.tokenizer, columns))
     if model.config.word_inputs and model.words is None:

@@ -124,6 +124,8 @@ class Recipe:
             like length share one; 0 leaves the order of the shuffle.
         word_weight: of a loss that keeps the connector's outputs words of what is said, seen and heard, for items that
             state these (``words``); 0 for none.
+        word_sample: of that loss: words that each pass's outputs are told from, drawn, beside those that it names; 0
+            for all that the connector may say. For names of pictures and sounds; speech needs all.
         word_inputs: the language model reads what the outputs say on average, over the words that the items state, in
             place of the outputs; None leaves it to the model.
         level_dropout: share of the passes in which one level of the connector, drawn, is zero, so that none falls
@@ -161,6 +163,7 @@ class Recipe:
     attention: str = "auto"
     length_group: int = 0
     word_weight: float = 0.0
+    word_sample: int = 0
     word_inputs: bool | None = None
     level_dropout: float = 0.0
     trainable: list[str] = field(default_factory=lambda: ["connector", "lora_"])
@@ -207,6 +210,7 @@ class Recipe:
             (self.attention in ("auto", "sdpa", "eager"), "attention", "must be auto, sdpa or eager"),
             (self.length_group >= 0, "length_group", "must not be negative"),
             (self.word_weight >= 0, "word_weight", "must not be negative"),
+            (self.word_sample >= 0, "word_sample", "must not be negative"),
             (0 <= self.level_dropout < 1, "level_dropout", "must be at least 0 and less than 1"),
             (all(times >= 0 for times in self.data.repeat.values()), "data.repeat", "must not be negative"),
             (all(share >= 0 for share in self.data.shares.values()), "data.shares", "must not be negative"),

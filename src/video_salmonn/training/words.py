@@ -133,6 +133,7 @@ class WordLoss:
         texts: by part (:func:`stated`): their tokens are the vocabulary.
         device: where the model trains.
         known: tokens of further words, which the connector could say before.
+        sample: words that each pass's outputs are told from, drawn, beside those that it names; 0 for all.
     """
 
     def __init__(
@@ -142,7 +143,9 @@ class WordLoss:
         texts: Mapping[str, Iterable[str]],
         device: torch.device,
         known: Iterable[int] = (),
+        sample: int = 0,
     ) -> None:
+        self.sample = sample
         embeddings: torch.Tensor = model.language_model.get_input_embeddings().weight.detach()
         whole = sorted({text for part in texts.values() for text in part})
         self.head = WordHead(embeddings, whole, processor.tokenizer, known=known).to(device)
@@ -166,7 +169,11 @@ class WordLoss:
         if not wanted:
             return self.head.rows.new_zeros(())
         padded, mask = _padded([own for own, _ in wanted])
-        return word_losses(self.head, padded, mask, [words for _, words in wanted], self.per_frame).sum()
+        words = [words for _, words in wanted]
+        if self.sample:
+            narrow, words = self.head.narrowed(words, self.sample)
+            return word_losses(narrow, padded, mask, words, self.per_frame).sum()
+        return word_losses(self.head, padded, mask, words, self.per_frame).sum()
 
     def read(self, rows: Sequence[PreparedExample], tokens: Sequence[torch.Tensor]) -> list[str]:
         """What the outputs say: speech by greedy CTC, else the known name that fits best; several in turn as

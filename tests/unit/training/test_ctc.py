@@ -89,6 +89,22 @@ def test_word_losses_of_a_batch_are_those_of_single_items():
     torch.testing.assert_close(word_losses(head, changed, mask, words, 3), together)
 
 
+def test_a_head_of_all_words_in_a_sample_loses_what_the_whole_head_loses():
+    head = new_head([" ".join(WORDS)])
+    outputs = torch.randn(2, 6, 24, generator=torch.Generator().manual_seed(2))
+    mask = torch.ones(2, 6, dtype=torch.bool)
+    words = [
+        Words(said=head.columns_of("cloud red"), said_at=((1, head.columns_of("cloud")[0]),)),
+        Words(seen=head.columns_of("blue stone"), placed=((4, head.columns_of("river")[0]),)),
+    ]
+    whole = word_losses(head, outputs, mask, words, 3)
+    narrow, moved = head.narrowed(words, len(WORDS) + 1)
+    torch.testing.assert_close(word_losses(narrow, outputs, mask, moved, 3), whole)
+    few, moved = head.narrowed(words[1:], 0)  # what is named, and the blank
+    assert few(outputs).shape == (2, 6, 4) and moved[0].columns == {1, 2, 3}
+    assert (word_losses(few, outputs[1:], mask[1:], moved, 3) < whole[1:]).all()
+
+
 def test_ctc_part_is_torchs():
     head = new_head([" ".join(WORDS)])
     outputs = torch.randn(1, 9, 24, generator=torch.Generator().manual_seed(4))

@@ -65,6 +65,15 @@ def test_speech_whose_words_have_times_is_still_a_transcript():
     assert (found.task, found.answer, found.extra) == ("transcribe", "good day", spoken.extra)
 
 
+def test_an_imagined_picture_is_alone_whatever_is_heard_beside_it():
+    image = {"file": "a.jpg", "imagine": 3, "seed": 0}
+    beside = in_turn("one", {"image": image, "audio": "a.wav"}, seen=[[0.0, 600.0, "jacamar"]])
+    beside.extra["words"] = {"said": "good day"}
+    (found,) = word_items([beside])
+    assert (found.task, found.media, found.answer) == ("series", {"image": image}, "jacamar")
+    assert not found.extra["words"]
+
+
 def test_every_sound_and_picture_with_words_is_there_once():
     talk = item("talk", {"video": "t.mp4", "audio": "t.wav", "start": 1}, said="hello", seen="a man")
     items = [
