@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +21,9 @@ from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest, write_manifest
 from video_salmonn.embedded.data.timing import state_times
 from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.training.exporting import export
+from video_salmonn.training.imagining import Imaginer
 from video_salmonn.training.recipe import Recipe, load_recipe
 from video_salmonn.training.stage import build_trainer
 from video_salmonn.training.starting import build_model
@@ -206,6 +209,24 @@ def test_pictures_alone_train_on_few_of_their_tokens(tmp_path: Path, data: Path)
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
     with pytest.raises(ConfigError, match=r"still_tokens needs data\.augment"):
         stage(data, tmp_path, "data.still_tokens=2", "data.augment=false", "data.picture_frames=[]")
+
+
+def test_pictures_are_imagined_anew_each_time(tmp_path: Path) -> None:
+    made = {f"{name}.jpg": MediaFeatures(visual=torch.rand(1, 4, 12), still_frames=10) for name in "ab"}
+    source = SimpleNamespace(sight=lambda of: made[of.media["image"]])
+    photographs = [item(name, {"image": name}, {"seen": "r"}) for name in made]
+    head = torch.nn.Linear(12, 9)
+    head.weight.data *= 5
+    imaginer = Imaginer(head, photographs, source)
+    asked = item("one", {"image": {"file": "a.jpg", "imagine": 7, "seed": 0}}, {"seen": "g"})
+    stored = MediaFeatures(visual=torch.zeros(1, 4, 12, dtype=torch.float16), still_frames=10)
+    rng = random.Random(0)
+    first, second = (imaginer(asked, stored, rng).visual for _ in range(2))
+    assert first.dtype == torch.float16 and first.shape == (1, 4, 12) and not torch.equal(first, second)
+    assert all(int(head(visual[0].float().mean(0)).argmax()) == 7 for visual in (first, second))
+    assert imaginer(photographs[0], stored, rng) is stored
+    with pytest.raises(ConfigError, match="finds no photograph"):
+        Imaginer(head, [asked], source)
 
 
 def test_pictures_are_widened_once_by_a_head_that_knows_names(tmp_path: Path, data: Path) -> None:

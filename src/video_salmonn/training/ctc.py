@@ -58,9 +58,9 @@ class Words:
 
     def moved(self, place: Mapping[int, int]) -> Words:
         """The same in a head whose columns are elsewhere."""
-        alone = {name: tuple(place[column] for column in getattr(self, name)) for name in ("said", "seen", "heard")}
-        at = {name: tuple((o, place[column]) for o, column in getattr(self, name)) for name in ("placed", "said_at")}
-        return replace(self, **alone, **at)
+        said, seen, heard = (tuple(place[column] for column in part) for part in (self.said, self.seen, self.heard))
+        placed, said_at = (tuple((at, place[column]) for at, column in part) for part in (self.placed, self.said_at))
+        return replace(self, said=said, seen=seen, heard=heard, placed=placed, said_at=said_at)
 
     @property
     def needed(self) -> int:

@@ -12,6 +12,7 @@ from video_salmonn.data.manifest import Item
 from video_salmonn.data.mixing import SPOKEN_CAPTION, Mixed, MixingConfig, Pools, mix, unmixed
 from video_salmonn.errors import EmptyMediaError, MediaError
 from video_salmonn.model.inputs import MediaFeatures
+from video_salmonn.training.imagining import Imaginer
 from video_salmonn.training.items import items_digest
 from video_salmonn.training.sources import FeatureSource
 from video_salmonn.training.variation import Variation, draw, shown_frames
@@ -72,6 +73,7 @@ class ExampleMaker:
         seed: of everything random.
         augment: vary the features (:mod:`video_salmonn.training.variation`).
         picture_frames, still_tokens: see there.
+        imaginer: makes imagined pictures anew; None takes them as they are stored.
     """
 
     items: Sequence[Item]
@@ -81,6 +83,7 @@ class ExampleMaker:
     augment: bool = False
     picture_frames: Sequence[int] = ()
     still_tokens: tuple[int, int] = (0, 0)
+    imaginer: Imaginer | None = None
 
     @cached_property
     def pools(self) -> Pools:
@@ -118,6 +121,9 @@ class ExampleMaker:
             example = self._with_what_is_there(item, unmixed(item, self.pools, self.mixing, self.seed))
         if not self.augment or example.features is None:
             return example
+        if self.imaginer is not None:
+            example = replace(example, features=self.imaginer(item, example.features, rng))
+        assert example.features is not None
         return replace(example, variation=draw(example.features, rng, self.picture_frames, self.still_tokens))
 
     def plain(self, index: int) -> Example:

@@ -40,6 +40,8 @@ class DataRecipe:
             empty for the model's own.
         still_tokens: with ``augment``: where a pass has nothing but pictures without sound, the connector is given so
             many of their visual tokens, drawn anew for every pass, at about that share of its cost; 0 for all.
+        imagine_anew: with ``augment``: imagined pictures are made anew each time, in another photograph of the items
+            (4 ms of a core each); else as they are stored.
     """
 
     train: list[str] = field(default_factory=list)
@@ -56,6 +58,7 @@ class DataRecipe:
     augment: bool = False
     picture_frames: list[int] = field(default_factory=list)
     still_tokens: int = 0
+    imagine_anew: bool = False
 
 
 @dataclass
@@ -222,6 +225,7 @@ class Recipe:
             (all(n > 0 for n in self.data.picture_frames), "data.picture_frames", "must be at least 1"),
             (self.data.augment or not self.data.picture_frames, "data.picture_frames", "needs data.augment"),
             (self.data.augment or not self.data.still_tokens, "data.still_tokens", "needs data.augment"),
+            (self.data.augment or not self.data.imagine_anew, "data.imagine_anew", "needs data.augment"),
             (self.data.on_broken in ("skip", "raise"), "data.on_broken", "must be skip or raise"),
             (self.data.workers >= 0, "data.workers", "must not be negative"),
             (self.diversity_form in ("released", "paper"), "diversity_form", "must be released or paper"),

@@ -15,12 +15,13 @@ from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
 from video_salmonn.model.processing import VideoSalmonnProcessor
 from video_salmonn.training import resuming
 from video_salmonn.training.examples import ExampleMaker
+from video_salmonn.training.imagining import Imaginer
 from video_salmonn.training.items import as_often, read_items, word_items
 from video_salmonn.training.packing import pack
 from video_salmonn.training.processes import processes_on_a_card, settle
 from video_salmonn.training.recipe import Recipe
 from video_salmonn.training.sources import FeatureSource, OnDemandFeatures, StoredFeatures
-from video_salmonn.training.starting import build_model, has_new_branches, open_branches, widen_pictures
+from video_salmonn.training.starting import build_model, has_new_branches, naming_head, open_branches, widen_pictures
 from video_salmonn.training.trainer import Trainer
 
 HELD_TOGETHER = 0.4
@@ -97,6 +98,7 @@ def build_trainer(recipe: Recipe, store: FeatureStore | None = None) -> Trainer:
         recipe.seed,
         augment=recipe.data.augment,
         picture_frames=recipe.data.picture_frames,
+        imaginer=Imaginer(naming_head(model, "data.imagine_anew"), items, source) if recipe.data.imagine_anew else None,
         still_tokens=(recipe.data.still_tokens, model.connector.config.visual_tokens),
     )
     validation = ExampleMaker(held_out, source, recipe.mixing, recipe.seed) if held_out else None

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from video_salmonn.checkpoints.assemble import build_tiny, load_model, with_connector
 from video_salmonn.connector import ConnectorConfig, MultiResolutionCausalQFormer
@@ -218,6 +219,14 @@ def open_branches(connector: MultiResolutionCausalQFormer, maker: ExampleMaker) 
             open_branch(projection, torch.cat(rows), labels)
 
 
+def naming_head(model: VideoSalmonnForConditionalGeneration, wanted_by: str) -> nn.Linear:
+    """The head by which the picture encoder itself names things. Raises ConfigError, naming the key, if it has none."""
+    head = getattr(model.tower.vision, "head", None)
+    if not isinstance(head, nn.Linear) or model.connector.visual_projection is None:
+        raise ConfigError(f"recipe: {wanted_by} needs a picture encoder whose head knows names, as embedded has")
+    return head
+
+
 def widen_pictures(model: VideoSalmonnForConditionalGeneration, maker: ExampleMaker) -> None:
     """Make room in the connector's projection of pictures for what their encoder's own head tells names by.
 
@@ -228,10 +237,8 @@ def widen_pictures(model: VideoSalmonnForConditionalGeneration, maker: ExampleMa
     Raises:
         ConfigError: the picture encoder has no such head, or there is no picture to do it by.
     """
-    head = getattr(model.tower.vision, "head", None)
-    projection = model.connector.visual_projection
-    if head is None or projection is None:
-        raise ConfigError("recipe: widen_pictures needs a picture encoder whose head knows names, as embedded has")
+    head, projection = naming_head(model, "widen_pictures"), model.connector.visual_projection
+    assert projection is not None
     rows: list[torch.Tensor] = []
     for item in maker.items:
         if len(rows) == PICTURES:

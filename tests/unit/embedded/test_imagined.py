@@ -9,11 +9,11 @@ from torch import nn
 
 from video_salmonn.embedded.data.asking.taught import imagined_pictures, teacher_pictures
 from video_salmonn.embedded.data.build import jobs, media_files
-from video_salmonn.embedded.data.encode import EncodeJob
+from video_salmonn.embedded.data.encode import EncodeJob, check_imagined
 from video_salmonn.embedded.data.further.seen import VAGUE, WIDER, imagenet_names, seen_phrase
-from video_salmonn.embedded.data.imagined import CEILING, FAINT, SURE, check_imagined, imagine
 from video_salmonn.embedded.data.sources import Source
 from video_salmonn.embedded.data.stock import Stock
+from video_salmonn.encoders.imagined import CEILING, FAINT, SURE, imagine
 from video_salmonn.errors import MediaError
 
 
@@ -39,14 +39,25 @@ def test_the_head_sees_the_name_as_surely_as_it_does_in_photographs(head, number
     assert not tokens.requires_grad
 
 
-def test_the_photograph_is_still_in_it_and_a_seed_decides_all(head):
-    photograph = torch.rand(25, 48) * 2
+def test_the_photograph_is_still_in_it_and_a_seed_decides_all():
+    generator = torch.Generator().manual_seed(0)
+    head = nn.Linear(1280, 30).requires_grad_(False)
+    head.weight.copy_(torch.randn(30, 1280, generator=generator) * 0.1)
+    photograph = torch.rand(25, 1280, generator=generator) * 2
     made = [imagine(photograph, head.weight, head.bias, 4, seed)[0] for seed in (0, 0, 1)]
     assert torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
     for tokens in made:
         share = (tokens.flatten() @ photograph.flatten()) / photograph.square().sum()
         assert share > 0.5 * FAINT
         assert torch.corrcoef(torch.stack([tokens.flatten(), photograph.flatten()]))[0, 1] > 0.3
+
+
+def test_it_is_as_sparse_as_a_photograph():
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(50, 1280, generator=generator) * 0.1, torch.zeros(50)
+    photograph = torch.rand(25, 1280, generator=generator) * (torch.rand(25, 1280, generator=generator) < 0.2)
+    made = [imagine(photograph, weight, bias, number, 1)[0] for number in range(20)]
+    assert max(float((tokens > 0.01).float().mean()) for tokens in made) < 0.35
 
 
 @pytest.mark.parametrize("recipe", [

@@ -27,13 +27,14 @@ from torch.nn import functional as F
 
 from video_salmonn.data.feature_index import Failure, FeatureIndex, failure_name, recipe_name
 from video_salmonn.data.feature_store import FeatureStore
+from video_salmonn.data.manifest import is_number
 from video_salmonn.data.media_recipes import MediaRecipe, recipe_key
-from video_salmonn.embedded.data.imagined import check_imagined, imagine
 from video_salmonn.embedded.data.render import RATE, read_frames, render_sound
 from video_salmonn.embedded.data.side_by_side import end_with_parent, side_by_side
 from video_salmonn.embedded.pretrained import encoder_weights, load_efficientnet, load_whisper_encoder, load_yamnet
 from video_salmonn.encoders.chunking import cut
 from video_salmonn.encoders.efficientnet import MEAN, NAMES, SIZE, STD
+from video_salmonn.encoders.imagined import imagine
 from video_salmonn.errors import MediaError
 from video_salmonn.features.frames import prepare_frames
 from video_salmonn.features.logmel import log_mel
@@ -119,6 +120,18 @@ class FrozenEncoders:
         weight, bias = self._head
         tokens, _ = imagine(visual[0], weight, bias, int(recipe["imagine"]), recipe["seed"])
         return tokens[None].half()
+
+
+def check_imagined(recipe: dict[str, Any], names: int) -> None:
+    """Raise MediaError unless a recipe is ``{"file": path, "imagine": name's number, "seed": n}``."""
+    number: Any = recipe.get("imagine")
+    whole = is_number(number, 0) and number < names and number == int(number)
+    if set(recipe) != {"file", "imagine", "seed"} or not whole:
+        raise MediaError(
+            str(recipe),
+            f"is no picture to be imagined: file, seed and a number from 0 to {names - 1} are needed",
+            remedy="correct the manifest",
+        )
 
 
 @dataclass(frozen=True)

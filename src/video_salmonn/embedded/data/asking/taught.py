@@ -60,7 +60,7 @@ def teacher_pictures(stock: Stock, count: int) -> Iterator[Item]:
 
 def imagined_pictures(stock: Stock, count: int) -> Iterator[Item]:
     """Names of the head without a picture of them: photographs in whose features it sees another thing
-    (:mod:`video_salmonn.embedded.data.imagined`), each name as often as any other; two of three are named, the third is
+    (:mod:`video_salmonn.encoders.imagined`), each name as often as any other; two of three are named, the third is
     asked for by yes or no. A third has speech or a sound beside it. The test has none: its pictures are real.
     """
     photos = stock.of("photo")
