@@ -25,7 +25,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from video_salmonn.errors import MediaError
 from video_salmonn.files import digest_file
@@ -58,6 +58,11 @@ def slides_of(recipe: dict[str, Any]) -> list[tuple[str, int]]:
     slides = sorted(recipe["slides"], key=lambda slide: slide["at"])
     ends = [*(slide["at"] for slide in slides[1:]), recipe["length"]]
     return [(slide["file"], round(end * 2) - round(slide["at"] * 2)) for slide, end in zip(slides, ends)]
+
+
+def is_imagined(recipe: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a picture is one that nobody took."""
+    return isinstance(recipe, dict) and "imagine" in recipe
 
 
 def recipe_key(recipe: MediaRecipe, root: Path) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from torch import nn
 
 from video_salmonn.data.manifest import Item
+from video_salmonn.data.media_recipes import is_imagined
 from video_salmonn.encoders.imagined import imagine
 from video_salmonn.errors import ConfigError
 from video_salmonn.model.inputs import MediaFeatures
@@ -43,8 +44,7 @@ class Imaginer:
         Raises:
             MediaError: the photograph's features are not there.
         """
-        recipe = item.media.get("image")
-        if not isinstance(recipe, dict) or "imagine" not in recipe or features.visual is None:
+        if not is_imagined(recipe := item.media.get("image")) or features.visual is None:
             return features
         visual = self.source.sight(rng.choice(self.photographs)).visual
         assert visual is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from video_salmonn.data.manifest import Item, read_manifest
+from video_salmonn.data.media_recipes import is_imagined
 from video_salmonn.errors import ConfigError, ManifestError
 from video_salmonn.training.recipe import Recipe
 
@@ -140,10 +141,8 @@ def word_items(items: Iterable[Item], *, sight: bool = True, events: bool = True
         words, seen = item.extra.get("words", {}), item.media.get("image", item.media.get("video"))
         if part := next((part for part in item.extra.get("spans", {}) if part != "said"), None):
             if sight if part == "seen" else events:
-                alone = (
-                    isinstance(seen, dict) and "imagine" in seen
-                )  # a still picture: what is heard beside it is left out
-                add(item, "series", part, {"image": seen} if alone else item.media)
+                # an imagined picture stands still: what is heard beside it is left out
+                add(item, "series", part, {"image": seen} if is_imagined(seen) else item.media)
             continue
         sound = {name: value for name, value in item.media.items() if name not in ("image", "video")}
         if item.media.get("audio") is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from video_salmonn.data.feature_store import FeatureStore
+from video_salmonn.data.manifest import Item
+from video_salmonn.data.media_recipes import is_imagined
 from video_salmonn.errors import ConfigError
 from video_salmonn.model.encoder_marks import model_marks
 from video_salmonn.model.modeling import VideoSalmonnForConditionalGeneration
@@ -74,6 +76,15 @@ def pack_recipe(
     return pack(read_items(paths), live, model, folder, dtype=dtype, progress=progress)
 
 
+def _imaginer(
+    recipe: Recipe, model: VideoSalmonnForConditionalGeneration, items: Sequence[Item], source: FeatureSource
+) -> Imaginer | None:
+    """What makes imagined pictures anew, where the recipe wants that and items ask for any."""
+    if not recipe.data.imagine_anew or not any(is_imagined(item.media.get("image")) for item in items):
+        return None
+    return Imaginer(naming_head(model, "data.imagine_anew"), items, source)
+
+
 def build_trainer(recipe: Recipe, store: FeatureStore | None = None) -> Trainer:
     """Everything that a checked recipe (:func:`~video_salmonn.training.recipe.load_recipe`) asks for, loaded.
 
@@ -98,7 +109,7 @@ def build_trainer(recipe: Recipe, store: FeatureStore | None = None) -> Trainer:
         recipe.seed,
         augment=recipe.data.augment,
         picture_frames=recipe.data.picture_frames,
-        imaginer=Imaginer(naming_head(model, "data.imagine_anew"), items, source) if recipe.data.imagine_anew else None,
+        imaginer=_imaginer(recipe, model, items, source),
         still_tokens=(recipe.data.still_tokens, model.connector.config.visual_tokens),
     )
     validation = ExampleMaker(held_out, source, recipe.mixing, recipe.seed) if held_out else None

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from video_salmonn.data.feature_index import Failure, FeatureIndex, failure_name, recipe_name
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import is_number
-from video_salmonn.data.media_recipes import MediaRecipe, recipe_key
+from video_salmonn.data.media_recipes import MediaRecipe, is_imagined, recipe_key
 from video_salmonn.embedded.data.render import RATE, read_frames, render_sound
 from video_salmonn.embedded.data.side_by_side import end_with_parent, side_by_side
 from video_salmonn.embedded.pretrained import encoder_weights, load_efficientnet, load_whisper_encoder, load_yamnet
@@ -290,7 +290,7 @@ def _render(job: EncodeJob, root: Path) -> Rendered | str:
             return render_sound(job.recipe, root)
         if isinstance(job.recipe, str):
             return read_frames(root / job.recipe, SIZE)
-        if "imagine" in job.recipe:
+        if is_imagined(job.recipe):
             check_imagined(job.recipe, NAMES)
             return read_frames(root / job.recipe["file"], SIZE)
         raise MediaError(
