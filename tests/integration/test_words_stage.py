@@ -211,6 +211,17 @@ def test_pictures_alone_train_on_few_of_their_tokens(tmp_path: Path, data: Path)
         stage(data, tmp_path, "data.still_tokens=2", "data.augment=false", "data.picture_frames=[]")
 
 
+def test_pictures_share_passes_where_few_of_their_tokens_are_taken(tmp_path: Path, data: Path) -> None:
+    more = ("data.shares={transcribe: 1, sound: 1, picture: 2}", "length_group=8", "batch_size=4", "micro_batch=4")
+    trainer = build_trainer(stage(data, tmp_path, *more, "data.still_tokens=2", "data.picture_frames=[4]"))
+    batches = [trainer.collate(trainer.loader.load(step, more=False).rows) for step in range(12)]
+    alone = [all(features.places for features in batch.features) for batch in batches]
+    apart = [not any(features.places for features in batch.features) for batch in batches]
+    assert sum(alone) >= 4 and all(one or other for one, other in zip(alone, apart))
+    pure = [len({features.speech is None for features in batch.features}) for batch in batches]
+    assert pure.count(2) <= 2, "only where an epoch's pictures end"
+
+
 def test_pictures_are_imagined_anew_each_time(tmp_path: Path) -> None:
     made = {f"{name}.jpg": MediaFeatures(visual=torch.rand(1, 4, 12), still_frames=10) for name in "ab"}
     source = SimpleNamespace(sight=lambda of: made[of.media["image"]])

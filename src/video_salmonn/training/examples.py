@@ -119,11 +119,10 @@ class ExampleMaker:
                 continue
         if example is None:
             example = self._with_what_is_there(item, unmixed(item, self.pools, self.mixing, self.seed))
+        if self.imaginer is not None and example.features is not None:
+            example = replace(example, features=self.imaginer(item, example.features, rng))
         if not self.augment or example.features is None:
             return example
-        if self.imaginer is not None:
-            example = replace(example, features=self.imaginer(item, example.features, rng))
-        assert example.features is not None
         return replace(example, variation=draw(example.features, rng, self.picture_frames, self.still_tokens))
 
     def plain(self, index: int) -> Example:
@@ -132,9 +131,13 @@ class ExampleMaker:
         return self._with_what_is_there(item, unmixed(item, self.pools, self.mixing, self.seed))
 
     def lengths(self) -> list[float]:
-        """About how many tokens each item takes."""
+        """About how many tokens each item takes; negative for pictures of which a few visual tokens are taken, so that
+        what is sorted by length has these together."""
         words = (sum(len(turn["content"]) for turn in item.conversation) for item in self.items)
-        return [6 * 0.5 * self.source.frames(item) + characters / 4 for item, characters in zip(self.items, words)]
+        tokens = (6 * 0.5 * self.source.frames(item) + length / 4 for item, length in zip(self.items, words))
+        few = self.augment and 0 < self.still_tokens[0] < self.still_tokens[1]
+        alone = (few and "image" in item.media and item.media.get("audio") is None for item in self.items)
+        return [-number if apart else number for number, apart in zip(tokens, alone)]
 
     def _with_what_is_there(self, item: Item, mixed: Mixed) -> Example:
         """A video that was thought to bring its own sound and has none is shown alone, with its own question."""

@@ -39,8 +39,9 @@ class DataRecipe:
         picture_frames: with ``augment``: a picture without sound is shown for one of these numbers of frames, drawn;
             empty for the model's own.
         still_tokens: with ``augment``: where a pass has nothing but pictures without sound, the connector is given so
-            many of their visual tokens, drawn anew for every pass, at about that share of its cost; 0 for all.
-        imagine_anew: with ``augment``: imagined pictures are made anew each time, in another photograph of the items
+            many of their visual tokens, drawn anew for every pass, at about that share of its cost; 0 for all. With
+            ``length_group`` such pictures share passes.
+        imagine_anew: imagined pictures are made anew each time, in another photograph of the items
             (4 ms of a core each); else as they are stored.
     """
 
@@ -127,8 +128,8 @@ class Recipe:
             like length share one; 0 leaves the order of the shuffle.
         word_weight: of a loss that keeps the connector's outputs words of what is said, seen and heard, for items that
             state these (``words``); 0 for none.
-        word_sample: of that loss: words that each pass's outputs are told from, drawn, beside those that it names; 0
-            for all that the connector may say. For names of pictures and sounds; speech needs all.
+        word_sample: of that loss: words that the outputs of a pass without speech are told from, drawn, beside those
+            that it names; 0 for all that the connector may say. What is said is always told from all.
         word_inputs: the language model reads what the outputs say on average, over the words that the items state, in
             place of the outputs; None leaves it to the model.
         level_dropout: share of the passes in which one level of the connector, drawn, is zero, so that none falls
@@ -225,7 +226,6 @@ class Recipe:
             (all(n > 0 for n in self.data.picture_frames), "data.picture_frames", "must be at least 1"),
             (self.data.augment or not self.data.picture_frames, "data.picture_frames", "needs data.augment"),
             (self.data.augment or not self.data.still_tokens, "data.still_tokens", "needs data.augment"),
-            (self.data.augment or not self.data.imagine_anew, "data.imagine_anew", "needs data.augment"),
             (self.data.on_broken in ("skip", "raise"), "data.on_broken", "must be skip or raise"),
             (self.data.workers >= 0, "data.workers", "must not be negative"),
             (self.diversity_form in ("released", "paper"), "diversity_form", "must be released or paper"),

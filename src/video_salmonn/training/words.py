@@ -133,7 +133,8 @@ class WordLoss:
         texts: by part (:func:`stated`): their tokens are the vocabulary.
         device: where the model trains.
         known: tokens of further words, which the connector could say before.
-        sample: words that each pass's outputs are told from, drawn, beside those that it names; 0 for all.
+        sample: words that the outputs of a pass without speech are told from, drawn, beside those that it names; 0 for
+            all.
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class WordLoss:
             return self.head.rows.new_zeros(())
         padded, mask = _padded([own for own, _ in wanted])
         words = [words for _, words in wanted]
-        if self.sample:
+        if self.sample and not any(own.said for own in words):
             narrow, words = self.head.narrowed(words, self.sample)
             return word_losses(narrow, padded, mask, words, self.per_frame).sum()
         return word_losses(self.head, padded, mask, words, self.per_frame).sum()
