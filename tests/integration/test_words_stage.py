@@ -20,7 +20,7 @@ from video_salmonn.data.feature_index import FeatureIndex
 from video_salmonn.data.feature_store import FeatureStore
 from video_salmonn.data.manifest import Item, read_manifest, write_manifest
 from video_salmonn.embedded.data.timing import state_times
-from video_salmonn.errors import CheckpointError, ConfigError
+from video_salmonn.errors import CheckpointError, ConfigError, MediaError
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.training.exporting import export
 from video_salmonn.training.imagining import Imaginer
@@ -222,6 +222,11 @@ def test_pictures_share_passes_where_few_of_their_tokens_are_taken(tmp_path: Pat
     assert pure.count(2) <= 2, "only where an epoch's pictures end"
 
 
+class NothingThere:
+    def sight(self, of: Item) -> MediaFeatures:
+        raise MediaError(str(of.media["image"]), "is gone")
+
+
 def test_pictures_are_imagined_anew_each_time(tmp_path: Path) -> None:
     made = {f"{name}.jpg": MediaFeatures(visual=torch.rand(1, 4, 12), still_frames=10) for name in "ab"}
     source = SimpleNamespace(sight=lambda of: made[of.media["image"]])
@@ -236,6 +241,8 @@ def test_pictures_are_imagined_anew_each_time(tmp_path: Path) -> None:
     assert first.dtype == torch.float16 and first.shape == (1, 4, 12) and not torch.equal(first, second)
     assert all(int(head(visual[0].float().mean(0)).argmax()) == 7 for visual in (first, second))
     assert imaginer(photographs[0], stored, rng) is stored
+    gone = Imaginer(head, photographs, NothingThere())
+    assert gone(asked, stored, rng) is stored, "a photograph that is not there costs nothing but itself"
     with pytest.raises(ConfigError, match="finds no photograph"):
         Imaginer(head, [asked], source)
 

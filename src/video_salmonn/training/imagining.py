@@ -11,7 +11,7 @@ from torch import nn
 from video_salmonn.data.manifest import Item
 from video_salmonn.data.media_recipes import is_imagined
 from video_salmonn.encoders.imagined import imagine
-from video_salmonn.errors import ConfigError
+from video_salmonn.errors import ConfigError, MediaError
 from video_salmonn.model.inputs import MediaFeatures
 from video_salmonn.training.sources import FeatureSource
 
@@ -39,14 +39,14 @@ class Imaginer:
             )
 
     def __call__(self, item: Item, features: MediaFeatures, rng: random.Random) -> MediaFeatures:
-        """An item's features with its picture imagined anew; those of another item as they are.
-
-        Raises:
-            MediaError: the photograph's features are not there.
-        """
+        """An item's features with its picture imagined anew; those of another item as they are, and those for which a
+        photograph was drawn that cannot be used: an item of its own says so."""
         if not is_imagined(recipe := item.media.get("image")) or features.visual is None:
             return features
-        visual = self.source.sight(rng.choice(self.photographs)).visual
+        try:
+            visual = self.source.sight(rng.choice(self.photographs)).visual
+        except MediaError:
+            return features
         assert visual is not None
         moved, _ = imagine(visual[0].cpu(), self.weight, self.bias, int(recipe["imagine"]), rng.getrandbits(31))
         return replace(features, visual=moved[None].to(features.visual))
