@@ -61,7 +61,7 @@ def slides_of(recipe: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 def is_imagined(recipe: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether a picture is one that nobody took."""
+    """Whether a picture is imagined: features of a photograph, moved towards another name."""
     return isinstance(recipe, dict) and "imagine" in recipe
 
 

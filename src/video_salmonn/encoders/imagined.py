@@ -20,9 +20,9 @@ SURE = (0.7, 0.985)
 FAINT = 0.4
 """What the photograph's own features are multiplied by, drawn between this and 1."""
 RISING = (60, 200)
-"""Of how many channels, those in which the name is strongest, some rise; drawn between these. A photograph's features
-are sparse (a fifth is not 0); moved in all channels they are not, and who learns names from such pictures knows few
-real ones."""
+"""Only channels among the N strongest of the name rise; N is drawn between these. A photograph's features are sparse
+(a fifth is above 0). Moved in all channels they become dense, and a connector trained on dense ones names few
+photographs."""
 RISES = (0.3, 0.7)
 """Share of these channels that rise, drawn between these."""
 SPREAD = (0.0, 1.0, 2.0, 3.0)

@@ -122,11 +122,9 @@ class WordHead(WordOutputs):
         return ((outputs.float() - self.mean).norm(dim=-1) / self.radius - 1).square()
 
     def narrowed(self, words: Sequence[Words], others: int) -> tuple[NarrowHead, list[Words]]:
-        """A head of what some items are to say and of ``others`` columns beside it, drawn; and their words in its
-        columns.
+        """A head of the columns that some items are to say and ``others`` random ones, and their words in its columns.
 
-        A softmax over a sample costs a fraction of one over 10,000 words, where nothing is spoken that is hard to tell
-        from the rest.
+        A softmax over a sample costs a fraction of one over 10,000 words. It suits names; speech needs all words.
         """
         wanted = {0, *(column for item in words for column in item.columns)}
         drawn = torch.randperm(len(self.tokens_of_column))[:others].tolist()

@@ -135,7 +135,7 @@ class ExampleMaker:
         what is sorted by length has these together."""
         words = (sum(len(turn["content"]) for turn in item.conversation) for item in self.items)
         tokens = (6 * 0.5 * self.source.frames(item) + length / 4 for item, length in zip(self.items, words))
-        few = self.augment and 0 < self.still_tokens[0] < self.still_tokens[1]
+        few = self.augment and self.still_tokens[0] > 0
         alone = (few and "image" in item.media and item.media.get("audio") is None for item in self.items)
         return [-number if apart else number for number, apart in zip(tokens, alone)]
 

@@ -38,9 +38,9 @@ class DataRecipe:
             visual tokens hidden. Moving pictures keep their own pace, so their sound does too.
         picture_frames: with ``augment``: a picture without sound is shown for one of these numbers of frames, drawn;
             empty for the model's own.
-        still_tokens: with ``augment``: where a pass has nothing but pictures without sound, the connector is given so
-            many of their visual tokens, drawn anew for every pass, at about that share of its cost; 0 for all. With
-            ``length_group`` such pictures share passes.
+        still_tokens: with ``augment``: number of visual tokens, drawn for every pass, that the connector reads of
+            pictures without sound, in passes that have nothing else; 0 for all. With ``length_group`` such pictures
+            share passes.
         imagine_anew: imagined pictures are made anew each time, in another photograph of the items
             (4 ms of a core each); else as they are stored.
     """
@@ -103,8 +103,8 @@ class Recipe:
         adapter_rank: give the adapter this larger rank; what it does stays until it is trained. 0 leaves it.
         open_branches: start a new connector's projections of pictures and sounds from directions that separate names
             that items state (:func:`~video_salmonn.connector.starts.open_branch`).
-        widen_pictures: before training, move the projection of pictures of a connector that has been trained to where
-            it also keeps what the picture encoder's own head tells names by
+        widen_pictures: before training, make the projection of pictures of a trained connector also keep what
+            distinguishes the names of the picture encoder's own head
             (:func:`~video_salmonn.connector.starts.widen_branch`).
         connector: changes to the connector's configuration (the ablations), before anything is built.
         output: folder of the run.
@@ -128,8 +128,8 @@ class Recipe:
             like length share one; 0 leaves the order of the shuffle.
         word_weight: of a loss that keeps the connector's outputs words of what is said, seen and heard, for items that
             state these (``words``); 0 for none.
-        word_sample: of that loss: words that the outputs of a pass without speech are told from, drawn, beside those
-            that it names; 0 for all that the connector may say. What is said is always told from all.
+        word_sample: of that loss: size of the random sample of words that replaces the vocabulary in passes without
+            speech, besides the words that these name; 0 for the whole vocabulary.
         word_inputs: the language model reads what the outputs say on average, over the words that the items state, in
             place of the outputs; None leaves it to the model.
         level_dropout: share of the passes in which one level of the connector, drawn, is zero, so that none falls

@@ -228,7 +228,7 @@ def naming_head(model: VideoSalmonnForConditionalGeneration, wanted_by: str) -> 
 
 
 def widen_pictures(model: VideoSalmonnForConditionalGeneration, maker: ExampleMaker) -> None:
-    """Make room in the connector's projection of pictures for what their encoder's own head tells names by.
+    """Make the connector's projection of pictures keep what distinguishes the names of their encoder's own head.
 
     Args:
         model: whose connector has been trained; changed in place.

@@ -133,8 +133,8 @@ class WordLoss:
         texts: by part (:func:`stated`): their tokens are the vocabulary.
         device: where the model trains.
         known: tokens of further words, which the connector could say before.
-        sample: words that the outputs of a pass without speech are told from, drawn, beside those that it names; 0 for
-            all.
+        sample: size of the random sample of words that replaces the vocabulary in passes without speech, besides the
+            words that these name; 0 for the whole vocabulary.
     """
 
     def __init__(

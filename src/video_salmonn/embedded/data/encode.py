@@ -269,7 +269,7 @@ def encode_share(
                 store.put({f"{key}.speech": speech, f"{key}.audio": audio}, {key: facts})
             for key, visual in zip(strips, encoders.pictures(list(strips.values())) if strips else ()):
                 recipe = wanted[f"{key}.visual"].recipe
-                if isinstance(recipe, dict):
+                if is_imagined(recipe):
                     visual = encoders.imagined(visual, recipe)
                 store.put({f"{key}.visual": visual})
             yield Round(len(group), failed, sum(len(samples) for samples in sounds.values()) / RATE)
