@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from serving_client import Running
+from serving_client import Running, endless_engine
 from video_salmonn import VideoSalmonn
 
 
@@ -19,6 +19,12 @@ def tiny():
 def server(tiny):
     with Running(tiny) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def endless():
+    """An engine whose answers only a limit ends."""
+    return endless_engine()
 
 
 @pytest.fixture

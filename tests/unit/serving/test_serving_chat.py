@@ -142,11 +142,12 @@ def test_fields_nobody_knows_are_accepted_and_listed(server):
     assert body["video_salmonn"]["ignored_fields"] == ["tools", "user", "stream_options.x", "mm_processor_kwargs.size"]
 
 
-def test_a_stop_string_ends_the_answer_before_it(server):
-    words, whole = server.endless()
+def test_a_stop_string_ends_the_answer_before_it(start, endless):
+    server = start(engine=endless)
+    whole = server.chat("Hello", max_tokens=40).json()["choices"][0]["message"]["content"]
     stop = whole[1:3]
     for stream in (False, True):
-        response = server.chat(words, max_tokens=40, stop=[stop], stream=stream)
+        response = server.chat("Hello", max_tokens=40, stop=[stop], stream=stream)
         found = said(response) if stream else response.json()["choices"][0]["message"]["content"]
         assert found == whole[: whole.index(stop)].rstrip()
 
@@ -174,11 +175,9 @@ def test_a_stream_that_cannot_begin_has_the_status_of_its_error(server):
     assert (response.status_code, error["code"], error["param"]) == (422, 422, "messages[0].content[0]")
 
 
-def test_a_stream_that_breaks_off_says_why(start):
-    server = start(max_new_tokens=2000)
-    words, _ = server.endless()
-    server.service.settings.__dict__["request_seconds"] = 0.5
-    response = server.chat(words, stream=True, max_tokens=1500)
+def test_a_stream_that_breaks_off_says_why(start, endless):
+    server = start(engine=endless, max_new_tokens=2000, request_seconds=0.3)
+    response = server.chat("Hello", stream=True, max_tokens=2000)
     found = events(response)
     assert response.status_code == 200 and found[0]["choices"][0]["delta"]["role"] == "assistant"
     assert found[-1]["error"]["code"] == 408 and "longer than this server allows" in found[-1]["error"]["message"]

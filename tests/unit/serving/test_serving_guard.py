@@ -138,13 +138,12 @@ def test_one_key_cannot_take_every_place(start):
         assert first.result().status_code == other.result().status_code == 200
 
 
-def test_twenty_streams_that_are_left_leave_no_place_taken(start):
-    server = start(max_new_tokens=4000)
-    words, _ = server.endless()
+def test_twenty_streams_that_are_left_leave_no_place_taken(start, endless):
+    server = start(engine=endless, max_new_tokens=4000)
     begun = time.monotonic()
 
     def leave(number):
-        messages = [{"role": "user", "content": words}]
+        messages = [{"role": "user", "content": "Hello"}]
         body = {"messages": messages, "max_tokens": 1500, "stream": number % 3 > 0}
         if body["stream"]:
             with server.client.stream("POST", CHAT, json=body) as response:
