@@ -15,6 +15,7 @@ FIRST = (
     "media",
     "embedded",
     "training",
+    "embedded-training",
     "evaluation",
     "huggingface",
     "released",

@@ -159,7 +159,7 @@ def _method(lines: Sequence[Line]) -> list[str]:
         "```",
         "",
         *paragraph(
-            "`DATA` and `FURTHER` are the folders of [the small model's data](embedded.md).",
+            "`DATA` and `FURTHER` are the folders of [the small model's data](embedded-training.md#data).",
         ),
     ]
     if not lines:

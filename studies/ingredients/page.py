@@ -114,7 +114,7 @@ def _repeat() -> list[str]:
             "Reading of noisy words from text alone is not built, since the connector's outputs are mixtures of words",
             "that text does not have; expectations over words as inputs (`word_inputs`) are built, but no shipped",
             "weights were trained with them. What long sound gains from pieces",
-            "stands in [measured quality](embedded.md).",
+            "is on [the page of the model](embedded.md#decoding).",
         ),
         "## Again",
         "",

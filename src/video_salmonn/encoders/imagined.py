@@ -4,7 +4,7 @@ The head of EfficientNet knows a thousand names, photographs that may be used sh
 where their mean lies in that name's direction of the head; so they are moved along it, less the names that are seen
 already (the gradient of the name's log-probability), in a part of the picture, until the head is as sure as it is of
 photographs. A connector that is trained to name such pictures names real photographs of things it never saw one of
-(``docs/embedded.md`` has figures).
+(``docs/embedded-training.md`` has figures).
 """
 
 from __future__ import annotations

@@ -63,10 +63,10 @@ def repeated(items: Sequence[Item], repeat: Mapping[str, float], seed: int) -> l
         seed: decides which of the items are left out, or in once more.
 
     Raises:
-        ConfigError: it names a task or beginning that no item has, or leaves nothing.
+        ConfigError: it gives a number above 0 to a task or beginning that no item has, or leaves nothing.
     """
     chosen: list[Item] = []
-    for item, key in zip(items, _keys(items, list(repeat), "data.repeat")):
+    for item, key in zip(items, _keys(items, repeat, "data.repeat")):
         times = repeat.get(key, 1.0)
         whole = int(times)
         extra = random.Random(f"{seed}/repeat/{item.id}").random() < times - whole
@@ -85,27 +85,29 @@ def shared(items: Sequence[Item], shares: Mapping[str, float], seed: int) -> lis
         seed: see there.
 
     Raises:
-        ConfigError: a task or beginning is named that no item has, or no item is left.
+        ConfigError: a share above 0 is of a task or beginning that no item has, or no item is left.
     """
     shares = {key: share for key, share in shares.items() if share}
-    keys = _keys(items, list(shares), "data.shares")
+    keys = _keys(items, shares, "data.shares")
     counts = Counter(key for key in keys if key in shares)
     whole, length = sum(shares[key] for key in counts), sum(counts.values())
     times = {key: shares[key] / whole * length / count for key, count in counts.items()}
     return repeated([item for item, key in zip(items, keys) if key in times], times, seed)
 
 
-def _keys(items: Sequence[Item], named: Sequence[str], where: str) -> list[str]:
+def _keys(items: Sequence[Item], named: Mapping[str, float], where: str) -> list[str]:
     """What each item counts as: the longest of the named beginnings of ids that fits it, else its task."""
     beginnings = sorted((key for key in named if "/" in key), key=len, reverse=True)
     found = [next((key for key in beginnings if item.id.startswith(key)), item.task) for item in items]
     unknown = sorted(
-        key for key in named if key not in found and not ("/" in key and any(item.id.startswith(key) for item in items))
+        key
+        for key, number in named.items()
+        if number and key not in found and not ("/" in key and any(item.id.startswith(key) for item in items))
     )
     if unknown:
         raise ConfigError(
             f"recipe: {where} names {unknown}, which no item has",
-            remedy="name tasks of data.train, or beginnings of ids with a slash",
+            remedy="name tasks of data.train, or beginnings of ids with a slash, or give 0 to what is not there",
         )
     return found
 

@@ -61,6 +61,7 @@ def test_tasks_are_repeated_or_thinned_by_id():
     assert repeated(items, {}, 0) == items
     with pytest.raises(ConfigError, match="smell"):
         repeated(items, {"smell": 2}, 0)
+    assert repeated(items, {"smell": 0}, 0) == items  # a recipe's kind that these data lack, switched off
     with pytest.raises(ConfigError, match="no item"):
         repeated(items, {"rare": 0, "common": 0, "odd": 0}, 0)
 
