@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_salmonn.bulk.predicting import Decoded, Predictor, media_options
-from video_salmonn.bulk.rows import OPTIONS
+from video_salmonn.bulk.rows import OPTIONS, parts_of
 from video_salmonn.errors import ConfigError, VideoSalmonnError, needed
 from video_salmonn.inference.options import checked
 from video_salmonn.media.worker import Worker, clip_from_bytes, clip_to_bytes
@@ -60,9 +60,11 @@ class Decoder:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with the column of its decoded media, or with its error."""
         try:
-            options = checked({**self._options, **{name: _plain(row.get(name)) for name in OPTIONS if name in row}})
+            items, named = _media(row)
+            given = {name: value for name in OPTIONS if (value := _plain(row.get(name))) is not None}
+            options = checked({**self._options, **named, **given})
             how = replace(media_options(self._processor, options), threads=1)
-            clips = [clip_to_bytes(self._load(item, how)) for item in _media(row)]
+            clips = [clip_to_bytes(self._load(item, how)) for item in items]
         except VideoSalmonnError as error:
             return row | {CLIPS: b"", ERROR: f"{type(error).__name__}: {error}"}
         head = json.dumps({"options": options, "sizes": [len(clip) for clip in clips]}).encode()
@@ -139,7 +141,8 @@ def answered(
     """A data set with answers.
 
     Args:
-        rows: with a column ``media`` (a path, a URL or a list of them), and if they like ``sound``, ``question`` and
+        rows: with a column ``media`` (a path, a URL, a list of them, or an object of ``video``, ``image``, ``audio``,
+            ``start`` and ``end``), and if they like ``sound``, ``question`` and
             any of :data:`~video_salmonn.bulk.rows.OPTIONS`; other columns come through unchanged.
         model: name, or a folder that every worker can read.
         question: for rows without one.
@@ -207,14 +210,18 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _media(row: Mapping[str, Any]) -> list[Any]:
-    media, sound = row.get("media"), _plain(row.get("sound"))
+def _media(row: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Media of a row, and options that they state where they are an object, of which a column may fill up fields."""
+    media = row.get("media")
+    if isinstance(media, Mapping):
+        media = {name: value for name in media if (value := _plain(media[name])) is not None}
+    media, sound, options = parts_of(media, _plain(row.get("sound")))
     items = [] if media is None else [media] if isinstance(media, (str, bytes)) else list(media)
     if not sound:
-        return items
+        return items, options
     if len(items) > 1:
         raise ConfigError("a separate sound can go with one media item only", remedy="give one media item")
-    return [(items[0], sound)] if items else [sound]
+    return [(items[0], sound)] if items else [sound], options
 
 
 def _unpacked(packed: bytes) -> tuple[list[Clip], dict[str, Any]]:

@@ -177,15 +177,8 @@ def _own_line(line: dict[str, Any], folder: Path, question: str | None) -> tuple
     if isinstance(conversation, list) and conversation and isinstance(conversation[-1], dict):
         conversation = conversation[:-1] if conversation[-1].get("role") == "assistant" else conversation
     options = {name: line[name] for name in OPTIONS if line.get(name) is not None}
-    media, sound = line.get("media"), line.get("sound")
-    if isinstance(media, dict):
-        options |= {name: media[name] for name in ("start", "end") if media.get(name) is not None}
-        if "audio" in media and media["audio"] is None:
-            options["no_audio"] = True
-        shown, heard = media.get("video") or media.get("image"), media.get("audio")
-        if not (shown or heard):
-            raise ConfigError(f"media is {media!r}", remedy=MEDIA_FORMS)
-        media, sound = (shown, heard) if shown else (heard, sound)
+    media, sound, named = parts_of(line.get("media"), line.get("sound"))
+    options |= named
     items = [] if media is None else media if isinstance(media, list) else [media]
     wrong = [item for item in (*items, sound) if not isinstance(item, str) and item is not None]
     if wrong or "" in items:
@@ -197,6 +190,23 @@ def _own_line(line: dict[str, Any], folder: Path, question: str | None) -> tuple
         heard = resolved(sound, folder)
         places = ((places[0], heard),) if places else (heard,)
     return conversation, places, options
+
+
+def parts_of(media: Any, sound: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """What a line shows, its separate sound, and the options that its media state where they are an object.
+
+    Raises:
+        ConfigError: an object without video, image or audio.
+    """
+    if not isinstance(media, Mapping):
+        return media, sound, {}
+    options = {name: media[name] for name in ("start", "end") if media.get(name) is not None}
+    if "audio" in media and media["audio"] is None:
+        options["no_audio"] = True
+    shown, heard = media.get("video") or media.get("image"), media.get("audio")
+    if not (shown or heard):
+        raise ConfigError(f"media is {dict(media)!r}", remedy=MEDIA_FORMS)
+    return (shown, heard, options) if shown else (heard, sound, options)
 
 
 def resolved(name: str, folder: Path) -> str:

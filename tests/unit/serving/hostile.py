@@ -171,7 +171,7 @@ for address, says in (
 ):
     add_part(f"`{address}` with `--allow-url 127.0.0.1`", 400, says, url_part(address), fetches=True)
 # media
-add_part("base64 with a letter that is none", 400, "not valid base64", url_part("data:video/mp4;base64,AAA*"))
+add_part("base64 with an invalid character", 400, "not valid base64", url_part("data:video/mp4;base64,AAA*"))
 add_part("base64 of nothing", 400, "is empty", url_part("data:video/mp4;base64,"))
 add_part("a data URL without base64", 400, "not a base64 data URL", url_part("data:video/mp4,%00%01"))
 add_part("a data URL without a comma", 400, "not a base64 data URL", url_part("data:video/mp4;base64"))
@@ -291,7 +291,7 @@ add_raw("a key in the address only", 401, "no valid API key",
         f"GET /v1/models?api_key={KEY} HTTP/1.1\r\nhost: x\r\n\r\n".encode())  # fmt: skip
 add_raw("a key of 10,000 characters", 401, "no valid API key",
         b"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + b"k" * 10_000 + b"\r\n\r\n")  # fmt: skip
-add_raw("a WebSocket that nobody offered", 403, "Forbidden",
+add_raw("a WebSocket on an unknown route", 403, "Forbidden",
         b"GET /ws HTTP/1.1\r\nhost: x\r\nKEY\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
         b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")  # fmt: skip
 add("a route that is none, with `..`", 404, "no such route", lambda s: s.client.get("/v1/..%2f..%2fetc/passwd"))
