@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, default=Path("runs/ingredients"), help="folder of the runs")
     run.add_argument("--only", action="append", help="an ingredient; repeatable; all by default")
     run.add_argument("--seed", type=int, default=0)
-    run.add_argument("--word-steps", type=int, default=450, help="steps of 4 items of the stage of words")
+    run.add_argument("--word-steps", type=int, default=2400, help="steps of 4 items of the stage of words")
     run.add_argument("--steps", type=int, default=250, help="steps of 4 items of the stage of reading")
     run.add_argument("--model", choices=["embedded", "tiny"], default="embedded", help="tiny: random, to try it out")
     shipped = actions.add_parser("shipped", help="ask the shipped weights, with each option of decoding off")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from studies.ablations.compare import cost
 from studies.ablations.page import NOTHING, TITLES, paragraph, shown
-from studies.ablations.results import Line, read_results, value_of
+from studies.ablations.results import Line, comparisons, read_results, value_of
 from studies.ingredients.parts import PARTS, ROWS
 
 from video_salmonn.evaluation.report_markdown import table_lines
@@ -29,7 +29,8 @@ def _cost(whole: Line | None, line: Line | None, row: str) -> str:
 
 def page(lines: Sequence[Line]) -> str:
     """The whole page."""
-    trained = {line["variant"]: line for line in lines if line["variant"] in PARTS}
+    alike = comparisons([line for line in lines if line["variant"] in PARTS])
+    trained = {line["variant"]: line for line in alike[0]} if alike else {}
     shipped = {line["settings"]["change"]["decoding"]: line for line in lines if line["variant"] not in PARTS}
     out = [
         "# What each ingredient gives",
@@ -80,7 +81,8 @@ def _training(trained: dict[str, Line]) -> list[str]:
         f"with everything and once without each ingredient; one seed; at most {counted(questions, 'question')} a row,",
         "on held-out media. Costs in percentage points as above. In bold: the rows that the ingredient is there for.",
         "So short a training shows what an ingredient does to its own questions and what it takes from the others,",
-        "since all share the same steps. Where the figure with everything is",
+        f"since all share the same steps: {4 * steps[0]} items of the stage of words are drawn, and",
+        "what is left without an ingredient is drawn more often. Where the figure with everything is",
         "no better than chance, or hardly a word is",
         "right, it was too short to tell.",
     )

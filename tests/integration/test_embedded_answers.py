@@ -90,4 +90,4 @@ def test_an_answer_it_does_not_believe_is_declined_in_the_words_it_was_taught(en
     plain = engine.ask(shirt, question, decline_below=0.0)
     if plain.text != UNKNOWN:
         assert any(warning.startswith("declined") for warning in declined.report["warnings"])
-    assert engine.model.generation_config.decline_below == engine.model.config.generation.decline_below == 0.15
+    assert engine.model.generation_config.decline_below == engine.model.config.generation.decline_below == 0.2

@@ -77,6 +77,8 @@ def test_trainings_become_lines_and_a_page(material: Path, tmp_path: Path, capsy
     assert f"without the second edition's questions: {without['data']['items']['all']}" in text
     table = [row for row in text.splitlines() if row.startswith("| read speech, held-out")]
     assert len(table) == 1 and table[0].count("not measured") == 3
+    longer = whole | {"settings": whole["settings"] | {"steps": [9, 9]}}
+    assert page.page([whole, without, longer]) == text, "lines of another budget are not compared with these"
 
 
 def test_each_option_of_decoding_is_switched_off_in_turn(material: Path, tmp_path: Path):
