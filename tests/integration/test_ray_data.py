@@ -36,10 +36,11 @@ def test_both_stages_without_a_cluster_give_the_answers_of_ask(engine, tmp_path)
         {"media": {"video": CLIP, "audio": None, "start": 0.5, "end": None}, "question": "What is said?", "mine": 6},
         {"media": {"image": PICTURE, "audio": SOUND}, "question": "Do they fit?", "mine": 7},
         {"media": {"picture": PICTURE}, "question": "What?", "mine": 8},
+        {"media": [None], "question": "What?", "mine": 9},
     ]
     decode, predict = Decoder("tiny", SHORT), VideoSalmonnPredictor("tiny", "What are they?")
     found = predict(pandas.DataFrame([decode(row) for row in rows]))
-    assert CLIPS not in found and list(found["mine"]) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert CLIPS not in found and list(found["mine"]) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert list(found[ANSWER]) == [
         engine.ask(CLIP, "What is said?", **SHORT).text,
         engine.ask(PICTURE, "Do they fit?", sound=SOUND, **SHORT).text,
@@ -49,8 +50,9 @@ def test_both_stages_without_a_cluster_give_the_answers_of_ask(engine, tmp_path)
         engine.ask(CLIP, "What is said?", start=0.5, **SHORT).text,
         engine.ask(PICTURE, "Do they fit?", sound=SOUND, **SHORT).text,
         "",
+        "",
     ]
-    assert [bool(error) for error in found[ERROR]] == [False, False, False, True, False, False, False, True]
+    assert [bool(error) for error in found[ERROR]] == [False, False, False, True, False, False, False, True, True]
     assert "broken.mp4" in found[ERROR][3] and found[REPORT][3] == "" and "'picture'" in found[ERROR][7]
     assert json.loads(found[REPORT][5])["media"][0]["heard"]["status"] == "used"
     assert json.loads(found[REPORT][0])["media"][0]["heard"]["status"] == "used"

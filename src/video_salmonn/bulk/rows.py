@@ -180,9 +180,9 @@ def _own_line(line: dict[str, Any], folder: Path, question: str | None) -> tuple
     media, sound, named = parts_of(line.get("media"), line.get("sound"))
     options |= named
     items = [] if media is None else media if isinstance(media, list) else [media]
-    wrong = [item for item in (*items, sound) if not isinstance(item, str) and item is not None]
-    if wrong or "" in items:
-        raise ConfigError(f"media is {media!r}", remedy=MEDIA_FORMS)
+    if not all(isinstance(item, str) and item for item in items) or not isinstance(sound, str | None) or sound == "":
+        beside = "" if sound is None else f", sound is {sound!r}"
+        raise ConfigError(f"media is {media!r}{beside}", remedy=MEDIA_FORMS)
     if sound is not None and len(items) > 1:
         raise ConfigError("a separate sound can go with one media item only", remedy="give one media item")
     places: tuple[Any, ...] = tuple(resolved(item, folder) for item in items)
