@@ -47,6 +47,7 @@ def apart(folder: Path, cache: Path, manifest: str) -> None:
     lines: list[dict] = []
     trainer.run(lines.append)
     torch.save((means, lines), folder / f"local-{trainer.accelerator.process_index}.pt")
+    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":

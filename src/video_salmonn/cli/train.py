@@ -53,6 +53,7 @@ def command(
         from video_salmonn.training.rehearsal import rehearse
 
         account = rehearse(trainer)
+        trainer.accelerator.end_training()
         if as_json:
             emit_json(account)
         else:
@@ -84,6 +85,7 @@ def command(
         trainer.measure()
     else:
         trainer.run(report if main else lambda line: None)
+    trainer.accelerator.end_training()  # a process group that is left open may abort the process as it ends
     if main:
         summary = {
             "step": trainer.step,
