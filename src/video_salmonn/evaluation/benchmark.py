@@ -33,6 +33,8 @@ from video_salmonn.metrics.judge import JUDGE_VERSION, Judge
 from video_salmonn.version import __version__
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s/]+/)+")
+"""The folders of an absolute path; not of a URL."""
 _PACKAGES = ("torch", "transformers", "jiwer", "whisper-normalizer", "pycocoevalcap", "snowballstemmer")
 
 
@@ -243,11 +245,12 @@ def warning_counts(predictions: Sequence[Prediction]) -> dict[str, int]:
     """Warnings about the answers and about their media, with the number of items each one concerns, most first.
 
     Numbers inside a warning are replaced by ``N``: the same warning about two items counts twice, not once each.
+    Folders of absolute paths are left out: a report says nothing of the machine that it was made on.
     """
     counts: Counter[str] = Counter()
     for prediction in predictions:
         media = (text for one in prediction.media for name in ("cuts", "warnings") for text in one.get(name) or ())
-        counts.update({_NUMBER.sub("N", text) for text in (*prediction.warnings, *media)})
+        counts.update({_NUMBER.sub("N", _FOLDERS.sub("", text)) for text in (*prediction.warnings, *media)})
     return dict(counts.most_common())
 
 

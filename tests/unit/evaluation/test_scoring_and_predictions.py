@@ -4,6 +4,7 @@ import random
 import pytest
 
 from video_salmonn.errors import EvaluationError
+from video_salmonn.evaluation.benchmark import warning_counts
 from video_salmonn.evaluation.item import Prediction
 from video_salmonn.evaluation.predictions import PredictionWriter, check_ids, mend, read_predictions
 from video_salmonn.evaluation.save import task
@@ -163,3 +164,13 @@ def test_a_torn_last_line_is_cut_and_a_whole_one_kept(tail, left, torn, tmp_path
     assert len(read_predictions(file)) == left
     assert file.read_bytes().endswith(b"\n")
     assert not mend(tmp_path / "none.jsonl")
+
+
+def test_warnings_are_counted_without_numbers_and_without_folders_of_the_machine():
+    said = [
+        f"the file's own sound was replaced by {place}talk_{n}.flac"
+        for n, place in enumerate(("/home/me/save/", "/data/", "", "save/", "https://host/a/"))
+    ]
+    own = "the file's own sound was replaced by {}talk_N.flac".format
+    counted = warning_counts([row(n, "x", "x", warnings=[text]) for n, text in enumerate(said)])
+    assert counted == {own(""): 3, own("save/"): 1, own("https://host/a/"): 1}
