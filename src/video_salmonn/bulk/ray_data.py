@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_salmonn.bulk.predicting import Decoded, Predictor, media_options
-from video_salmonn.bulk.rows import MEDIA_FORMS, OPTIONS, parts_of
+from video_salmonn.bulk.rows import OPTIONS, parts_of
 from video_salmonn.errors import ConfigError, VideoSalmonnError, needed
 from video_salmonn.inference.options import checked
 from video_salmonn.media.worker import Worker, clip_from_bytes, clip_to_bytes
@@ -212,17 +212,12 @@ def _plain(value: Any) -> Any:
 
 def _media(row: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Media of a row, and options that they state where they are an object, of which a column may fill up fields."""
-    media = row.get("media")
+    media = _plain(row.get("media"))
     if isinstance(media, Mapping):
         media = {name: value for name in media if (value := _plain(media[name])) is not None}
-    media, sound, options = parts_of(media, _plain(row.get("sound")))
-    items = [] if media is None else [media] if isinstance(media, (str, bytes)) else list(media)
-    if not all(isinstance(item, (str, bytes)) and item for item in items):
-        raise ConfigError(f"media is {items!r}", remedy=MEDIA_FORMS)
-    if not sound:
+    items, sound, options = parts_of(media, _plain(row.get("sound")) or None)
+    if sound is None:
         return items, options
-    if len(items) > 1:
-        raise ConfigError("a separate sound can go with one media item only", remedy="give one media item")
     return [(items[0], sound)] if items else [sound], options
 
 

@@ -177,14 +177,8 @@ def _own_line(line: dict[str, Any], folder: Path, question: str | None) -> tuple
     if isinstance(conversation, list) and conversation and isinstance(conversation[-1], dict):
         conversation = conversation[:-1] if conversation[-1].get("role") == "assistant" else conversation
     options = {name: line[name] for name in OPTIONS if line.get(name) is not None}
-    media, sound, named = parts_of(line.get("media"), line.get("sound"))
+    items, sound, named = parts_of(line.get("media"), line.get("sound"))
     options |= named
-    items = [] if media is None else media if isinstance(media, list) else [media]
-    if not all(isinstance(item, str) and item for item in items) or not isinstance(sound, str | None) or sound == "":
-        beside = "" if sound is None else f", sound is {sound!r}"
-        raise ConfigError(f"media is {media!r}{beside}", remedy=MEDIA_FORMS)
-    if sound is not None and len(items) > 1:
-        raise ConfigError("a separate sound can go with one media item only", remedy="give one media item")
     places: tuple[Any, ...] = tuple(resolved(item, folder) for item in items)
     if sound is not None:
         heard = resolved(sound, folder)
@@ -192,21 +186,29 @@ def _own_line(line: dict[str, Any], folder: Path, question: str | None) -> tuple
     return conversation, places, options
 
 
-def parts_of(media: Any, sound: Any) -> tuple[Any, Any, dict[str, Any]]:
-    """What a line shows, its separate sound, and the options that its media state where they are an object.
+def parts_of(media: Any, sound: Any) -> tuple[list[Any], Any, dict[str, Any]]:
+    """Media of a line, their separate sound, and the options that they state where they are an object.
 
     Raises:
-        ConfigError: an object without video, image or audio.
+        ConfigError: an object without video, image or audio, what is neither a name nor bytes, or a separate sound
+            beside several media.
     """
-    if not isinstance(media, Mapping):
-        return media, sound, {}
-    options = {name: media[name] for name in ("start", "end") if media.get(name) is not None}
-    if "audio" in media and media["audio"] is None:
-        options["no_audio"] = True
-    shown, heard = media.get("video") or media.get("image"), media.get("audio")
-    if not (shown or heard):
-        raise ConfigError(f"media is {dict(media)!r}", remedy=MEDIA_FORMS)
-    return (shown, heard, options) if shown else (heard, sound, options)
+    options: dict[str, Any] = {}
+    if isinstance(media, Mapping):
+        options = {name: media[name] for name in ("start", "end") if media.get(name) is not None}
+        if "audio" in media and media["audio"] is None:
+            options["no_audio"] = True
+        shown, heard = media.get("video") or media.get("image"), media.get("audio")
+        if not (shown or heard):
+            raise ConfigError(f"media is {dict(media)!r}", remedy=MEDIA_FORMS)
+        media, sound = (shown, heard) if shown else (heard, sound)
+    items = [] if media is None else media if isinstance(media, list) else [media]
+    if not all(isinstance(item, (str, bytes)) and item for item in (*items, *([] if sound is None else [sound]))):
+        beside = "" if sound is None else f", sound is {sound!r}"
+        raise ConfigError(f"media is {media!r}{beside}", remedy=MEDIA_FORMS)
+    if sound is not None and len(items) > 1:
+        raise ConfigError("a separate sound can go with one media item only", remedy="give one media item")
+    return items, sound, options
 
 
 def resolved(name: str, folder: Path) -> str:
